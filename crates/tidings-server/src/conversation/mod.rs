@@ -1,0 +1,3 @@
+//! The conversation: the unit of order.
+
+pub mod entry;

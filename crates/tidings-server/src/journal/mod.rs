@@ -1,0 +1,84 @@
+//! The journal: a node's append-only stream of commits, durable and in order. It knows no conversation and no session:
+//! a commit is bytes.
+//!
+//! `memory` is the reference, `file` the embedded implementation; `conformance` is the suite that every one passes.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// A commit's number in its journal: 1, 2, 3 …, dense. `NONE` is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+impl Position {
+    pub const NONE: Self = Self(0);
+    pub const FIRST: Self = Self(1);
+
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One append-only stream of commits.
+///
+/// A single caller (the committer) appends, one commit at a time. An implementation may block the calling thread
+/// in `append` and `confirm`: the committer runs on a thread of its own.
+#[async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Makes `commit` durable at the next position. When this returns `Ok`, no crash of process, machine or power loses
+    /// the commit, and every commit before it is durable too.
+    ///
+    /// After any error but `TooLarge` the outcome is unknown and nothing is ever appended to this journal again by this process: every
+    /// later call fails in the same way. `commit` is never empty and at most [`Journal::max_commit_bytes`] long.
+    async fn append(&self, commit: Bytes) -> Result<Position, AppendError>;
+
+    /// Shows that the last append is known to be good: embedded, by a record behind it, so that a torn tail can only
+    /// be an unacknowledged commit; in a fleet, by reading that no seal stands there. Called when the journal has been idle for
+    /// a moment, and before a clean stop. Takes no position; a second call without an append between does nothing.
+    async fn confirm(&self) -> Result<(), AppendError>;
+
+    /// The commits after `after`, in order and without a hole, until about `max_bytes` are reached (at least one if
+    /// there is one). Empty: there is none yet. Fails if `after` is below what was trimmed.
+    async fn read(&self, after: Position, max_bytes: usize) -> Result<Vec<(Position, Bytes)>, ReadError>;
+
+    /// Gives up all commits at or below `up_to`; some of them may be kept for longer. Never gives up one above.
+    async fn trim(&self, up_to: Position) -> Result<(), AppendError>;
+
+    /// Ends this journal for ever and tells its last position. From then on each append, by whomever, is `Fenced`.
+    /// Repeating it answers the same.
+    async fn seal(&self) -> Result<Position, AppendError>;
+
+    fn max_commit_bytes(&self) -> usize;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The journal was sealed: another node hosts what this one did.
+    #[error("the journal is sealed")]
+    Fenced,
+    #[error("the commit has {bytes} bytes, more than {max}")]
+    TooLarge { bytes: usize, max: usize },
+    /// The disk failed. What is durable is not known until the next opening.
+    #[error("the journal's disk failed: {0}")]
+    Failed(std::sync::Arc<std::io::Error>),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("position {asked} was trimmed, the journal begins after {trimmed}")]
+    Trimmed { asked: Position, trimmed: Position },
+    /// Bytes that were once durable are wrong. `place` names file and offset.
+    #[error("the journal is damaged at {place}: {what}")]
+    Damaged { place: String, what: String },
+    #[error("the journal cannot be read: {0}")]
+    Failed(#[from] std::io::Error),
+}

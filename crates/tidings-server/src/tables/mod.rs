@@ -1,0 +1,93 @@
+//! The tables: the projections that reads use. They know no session and no journal: a flush writes into them what
+//! the journal already holds, later and coalesced.
+//!
+//! `memory` is the reference, `embedded` the one on local disk; `conformance` is the suite that every one passes.
+//! `chunk` is how log entries are packed into rows; it knows no engine.
+
+pub mod keys;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tidings_proto::{ConversationId, Seq};
+
+pub use keys::{Key, Prefix};
+
+use crate::{conversation::entry::Entry, journal::Position};
+
+/// Of two values of one row the one with the higher version is the newer. Equal versions mean equal values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode)]
+#[cbor(transparent)]
+pub struct Version(#[n(0)] pub u64);
+
+/// One row, always written whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub key: Key,
+    pub version: Version,
+    /// `None` deletes the row, if `version` is the highest it was ever given.
+    pub value: Option<Bytes>,
+}
+
+/// What the caller knows of the rows it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Each row is newer than what the tables hold (a flusher that writes in order): no comparison is needed.
+    Newest,
+    /// Some rows may be older than what the tables hold (a replay): the higher version must win.
+    Unknown,
+}
+
+/// Which way to read a log from an exclusive bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogRange {
+    /// Entries above this seq, the lowest first.
+    After(Seq),
+    /// Entries below this seq, the highest first. `Seq(u64::MAX)` reads the newest.
+    Before(Seq),
+}
+
+/// Rows with versions, and the low-water mark of the journal.
+///
+/// Every call may be made from any task; an implementation does blocking work on threads of its own.
+#[async_trait]
+pub trait Tables: Send + Sync + 'static {
+    /// Writes rows, in any order and any number of times with the same effect: of each key the highest version stays. Nothing is read
+    /// before the write with [`Freshness::Newest`]. When it returns `Ok` later reads see the rows; they are durable at the latest
+    /// when a following `set_flushed` is. No key stands twice in `rows`. One call at a time.
+    ///
+    /// After an error the tables may hold some of the rows and take no more writes until they are opened anew.
+    async fn put_max(&self, rows: Vec<Row>, freshness: Freshness) -> Result<(), TablesError>;
+
+    /// The rows of `keys`, each in its place; `None` where there is no row, or a deleted one.
+    async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Stored>>, TablesError>;
+
+    /// Rows under `prefix` in key order, deleted ones left out, from after `after` on, until `limit` rows.
+    async fn rows(&self, prefix: Prefix, after: Option<Key>, limit: usize) -> Result<Vec<(Key, Stored)>, TablesError>;
+
+    /// Up to `limit` entries of a log in `range`, in the direction of reading. Where log rows overlap, the entry from the row with
+    /// the higher version counts.
+    async fn log(&self, conversation: ConversationId, range: LogRange, limit: usize)
+    -> Result<Vec<Entry>, TablesError>;
+
+    /// Every event at or below this position is in the tables. Durable with or after the rows that `put_max` wrote before.
+    async fn set_flushed(&self, position: Position) -> Result<(), TablesError>;
+
+    async fn flushed(&self) -> Result<Position, TablesError>;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub version: Version,
+    pub value: Bytes,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TablesError {
+    /// Bytes that were once durable are wrong. `place` names file or key.
+    #[error("the tables are damaged at {place}: {what}")]
+    Damaged { place: String, what: String },
+    #[error("the tables' disk failed: {0}")]
+    Failed(std::sync::Arc<std::io::Error>),
+    #[error("the tables are closed after an earlier failure")]
+    Closed,
+}
