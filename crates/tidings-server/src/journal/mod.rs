@@ -3,10 +3,19 @@
 //!
 //! `memory` is the reference, `file` the embedded implementation; `conformance` is the suite that every one passes.
 
+mod backlog;
+pub mod commit;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod framing;
+pub mod memory;
+
 use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub use backlog::Permit;
 
 /// A commit's number in its journal: 1, 2, 3 …, dense. `NONE` is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
