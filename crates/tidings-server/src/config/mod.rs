@@ -1,0 +1,17 @@
+//! The settings of the whole server: what there is (`settings`), how a value is written (`value`), where values come
+//! from (`layers`, `file`). Owns names, defaults, ranges and the texts that say what to repair.
+//!
+//! Nothing here opens a socket or a data folder, and nobody else reads the environment or a settings file.
+
+mod file;
+mod layers;
+mod settings;
+mod value;
+
+pub use file::{check, sample};
+pub use layers::{ConfigError, Place, Problem};
+pub use settings::{
+    Auth, AuthMode, Blocking, Cache, Config, Flush, Journal, Limits, Log, LogFormat, Metrics, Presence, Rates,
+    SETTINGS, Store, Tables, UnknownRecipient, Users,
+};
+pub use value::{Secret, Setting};

@@ -1,0 +1,249 @@
+//! Every setting, once: its type, default, range and the words that explain it. The struct, the sample file, the
+//! environment names and the checks all come from this table; `value` holds the macro that reads it.
+//!
+//! Units stand at the end of a name: `_bytes`, `_ms`, `_s`, `_per_s`. A setting stands here when something obeys it.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use tidings_proto::limits as wire;
+
+use super::value::{Secret, choices, settings};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+settings! {
+    Config {
+        /// Where HTTP and WebSocket listen: an IP address and a port.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080));
+
+        /// The data folder, made at the first start. A relative path counts from the folder the server is started in.
+        data: PathBuf = PathBuf::from("./tidings-data");
+
+        /// Where messages are kept. `embedded`: in the data folder. `memory`: nowhere, all is lost at the end of the
+        /// process; for tests and benchmarks only.
+        store: Store = Store::Embedded;
+
+        /// The token of operators (import, export, administration). Empty: the server makes one and keeps it in
+        /// `admin.token` in the data folder, readable by its user alone.
+        admin_token: Option<Secret> = None;
+
+        /// How long a stop may take: sessions are told to move within this time, then they are closed.
+        drain_ms: u64 = 10_000, in 0..=600_000;
+    }
+
+    /// Who may come in.
+    [auth] Auth {
+        /// How people log in. `open`: a username is enough, for development and trusted networks.
+        mode: AuthMode = AuthMode::Open;
+
+        /// Lets `open` listen beyond this machine. Whoever reaches the port can then be anybody.
+        allow_open_anywhere: bool = false;
+    }
+
+    /// What happens around blocks.
+    [blocking] Blocking {
+        /// Tells a sender that they are blocked. Otherwise their messages are accepted and go nowhere.
+        notify_sender: bool = false;
+    }
+
+    /// Who is known.
+    [users] Users {
+        /// What a send to a name that was never here does: `refuse` it as `unknown_user`, or `accept` it and make
+        /// the user, for products whose directory is elsewhere.
+        unknown_recipient: UnknownRecipient = UnknownRecipient::Refuse;
+    }
+
+    /// Who is seen as online.
+    [presence] Presence {
+        /// How long a user stays online after the last session ended.
+        grace_ms: u64 = 10_000, in 0..=600_000;
+    }
+
+    /// Maxima. What exceeds one is refused, never cut. Clients learn them from `welcome`.
+    [limits] Limits {
+        /// A frame from a client.
+        frame_bytes: usize = defaults().frame_bytes, in KIB..=MIB;
+        /// The text of a message.
+        text_bytes: usize = defaults().text_bytes, in 1..=512 * KIB;
+        /// The `data` field of a message, as JSON.
+        data_bytes: usize = defaults().data_bytes, in 0..=64 * KIB;
+        /// Entries a page of history.
+        fetch: usize = defaults().fetch, in 1..=10_000;
+        /// Ranges in one request for history.
+        ranges: usize = defaults().ranges, in 1..=10_000;
+        /// Items a page of the inbox.
+        inbox: usize = defaults().inbox, in 1..=10_000;
+        /// People whose presence one connection watches.
+        watch_users: usize = defaults().watch_users, in 0..=10_000;
+        /// People added or removed in one request.
+        members_a_call: usize = defaults().members_a_call, in 1..=10_000;
+        /// Members of a group.
+        group_members: usize = defaults().group_members, in 2..=1_000_000;
+        /// Characters of a group's name.
+        name_chars: usize = defaults().name_chars, in 1..=1_000;
+        /// A user's name.
+        user_bytes: usize = defaults().user_bytes, in 1..=wire::USER_BYTES as u64;
+        /// A device's name.
+        device_bytes: usize = defaults().device_bytes, in 1..=wire::DEVICE_BYTES as u64;
+        /// A client's id for a send.
+        client_msg_id_bytes: usize = defaults().client_msg_id_bytes, in 1..=wire::CLIENT_MSG_ID_BYTES as u64;
+        /// The emoji of a reaction.
+        emoji_bytes: usize = defaults().emoji_bytes, in 1..=wire::EMOJI_BYTES as u64;
+        /// People mentioned in one message.
+        mentions: usize = defaults().mentions, in 0..=1_000;
+        /// Attachments of one message.
+        attachments: usize = defaults().attachments, in 0..=100;
+        /// Reactions on one entry.
+        reactions_an_entry: usize = defaults().reactions_an_entry, in 1..=100_000;
+        /// What waits for a slow reader. Above it the connection is closed with `3001 lagging`, and resumes.
+        outbox_bytes: usize = 256 * KIB as usize, in 4 * KIB..=64 * MIB;
+        /// What a connection may send before it is logged in.
+        unauthenticated_bytes: usize = wire::HELLO_BYTES, in 256..=64 * KIB;
+        /// How long a connection may take to log in.
+        unauthenticated_ms: u64 = 5_000, in 100..=60_000;
+        /// Connections of one device; one more closes the oldest with `3503 replaced`.
+        connections_a_device: usize = 4, in 1..=100;
+        /// After this long without a frame a side asks whether the other is there.
+        heartbeat_s: u64 = 25, in 1..=600;
+    }
+
+    /// How much one user or one address may ask for. Above it a connection is first read more slowly, then refused.
+    [rates] Rates {
+        /// Sends of one user, over all devices.
+        sends_per_s: u32 = 100, in 1..=1_000_000;
+        /// Sends of one user at once.
+        sends_burst: u32 = 500, in 1..=1_000_000;
+        /// Logins and new connections of one address. Loopback is exempt.
+        logins_per_s: u32 = 20, in 1..=1_000_000;
+        /// Logins and new connections of one address at once.
+        logins_burst: u32 = 200, in 1..=1_000_000;
+        /// How long a connection above its rate is read more slowly before it is refused.
+        slow_read_max_ms: u64 = 5_000, in 0..=60_000;
+    }
+
+    /// The journal: what is durable before anybody is told.
+    [journal] Journal {
+        /// The size of a file of the journal; each is filled with zeros once and used again.
+        segment_bytes: u64 = 64 * MIB, in MIB..=GIB;
+        /// What the journal may hold that is not in the tables yet. Nearer to it sends slow down; it bounds the
+        /// time that a start after a crash takes.
+        backlog_bytes: u64 = 256 * MIB, in 4 * MIB..=64 * GIB;
+    }
+
+    /// Writing what the journal holds into the tables, later and coalesced.
+    [flush] Flush {
+        /// How long a flush gathers.
+        window_ms: u64 = 2_000, in 10..=60_000;
+        /// A flush starts before its time when this much has gathered.
+        window_bytes: u64 = 64 * MIB, in 64 * KIB..=GIB;
+    }
+
+    /// The tables that reads use.
+    [tables] Tables {
+        /// Memory for blocks that were read from disk.
+        cache_bytes: u64 = 256 * MIB, in MIB..=1024 * GIB;
+        /// Threads that read from disk.
+        read_threads: usize = 4, in 1..=256;
+    }
+
+    /// Memory for what was used lately.
+    [cache] Cache {
+        /// States of conversations.
+        conversations_bytes: u64 = 128 * MIB, in MIB..=1024 * GIB;
+        /// Homes: inboxes, devices and blocks of users.
+        homes_bytes: u64 = 128 * MIB, in MIB..=1024 * GIB;
+    }
+
+    /// What is written about the server's own doing, to standard error.
+    [log] Log {
+        /// `text` for people, `json` for machines (one object a line).
+        format: LogFormat = LogFormat::Text;
+        /// `error`, `warn`, `info`, `debug` or `trace`, also by part: `info,tidings_server::journal=debug`.
+        level: String = "info".to_owned();
+    }
+
+    /// Figures for operators.
+    [metrics] Metrics {
+        /// Serves `/metrics`.
+        enabled: bool = true;
+    }
+}
+
+choices! {
+    /// Where messages are kept.
+    pub enum Store { Embedded = "embedded", Memory = "memory" }
+
+    /// How people log in.
+    pub enum AuthMode { Open = "open" }
+    not yet { "jwt", "header" }
+
+    /// What a send to an unknown user does.
+    pub enum UnknownRecipient { Refuse = "refuse", Accept = "accept" }
+
+    /// How log lines look.
+    pub enum LogFormat { Text = "text", Json = "json" }
+}
+
+fn defaults() -> wire::Limits {
+    wire::Limits::default()
+}
+
+impl Limits {
+    /// The part that clients are told in `welcome`.
+    pub fn wire(&self) -> wire::Limits {
+        wire::Limits {
+            frame_bytes: self.frame_bytes,
+            text_bytes: self.text_bytes,
+            data_bytes: self.data_bytes,
+            fetch: self.fetch,
+            ranges: self.ranges,
+            inbox: self.inbox,
+            watch_users: self.watch_users,
+            members_a_call: self.members_a_call,
+            group_members: self.group_members,
+            name_chars: self.name_chars,
+            user_bytes: self.user_bytes,
+            device_bytes: self.device_bytes,
+            client_msg_id_bytes: self.client_msg_id_bytes,
+            emoji_bytes: self.emoji_bytes,
+            mentions: self.mentions,
+            attachments: self.attachments,
+            reactions_an_entry: self.reactions_an_entry,
+        }
+    }
+}
+
+impl Config {
+    /// What is wrong with settings that are each right: the one to change, and why.
+    pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        if self.auth.mode == AuthMode::Open
+            && !self.auth.allow_open_anywhere
+            && !self.listen.ip().to_canonical().is_loopback()
+        {
+            found.push((
+                "listen",
+                format!(
+                    "with auth.mode = \"open\" a username is enough to be anybody, so {} is refused: listen on \
+                     127.0.0.1, or set auth.allow_open_anywhere = true if you trust everyone who can reach it",
+                    self.listen
+                ),
+            ));
+        }
+        if self.limits.text_bytes >= self.limits.frame_bytes {
+            found.push(("limits.text_bytes", "must be below limits.frame_bytes, or no frame can carry it".to_owned()));
+        }
+        if self.limits.outbox_bytes < self.limits.frame_bytes {
+            found.push(("limits.outbox_bytes", "must be at least limits.frame_bytes, to hold one frame".to_owned()));
+        }
+        if self.flush.window_bytes > self.journal.backlog_bytes {
+            found.push((
+                "flush.window_bytes",
+                "must not exceed journal.backlog_bytes: sends would wait for a flush that does not start".to_owned(),
+            ));
+        }
+        found
+    }
+}
