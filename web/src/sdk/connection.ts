@@ -1,0 +1,185 @@
+/**
+ * Keeps one line to the server: connects, comes back with full jitter, changes over when told to move, tries another
+ * transport where one is blocked. It knows no conversations; what is resumed is in the `hello` it is given.
+ */
+import { backoff, RESET_AFTER_MS } from './backoff';
+import { Disconnected } from './errors';
+import type { ClientFrame, Hello, ServerFrame } from './frames';
+import { Line } from './line';
+import type { Status } from './state';
+import { mayReconnect, type Transport } from './transport';
+
+/** Whether there is a network at all, where the platform can tell. */
+export interface Network {
+  isOnline(): boolean;
+  /** Returns how to stop listening. */
+  onChange(listener: () => void): () => void;
+}
+
+export interface ConnectionOptions {
+  /** In the order of preference. */
+  transports: readonly Transport[];
+  network: Network;
+  /** Asked anew at each try: carries the newest sync token. */
+  hello(): Hello;
+  onFrame(frame: ServerFrame, request?: ClientFrame): void;
+  onStatus(status: Status): void;
+  /** 0 to 1; given by tests. */
+  random?: () => number;
+}
+
+/** So many failures in a row before the first welcome, and the next transport gets its chance. */
+const TRIES_A_TRANSPORT = 3;
+/** A transport that stands in is changed for the preferred one when that works again; so often it is tried. */
+const PREFER_EVERY_MS = 60_000;
+
+export class Connection {
+  #line: Line | null = null;
+  #isReady = false;
+  #running = false;
+  #tries = 0;
+  /** Tries since a transport last worked. */
+  #failures = 0;
+  #readyAt = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #moveTimer: ReturnType<typeof setTimeout> | undefined;
+  #next: Line | null = null;
+  #stopListening: (() => void) | null = null;
+  readonly #random: () => number;
+
+  constructor(private readonly options: ConnectionOptions) {
+    this.#random = options.random ?? Math.random;
+  }
+
+  start(): void {
+    if (this.#running) return;
+    this.#running = true;
+    this.#stopListening = this.options.network.onChange(() => this.#onNetwork());
+    this.#connect();
+  }
+
+  stop(): void {
+    this.#running = false;
+    this.#stopListening?.();
+    this.#drop();
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** Now, not when the wait is over. */
+  retryNow(): void {
+    if (this.#running && !this.#line) this.#connect();
+  }
+
+  request(frame: ClientFrame): Promise<ServerFrame> {
+    return this.#line && this.#isReady ? this.#line.request(frame) : Promise.reject(new Disconnected());
+  }
+
+  /** Says something that needs no answer, if there is a line; else it is forgotten. */
+  tell(frame: ClientFrame): void {
+    if (this.#isReady) this.#line?.tell(frame);
+  }
+
+  #connect(): void {
+    clearTimeout(this.#timer);
+    if (!this.options.network.isOnline()) {
+      this.options.onStatus({ phase: 'offline' });
+      return;
+    }
+    this.options.onStatus({ phase: 'connecting' });
+    const transport = this.#transport();
+    const line = new Line(transport, this.options.hello(), {
+      onWelcome: welcome => {
+        this.#isReady = true;
+        this.#readyAt = Date.now();
+        this.#failures = 0;
+        this.options.onFrame(welcome);
+        this.options.onStatus({ phase: 'ready' });
+        this.#preferFirst(transport);
+      },
+      onFrame: this.options.onFrame,
+      onMove: afterMs => this.#changeOver(transport, this.#random() * afterMs),
+      onEnd: (code, reason) => this.#onEnd(code, reason),
+    });
+    this.#line = line;
+  }
+
+  #transport(): Transport {
+    const { transports } = this.options;
+    const transport = transports[Math.floor(this.#failures / TRIES_A_TRANSPORT) % transports.length];
+    if (!transport) throw new Error('a connection needs a transport');
+    return transport;
+  }
+
+  #onEnd(code: number, reason: string): void {
+    const livedMs = this.#isReady ? Date.now() - this.#readyAt : 0;
+    if (!this.#isReady) this.#failures += 1;
+    if (livedMs >= RESET_AFTER_MS) this.#tries = 0;
+    this.#drop();
+    if (!this.#running) return;
+    if (!mayReconnect(code)) {
+      this.#running = false;
+      this.#stopListening?.();
+      this.options.onStatus({ phase: 'ended', reason: reason || String(code) });
+      return;
+    }
+    const waitMs = backoff(this.#tries, this.#random);
+    this.#tries += 1;
+    const isOnline = this.options.network.isOnline();
+    this.options.onStatus(isOnline ? { phase: 'offline', next_try_at: Date.now() + waitMs } : { phase: 'offline' });
+    if (isOnline) this.#timer = setTimeout(() => this.#connect(), waitMs);
+  }
+
+  #onNetwork(): void {
+    if (this.options.network.isOnline()) {
+      this.#tries = 0;
+      this.retryNow();
+    } else if (this.#running) {
+      this.#drop();
+      this.options.onStatus({ phase: 'offline' });
+    }
+  }
+
+  #preferFirst(current: Transport): void {
+    const [first] = this.options.transports;
+    if (first && current !== first) this.#changeOver(first, PREFER_EVERY_MS, () => this.#preferFirst(current));
+  }
+
+  /** Make before break: the old line serves until the new one is welcomed, and gives its last answers after that. */
+  #changeOver(transport: Transport, waitMs: number, onFailed: () => void = () => undefined): void {
+    clearTimeout(this.#moveTimer);
+    this.#moveTimer = setTimeout(() => {
+      if (this.#next || !this.#line) return;
+      const line = new Line(transport, this.options.hello(), {
+        onWelcome: welcome => {
+          const old = this.#line;
+          this.#next = null;
+          this.#line = line;
+          this.#readyAt = Date.now();
+          this.options.onFrame(welcome);
+          void old?.leave();
+        },
+        onFrame: this.options.onFrame,
+        onMove: afterMs => this.#changeOver(transport, this.#random() * afterMs),
+        onEnd: (code, reason) => {
+          if (this.#line === line) return this.#onEnd(code, reason);
+          // A failed change-over leaves the old line in service; the server will close it when it must.
+          this.#next = null;
+          onFailed();
+        },
+      });
+      this.#next = line;
+    }, waitMs);
+  }
+
+  #drop(): void {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#moveTimer);
+    this.#isReady = false;
+    const lines = [this.#line, this.#next];
+    this.#line = this.#next = null;
+    for (const line of lines) line?.close();
+  }
+}

@@ -1,0 +1,82 @@
+/** Calls over HTTP: logs in when needed, reads problem documents. Knows no frames and no state. */
+import { Disconnected, Refused } from './errors';
+
+export interface Credentials {
+  username?: string;
+  token?: string;
+  device: string;
+}
+
+export class Http {
+  #token: Promise<string> | null = null;
+
+  constructor(
+    readonly base: string,
+    private readonly credentials: Credentials,
+    private readonly fetcher: typeof fetch = (...call) => fetch(...call),
+  ) {}
+
+  /** A bearer token: the one given, or one that `POST /v1/login` gives for the username. */
+  token(): Promise<string> {
+    if (this.credentials.token) return Promise.resolve(this.credentials.token);
+    this.#token ??= this.#login().catch(error => {
+      this.#token = null;
+      throw error;
+    });
+    return this.#token;
+  }
+
+  async #login(): Promise<string> {
+    const { username, device } = this.credentials;
+    const response = await this.#fetch('/v1/login', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ username, device }),
+    });
+    if (!response.ok) throw await problem(response);
+    return ((await response.json()) as { token: string }).token;
+  }
+
+  /** The raw response, with a token that is good; anything but success is thrown as `Refused`. */
+  async open(path: string, init: RequestInit = {}): Promise<Response> {
+    for (let again = true; ; again = false) {
+      const headers = new Headers(init.headers);
+      headers.set('authorization', `Bearer ${await this.token()}`);
+      const response = await this.#fetch(path, { ...init, headers });
+      if (response.ok) return response;
+      // The token may have died with a server of old: one new login, then the refusal stands.
+      if (response.status !== 401 || !again || this.credentials.token) throw await problem(response);
+      this.#token = null;
+    }
+  }
+
+  async #fetch(path: string, init: RequestInit): Promise<Response> {
+    try {
+      return await this.fetcher(new URL(path, this.base), init);
+    } catch (error) {
+      if (error instanceof DOMException && error.name === 'AbortError') throw error;
+      throw new Disconnected();
+    }
+  }
+
+  async get<T>(path: string): Promise<T> {
+    return (await (await this.open(path)).json()) as T;
+  }
+
+  async post<T>(path: string, body: unknown): Promise<T> {
+    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+    return (await (await this.open(path, init)).json()) as T;
+  }
+}
+
+/** RFC 9457. */
+async function problem(response: Response): Promise<Refused> {
+  const body = (await response.json().catch(() => ({}))) as { code?: string; detail?: string; users?: string[] };
+  const retryAfter = Number(response.headers.get('retry-after'));
+  return new Refused(
+    body.code ?? 'internal',
+    body.detail ?? `The server answered ${response.status}.`,
+    retryAfter > 0 ? retryAfter * 1000 : null,
+    body.users,
+  );
+}

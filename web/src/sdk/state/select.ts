@@ -1,0 +1,83 @@
+/** What views and the engine read off the state. Pure. */
+import type { ConversationId, EntryMaking, Item, Range, Seq, UserId } from '../frames';
+import { hasGap, type Pending, type State } from '../state';
+import { firstSeq, lastSeq } from './log';
+
+/** Where a person is: a conversation that exists, or one with a user that the first message will make. */
+export type Place = { conversation: ConversationId } | { user: UserId };
+
+/** The conversation's item, also when a place names the person it is with. */
+export function itemAt(state: State, place: Place): Item | undefined {
+  if ('conversation' in place) return state.items[place.conversation];
+  return Object.values(state.items).find(item => item.kind === 'direct' && item.with === place.user);
+}
+
+/** The home list's order: pinned first, then by last activity. */
+export function homeOrder(items: readonly Item[]): Item[] {
+  return [...items].sort(
+    (one, other) =>
+      Number(other.pinned) - Number(one.pinned) ||
+      (other.last?.at ?? 0) - (one.last?.at ?? 0) ||
+      (one.conversation < other.conversation ? -1 : 1),
+  );
+}
+
+export function displayName(state: State, user: UserId): string {
+  return state.users[user]?.name || user;
+}
+
+export function itemName(state: State, item: Item): string {
+  if (item.kind !== 'direct') return item.name ?? 'Conversation';
+  return item.with_name || displayName(state, item.with ?? '');
+}
+
+/** What waits in the outbox for a place, in order. */
+export function pendingAt(state: State, place: Place): Pending[] {
+  const item = itemAt(state, place);
+  const user = 'user' in place ? place.user : item?.with;
+  return state.outbox.filter(pending => {
+    const about = aboutOf(pending.frame);
+    return about === item?.conversation || (user !== undefined && about === `user:${user}`);
+  });
+}
+
+/** What an entry-making frame is about: requests with the same answer keep their order. */
+export function aboutOf(frame: EntryMaking): string {
+  if (frame.type === 'create') return `create:${frame.client_msg_id}`;
+  if (frame.type !== 'send') return frame.conversation;
+  if ('user' in frame.to) return `user:${frame.to.user}`;
+  return 'conversation' in frame.to ? frame.to.conversation : `list:${frame.to.list}`;
+}
+
+/** How far everybody else has a message: for its ticks. */
+export function receiptOf(state: State, item: Item, seq: Seq): 'sent' | 'delivered' | 'read' {
+  const others = item.peer ? [item.peer] : (state.members[item.conversation] ?? []).filter(m => m.user !== state.me);
+  if (others.length === 0) return 'sent';
+  if (others.every(other => (other.read_seq ?? 0) >= seq)) return 'read';
+  return others.every(other => Math.max(other.delivered_seq ?? 0, other.read_seq ?? 0) >= seq) ? 'delivered' : 'sent';
+}
+
+/** More than this is not caught up with: the window starts anew at the newest entries. */
+export const MOST_CATCH_UP = 400;
+
+/** Windows that must be fetched: what is missing after each, or all of it anew. */
+export function gaps(state: State): { fill: Range[]; restart: ConversationId[] } {
+  const fill: Range[] = [];
+  const restart: ConversationId[] = [];
+  for (const [conversation, log] of Object.entries(state.logs)) {
+    if (log.stale) {
+      const around = Math.round((firstSeq(log) + lastSeq(log)) / 2);
+      fill.push({ conversation, around, limit: 200 });
+    } else if (hasGap(state, conversation)) {
+      const missing = (state.items[conversation]?.last_seq ?? 0) - lastSeq(log);
+      if (missing > MOST_CATCH_UP) restart.push(conversation);
+      else fill.push({ conversation, after: lastSeq(log), limit: 200 });
+    }
+  }
+  return { fill, restart };
+}
+
+/** Unread messages outside muted conversations: for the window's title. */
+export function unreadTotal(state: State): number {
+  return Object.values(state.items).reduce((sum, item) => sum + (item.muted || item.archived ? 0 : item.unread), 0);
+}

@@ -1,0 +1,19 @@
+import { defineConfig } from 'vite';
+import solid from 'vite-plugin-solid';
+import { precompress } from './build/precompress';
+import { serviceWorker } from './build/service_worker';
+
+// During `npm run dev` the page comes from Vite and the frames from a server beside it.
+const SERVER = process.env.TIDINGS_URL ?? 'http://127.0.0.1:8080';
+
+export default defineConfig({
+  plugins: [solid(), serviceWorker(), precompress({ firstLoadKiB: 90 })],
+  server: { proxy: { '/v1': { target: SERVER, ws: true } } },
+  build: {
+    target: 'es2022',
+    // Every script and style is a file of its own: the page's Content-Security-Policy allows nothing inline.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    cssCodeSplit: false,
+  },
+});
