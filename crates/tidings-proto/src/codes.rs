@@ -79,6 +79,19 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
+    pub const ALL: &'static [Self] = &[
+        Self::Draining,
+        Self::Lagging,
+        Self::GoingIdle,
+        Self::TokenExpired,
+        Self::TryLater,
+        Self::BadFrame,
+        Self::Unauthenticated,
+        Self::Revoked,
+        Self::Replaced,
+        Self::UnsupportedVersion,
+    ];
+
     pub fn number(self) -> u16 {
         match self {
             Self::Draining => 3000,

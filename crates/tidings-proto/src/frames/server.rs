@@ -24,6 +24,16 @@ macro_rules! frames {
             $(#[serde(rename = $wire)] $name($type),)*
         }
 
+        impl ServerFrame<'_> {
+            /// Every `type` a server may say.
+            pub const TYPES: &'static [&'static str] = &[$($wire,)*];
+
+            /// The frame's `type`.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$name(_) => $wire,)* }
+            }
+        }
+
         impl ServerFrame<'static> {
             /// Reads a frame; `Ok(None)`: a type that this version does not know, to be skipped.
             pub fn parse(text: &str) -> Result<Option<Self>, serde_json::Error> {

@@ -1,0 +1,229 @@
+//! What the server counts, for operators: one place that names every figure, its unit and its labels.
+//!
+//! Counting costs one atomic operation; the handles of all labels are made at the start (`instruments`). No part of
+//! the server decides anything by a metric, and no figure has a label that users can make up.
+
+mod instruments;
+mod process;
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, gauge::Gauge, info::Info},
+    registry::{Registry, Unit},
+};
+use tidings_proto::{
+    CloseCode, Code,
+    frames::{client::Command, server::ServerFrame},
+};
+
+pub use instruments::{Histogram, InUse, Label, Per, PerName, Seconds};
+use instruments::{Maker, labels};
+
+labels! {
+    /// How a client is connected.
+    Transport "transport" { WebSocket "websocket", Sse "sse", LongPoll "long_poll", Mqtt "mqtt", Http "http" }
+
+    /// What a client reads.
+    Read "request" { Inbox "inbox", Sync "sync", Fetch "fetch" }
+
+    /// Which memory of recently used states.
+    Cache "cache" { Conversations "conversations", Homes "homes" }
+
+    /// Where an error happened that nobody asked for.
+    Part "part" {
+        Edge "edge", Session "session", Conversation "conversation", Home "home", Journal "journal", Tables "tables",
+    }
+}
+
+/// Every figure, in the order in which a message travels. Cheap to count, dear to render.
+pub struct Metrics {
+    registry: Registry,
+
+    /// Open connections; hold one with [`Metrics::connected`].
+    pub connections: Per<Transport, Gauge>,
+    pub connections_opened: Per<Transport, Counter>,
+    /// Connections that the server closed. `lagging` is an outbox that was full.
+    pub connections_closed: Per<CloseCode, Counter>,
+    pub received_bytes: Counter,
+    pub sent_bytes: Counter,
+
+    pub sessions: Gauge,
+    pub frames_in: PerName<Counter>,
+    pub frames_out: PerName<Counter>,
+
+    pub sends_acked: Counter,
+    /// Of the acked ones, those that were a repeat of an earlier send.
+    pub sends_repeated: Counter,
+    pub refused: Per<Code, Counter>,
+    /// From reading a send to handing its ack to the connection.
+    pub send_ack: Histogram,
+
+    /// From handing a commit to the journal to knowing it durable.
+    pub commit_duration: Histogram,
+    /// Events a commit: how well they gather.
+    pub commit_events: Histogram,
+    pub commit_bytes: Counter,
+    pub journal_segments: Gauge,
+    /// What the journal holds that is not in the tables yet.
+    pub backlog_bytes: Gauge,
+
+    /// Entries handed to sessions.
+    pub deliveries: Counter,
+    /// From reading a request to handing its answer to the connection.
+    pub reads: Per<Read, Histogram>,
+    pub cache_bytes: Per<Cache, Gauge>,
+    pub cache_hits: Per<Cache, Counter>,
+    pub cache_misses: Per<Cache, Counter>,
+
+    pub flush_duration: Histogram,
+    pub flush_rows: Counter,
+    /// The age of the oldest event that is not in the tables yet.
+    pub flush_lag: Seconds,
+    pub tables_disk_bytes: Gauge,
+
+    pub errors: Per<Part, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("tidings");
+        registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register_collector(Box::new(process::Process));
+        let mut make = Maker(&mut registry);
+        Self {
+            connections: make.per("connections", "Open connections"),
+            connections_opened: make.per("connections_opened", "Connections since the start"),
+            connections_closed: make.per("connections_closed", "Connections that the server closed"),
+            received_bytes: make.with_unit("received", "Frames from clients", Unit::Bytes),
+            sent_bytes: make.with_unit("sent", "Frames to clients", Unit::Bytes),
+            sessions: make.one("sessions", "Logged-in sessions"),
+            frames_in: make.per_name("frames_in", "Frames from clients", "type", Command::TYPES),
+            frames_out: make.per_name("frames_out", "Frames to clients", "type", ServerFrame::TYPES),
+            sends_acked: make.one("sends_acked", "Sends that are durable and were acknowledged"),
+            sends_repeated: make.one("sends_repeated", "Acknowledged sends that repeated an earlier one"),
+            refused: make.per("refused", "Requests refused"),
+            send_ack: make.duration("send_ack", "From reading a send to its ack"),
+            commit_duration: make.duration("commit", "From handing a commit to the journal to knowing it durable"),
+            commit_events: make.histogram("commit_events", "Events a commit", Histogram::of_counts()),
+            commit_bytes: make.with_unit("commit", "Commits as written to the journal", Unit::Bytes),
+            journal_segments: make.one("journal_segments", "Files of the journal"),
+            backlog_bytes: make.with_unit("backlog", "In the journal and not in the tables yet", Unit::Bytes),
+            deliveries: make.one("deliveries", "Entries handed to sessions"),
+            reads: make.durations("read", "From reading a request to its answer"),
+            cache_bytes: make.per_with_unit("cache", "Memory of recently used states", Unit::Bytes),
+            cache_hits: make.per("cache_hits", "States found in memory"),
+            cache_misses: make.per("cache_misses", "States read from the tables"),
+            flush_duration: make.duration("flush", "Writing a window of events into the tables"),
+            flush_rows: make.one("flush_rows", "Rows written into the tables"),
+            flush_lag: make.with_unit("flush_lag", "Age of the oldest event not in the tables", Unit::Seconds),
+            tables_disk_bytes: make.with_unit("tables_disk", "The tables on disk", Unit::Bytes),
+            errors: make.per("errors", "Errors that no request explains"),
+            registry,
+        }
+    }
+}
+
+impl Metrics {
+    /// The media type of [`Metrics::render`].
+    pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// All figures as OpenMetrics text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("writing to a String does not fail");
+        text
+    }
+
+    /// Counts a connection as open until the answer is dropped.
+    pub fn connected(&self, transport: Transport) -> InUse {
+        self.connections_opened.of(transport).inc();
+        InUse::of(self.connections.of(transport))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn has(metrics: &Metrics, line: &str) -> bool {
+        metrics.render().lines().any(|rendered| rendered == line)
+    }
+
+    #[test]
+    fn what_is_counted_is_rendered_with_name_unit_and_label() {
+        let metrics = Metrics::default();
+        let connection = metrics.connected(Transport::WebSocket);
+        metrics.refused.of(Code::RateLimited).inc();
+        metrics.connections_closed.of(CloseCode::Lagging).inc();
+        metrics.frames_in.of("send").inc_by(3);
+        metrics.frames_out.of("no such type").inc();
+        metrics.backlog_bytes.set(17);
+        metrics.flush_lag.set(0.25);
+        for line in [
+            "tidings_connections{transport=\"websocket\"} 1",
+            "tidings_connections_opened_total{transport=\"websocket\"} 1",
+            "tidings_connections_closed_total{reason=\"lagging\"} 1",
+            "tidings_refused_total{code=\"rate_limited\"} 1",
+            "tidings_frames_in_total{type=\"send\"} 3",
+            "tidings_frames_out_total{type=\"other\"} 1",
+            "tidings_backlog_bytes 17",
+            "tidings_flush_lag_seconds 0.25",
+            "# EOF",
+        ] {
+            assert!(has(&metrics, line), "{line} is missing in\n{}", metrics.render());
+        }
+        drop(connection);
+        assert!(has(&metrics, "tidings_connections{transport=\"websocket\"} 0"));
+    }
+
+    #[test]
+    fn a_histogram_counts_each_value_in_its_bucket() {
+        let metrics = Metrics::default();
+        for us in [0, 10, 11, 150, 30_000_000] {
+            metrics.send_ack.observe(Duration::from_micros(us));
+        }
+        metrics.reads.of(Read::Fetch).observe(Duration::from_millis(2));
+        metrics.commit_events.count(3);
+        for line in [
+            "tidings_send_ack_seconds_bucket{le=\"0.00001\"} 2",
+            "tidings_send_ack_seconds_bucket{le=\"0.00002\"} 3",
+            "tidings_send_ack_seconds_bucket{le=\"0.0002\"} 4",
+            "tidings_send_ack_seconds_bucket{le=\"10.0\"} 4",
+            "tidings_send_ack_seconds_bucket{le=\"+Inf\"} 5",
+            "tidings_send_ack_seconds_count 5",
+            "tidings_send_ack_seconds_sum 30.000171",
+            "tidings_read_seconds_count{request=\"fetch\"} 1",
+            "tidings_commit_events_sum 3.0",
+        ] {
+            assert!(has(&metrics, line), "{line} is missing in\n{}", metrics.render());
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_process_is_measured() {
+        let text = Metrics::default().render();
+        for name in ["resident_bytes", "cpu_seconds_total", "open_files"] {
+            let figure = text.lines().find_map(|line| line.strip_prefix(&format!("tidings_process_{name} ")));
+            let figure: f64 = figure.unwrap_or_else(|| panic!("{name} is missing in\n{text}")).parse().unwrap();
+            assert!(figure >= 0.0 && (name != "resident_bytes" || figure > 500_000.0), "{name} {figure}");
+        }
+    }
+
+    #[test]
+    fn labels_know_their_own_place() {
+        fn check<L: Label>() {
+            for (index, label) in L::ALL.iter().enumerate() {
+                assert_eq!(label.index(), index, "{}", label.word());
+            }
+        }
+        check::<Transport>();
+        check::<Read>();
+        check::<Cache>();
+        check::<Part>();
+        check::<Code>();
+        check::<CloseCode>();
+    }
+}
