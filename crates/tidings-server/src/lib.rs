@@ -5,4 +5,6 @@ pub mod journal;
 pub mod tables;
 
 pub mod config;
+pub mod data_folder;
 pub mod metrics;
+pub mod shutdown;
