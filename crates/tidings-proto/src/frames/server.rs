@@ -88,8 +88,17 @@ pub struct Welcome {
     /// Address of the node where this user's conversations are, if it is another one.
     pub prefer: Option<String>,
     pub heartbeat_s: u64,
+    #[serde(deserialize_with = "known_limits")]
     pub limits: Limits,
     pub features: Vec<String>,
+}
+
+/// The limits this version knows: a newer server may tell more, which a settings file may not.
+fn known_limits<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
+    let mut told = serde_json::Map::deserialize(deserializer)?;
+    let known = serde_json::to_value(Limits::default()).expect("limits are plain numbers");
+    told.retain(|name, _| known.get(name).is_some());
+    serde_json::from_value(told.into()).map_err(serde::de::Error::custom)
 }
 
 /// The answer to all that makes an entry: it is durable now.

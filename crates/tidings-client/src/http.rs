@@ -1,0 +1,257 @@
+//! The calls that need no connection: login, a single message, and what operators do.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tidings_proto::{
+    ConversationId, DeviceId, Seq, UserId,
+    frames::{
+        client::{Command, Request as Frame, Send},
+        server::{Entry, Problem, Refused, Sent},
+    },
+};
+
+use crate::{endpoint::Endpoint, error::ClientError};
+
+/// Answers are at most 1 MiB, an operator's pages some more.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A client of the HTTP interface; connections are kept and shared by clones.
+#[derive(Clone, Debug)]
+pub struct Http {
+    endpoint: Endpoint,
+    token: Option<String>,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Login {
+    pub token: String,
+    pub user: UserId,
+    pub device: DeviceId,
+}
+
+impl Http {
+    pub fn new(url: &str) -> Result<Self, ClientError> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { endpoint: Endpoint::parse(url)?, token: None, client })
+    }
+
+    /// What to show: a user's token, or the operator's.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
+    }
+
+    /// A token for `username`, where a username is enough.
+    pub async fn login(&self, username: &str, device: Option<&str>) -> Result<Login, ClientError> {
+        self.call(Method::POST, "/v1/login", Some(&serde_json::json!({ "username": username, "device": device }))).await
+    }
+
+    /// One message, durable when this returns. Repeating it with the same `client_msg_id` is safe.
+    pub async fn send(&self, send: Send) -> Result<Sent, ClientError> {
+        self.call(Method::POST, "/v1/messages", Some(&Frame { id: None, command: Command::Send(send) })).await
+    }
+
+    /// Any call: a body goes out as JSON, the answer comes back as JSON. A refusal is `ClientError::Refused`.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ClientError> {
+        let (status, answer) = match tokio::time::timeout(TIMEOUT, self.exchange(method, path, body)).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(self.unreachable(&format!("no answer within {} s", TIMEOUT.as_secs()))),
+        };
+        if status.is_success() {
+            return serde_json::from_slice(&answer)
+                .map_err(|error| ClientError::Unexpected(format!("{path}: {error}")));
+        }
+        match serde_json::from_slice::<Problem>(&answer) {
+            Ok(problem) => Err(ClientError::Refused(Box::new(refused(problem)))),
+            Err(_) => {
+                let text = String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned();
+                Err(ClientError::Unexpected(format!("{path}: status {status}: {text}")))
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let mut request = Request::builder().method(method).uri(self.endpoint.path(path));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                serde_json::to_vec(body).map_err(|error| ClientError::Unexpected(error.to_string()))?
+            }
+            None => Vec::new(),
+        };
+        let wrong = |error: http::Error| ClientError::Address { url: path.to_owned(), reason: error.to_string() };
+        let request = request.body(Full::new(Bytes::from(body))).map_err(wrong)?;
+        let response = self.client.request(request).await.map_err(|error| self.unreachable(&causes(&error)))?;
+        let status = response.status();
+        let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        Ok((status, answer.map_err(|error| self.unreachable(&error.to_string()))?.to_bytes()))
+    }
+
+    fn unreachable(&self, reason: &str) -> ClientError {
+        ClientError::Unreachable { url: self.endpoint.path(""), reason: reason.to_owned() }
+    }
+}
+
+/// An error with what it came of: the outermost one alone says nothing.
+fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn refused(problem: Problem) -> Refused {
+    Refused {
+        re: None,
+        code: problem.code,
+        message: problem.detail,
+        retry_after_ms: None,
+        users: problem.users,
+        login_url: problem.login_url,
+    }
+}
+
+/// The operator's calls (`/v1/admin`); show the admin token.
+pub mod admin {
+    use super::*;
+
+    /// Display names to user ids, the same ones each time.
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct Resolve {
+        /// At most 1,000.
+        pub names: Vec<String>,
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct Resolved {
+        pub users: Vec<ImportUser>,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct ImportUser {
+        pub user: UserId,
+        pub name: String,
+    }
+
+    /// A part of an import: at most 1,000 users and 1,000 messages, in order.
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct Import {
+        pub conversation: ImportConversation,
+        pub users: Vec<ImportUser>,
+        pub messages: Vec<ImportMessage>,
+    }
+
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    pub struct ImportConversation {
+        pub name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub owner: Option<UserId>,
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct ImportMessage {
+        pub client_msg_id: String,
+        pub from: UserId,
+        /// Unix milliseconds.
+        pub at: u64,
+        pub text: String,
+    }
+
+    /// Durable when answered.
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct Imported {
+        pub conversation: ConversationId,
+        pub imported: u64,
+        /// Messages that were there already.
+        pub repeats: u64,
+        pub last_seq: Seq,
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct Conversations {
+        pub conversations: Vec<ConversationId>,
+    }
+
+    /// A page of a log as operators see it.
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct ExportPage {
+        pub entries: Vec<ExportEntry>,
+        pub first_seq: Seq,
+        pub last_seq: Seq,
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    pub struct ExportEntry {
+        /// The display name of `from`: as it was imported.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub from_name: Option<String>,
+        #[serde(flatten)]
+        pub entry: Entry<'static>,
+    }
+
+    impl Http {
+        pub async fn resolve_users(&self, names: Vec<String>) -> Result<Vec<ImportUser>, ClientError> {
+            let resolved: Resolved =
+                self.call(Method::POST, "/v1/admin/users/resolve", Some(&Resolve { names })).await?;
+            Ok(resolved.users)
+        }
+
+        pub async fn import(&self, import: &Import) -> Result<Imported, ClientError> {
+            self.call(Method::POST, "/v1/admin/import", Some(import)).await
+        }
+
+        /// The groups of a name.
+        pub async fn conversations_named(&self, name: &str) -> Result<Vec<ConversationId>, ClientError> {
+            let path = format!("/v1/admin/conversations?name={}", percent_encoded(name));
+            let found: Conversations = self.call(Method::GET, &path, None::<&()>).await?;
+            Ok(found.conversations)
+        }
+
+        /// Entries behind `after`, ascending; possibly fewer than `limit`, because of their bytes.
+        pub async fn export_page(
+            &self,
+            conversation: ConversationId,
+            after: Seq,
+            limit: usize,
+        ) -> Result<ExportPage, ClientError> {
+            let path = format!("/v1/admin/conversations/{conversation}/entries?after={after}&limit={limit}");
+            self.call(Method::GET, &path, None::<&()>).await
+        }
+    }
+}
+
+/// Text as a part of a path or query (RFC 3986 section 2.1).
+pub fn percent_encoded(text: &str) -> String {
+    use std::fmt::Write;
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").expect("a string takes everything");
+        }
+        encoded
+    })
+}

@@ -1,0 +1,577 @@
+//! What the client says and what it makes of what it is told. No I/O, no clock, no randomness of its own: time comes in as a value, frames go out by
+//! `next_frame`, events by the outlet, answers to those who wait for them.
+//!
+//! It outlives its connections: `connected` begins the next one with everything that is unanswered and the sync token of
+//! what was handed on.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use tidings_proto::{
+    ConversationId, Seq, UserId,
+    codes::Code,
+    frames::{
+        RequestId,
+        client::{self, Command, Hello, Request},
+        server::{
+            Beat, Changes, ConversationKind, Entries, Entry, Item, Kind, LiveEntry, More, RangeAnswer, Refused, Sent,
+            ServerFrame, Welcome,
+        },
+    },
+};
+use tokio::time::Instant;
+
+use crate::{
+    client::{Ask, Reply},
+    cursors::{Cursors, live},
+    error::{ClientError, Lost, is_transient},
+    events::{Event, Outlet},
+    outbox::{Outbox, Purpose, Waiter},
+};
+
+/// Receipts are coalesced: one `ack` a conversation in this time.
+const ACK_EVERY: Duration = Duration::from_secs(1);
+/// Newest entries asked for with each changed conversation when coming back: most gaps are filled by them.
+const RESUME_TAIL: usize = 20;
+/// Conversations whose gaps are fetched by one request.
+const GAP_RANGES: usize = 100;
+/// A refusal for now that does not say when to come back.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// What the task has to do about a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Directive {
+    Nothing,
+    /// The account's state was handed on: events are complete from here.
+    Ready,
+    /// Connect anew at a random time up to this, then let go.
+    Move(Duration),
+}
+
+pub(crate) struct Options {
+    pub hello: Hello,
+    /// Unanswered requests at most.
+    pub window: usize,
+    /// How often a request refused for now is sent again before its caller is told.
+    pub retries: u32,
+}
+
+pub(crate) struct Session {
+    options: Options,
+    me: UserId,
+    outbox: Outbox,
+    cursors: Cursors,
+    outlet: Outlet,
+    /// Frames that bear no id, to be written before all others.
+    urgent: VecDeque<String>,
+    /// The account's state up to which everything was handed on. `None` until the baseline is whole.
+    sync: Option<String>,
+    /// The next `changes` without `re` tells what was missed.
+    resuming: bool,
+    /// Changes were dropped for want of room.
+    missed_changes: bool,
+    /// There was no room for an event: nothing is fetched until there is.
+    starved: bool,
+    asked: Asked,
+    watched: Option<Vec<UserId>>,
+    acks: HashMap<ConversationId, Seq>,
+    acks_due: Option<Instant>,
+    frame_bytes: usize,
+    heartbeat: Duration,
+    heard: Instant,
+    pinged: bool,
+}
+
+/// Which of the session's own requests are under way.
+#[derive(Default)]
+struct Asked {
+    changes: bool,
+    gaps: bool,
+}
+
+impl Session {
+    /// `at`: where the caller's own durable state stands, with the token in `options.hello`.
+    pub fn new(
+        options: Options,
+        welcome: &Welcome,
+        outlet: Outlet,
+        at: HashMap<ConversationId, Seq>,
+        now: Instant,
+    ) -> Self {
+        let mut cursors = Cursors::default();
+        for (conversation, seq) in at {
+            cursors.begin(conversation, seq);
+        }
+        Self {
+            me: welcome.user.clone(),
+            outbox: Outbox::new(welcome.user.clone()),
+            cursors,
+            outlet,
+            urgent: VecDeque::new(),
+            sync: options.hello.sync.clone(),
+            resuming: false,
+            missed_changes: false,
+            starved: false,
+            asked: Asked::default(),
+            watched: None,
+            acks: HashMap::new(),
+            acks_due: None,
+            frame_bytes: welcome.limits.frame_bytes,
+            heartbeat: Duration::from_secs(welcome.heartbeat_s.max(1)),
+            heard: now,
+            pinged: false,
+            options,
+        }
+    }
+
+    /// The first frame of the next connection.
+    pub fn hello(&self) -> Hello {
+        let mut hello = self.options.hello.clone();
+        hello.sync = self.sync.clone().filter(|_| self.outlet.is_open());
+        hello.tail = hello.sync.is_some().then_some(RESUME_TAIL);
+        hello
+    }
+
+    /// A connection was made with `hello`. `Ready` if there is nothing to wait for.
+    pub fn connected(&mut self, welcome: &Welcome, now: Instant) -> Directive {
+        self.outbox.cut();
+        self.urgent.clear();
+        self.asked = Asked::default();
+        self.frame_bytes = welcome.limits.frame_bytes;
+        self.heartbeat = Duration::from_secs(welcome.heartbeat_s.max(1));
+        (self.heard, self.pinged) = (now, false);
+        self.options.hello.device = Some(welcome.device.clone());
+        self.missed_changes = false;
+        if let Some(users) = &self.watched {
+            self.outbox.push(Command::Watch(client::Watch { users: users.clone() }), Waiter::Session(Purpose::Watch));
+        }
+        self.resuming = self.sync.is_some() && self.outlet.is_open();
+        if self.resuming {
+            return Directive::Nothing;
+        }
+        if self.outlet.is_open() {
+            self.ask_changes(None, Purpose::Baseline);
+            return Directive::Nothing;
+        }
+        Directive::Ready
+    }
+
+    /// Whether another request may be taken.
+    pub fn has_room(&self) -> bool {
+        self.outbox.len() < self.options.window
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.outbox.len() == 0 && self.urgent.is_empty() && self.acks.is_empty()
+    }
+
+    /// Takes what the handle asks for.
+    pub fn ask(&mut self, ask: Ask, now: Instant) {
+        match ask {
+            Ask::Request(command, answer) => {
+                if let Command::Watch(watch) = &*command {
+                    self.watched = Some(watch.users.clone());
+                }
+                if let Command::Auth(auth) = &*command {
+                    self.options.hello.token = Some(auth.token.clone());
+                }
+                self.outbox.push(*command, Waiter::Caller(answer));
+            }
+            Ask::Tell(command) => self.urgent.push_back(telling(*command)),
+            Ask::Ack(conversation, seq) => {
+                let ack = self.acks.entry(conversation).or_default();
+                *ack = seq.max(*ack);
+                self.acks_due.get_or_insert(now + ACK_EVERY);
+            }
+        }
+    }
+
+    /// The next frame to write.
+    pub fn next_frame(&mut self) -> Option<String> {
+        if let Some(text) = self.urgent.pop_front() {
+            return Some(text);
+        }
+        self.ask_for_what_is_missing();
+        loop {
+            let (id, request) = self.outbox.next_ready()?;
+            let text = text_of(request);
+            if text.len() <= self.frame_bytes {
+                return Some(text);
+            }
+            let error = ClientError::TooLarge { bytes: text.len(), max: self.frame_bytes };
+            self.answer(id, Err(error));
+        }
+    }
+
+    /// When `on_time` has something to do.
+    pub fn deadline(&self) -> Instant {
+        let silence = self.heard + if self.pinged { self.heartbeat.mul_f64(2.5) } else { self.heartbeat };
+        [self.outbox.due(), self.acks_due].into_iter().flatten().fold(silence, Instant::min)
+    }
+
+    pub fn on_time(&mut self, now: Instant) -> Result<(), Lost> {
+        self.outbox.release(now);
+        if self.acks_due.is_some_and(|due| due <= now) {
+            self.acks_due = None;
+            for (conversation, seq) in self.acks.drain() {
+                self.urgent.push_back(telling(Command::Ack(client::Ack { conversation, seq })));
+            }
+        }
+        if now >= self.heard + self.heartbeat.mul_f64(2.5) {
+            return Err(Lost::Silent);
+        }
+        if now >= self.heard + self.heartbeat && !self.pinged {
+            self.pinged = true;
+            self.urgent.push_back(telling(Command::Ping(client::Ping {})));
+        }
+        Ok(())
+    }
+
+    /// Where events wait for room, if they do: wait for `Outlet::room`, then tell `found_room`.
+    pub fn starved_outlet(&self) -> Option<Outlet> {
+        (self.starved && self.outlet.is_open()).then(|| self.outlet.clone())
+    }
+
+    pub fn found_room(&mut self) {
+        self.starved = false;
+    }
+
+    pub fn on_frame(&mut self, text: &str, now: Instant) -> Result<Directive, Lost> {
+        (self.heard, self.pinged) = (now, false);
+        let frame = match ServerFrame::parse(text) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(Directive::Nothing),
+            Err(error) => return Err(Lost::Broken(format!("the server sent what is no frame: {error}"))),
+        };
+        match frame {
+            ServerFrame::Entry(entry) => self.arrive(entry),
+            ServerFrame::Changes(changes) if changes.re.is_none() => return Ok(self.on_changes(changes)),
+            ServerFrame::Receipt(receipt) => self.offer_ephemeral(Event::Receipt(receipt)),
+            ServerFrame::Typing(typing) => self.offer_ephemeral(Event::Typing(typing)),
+            ServerFrame::Presence(presence) => self.offer_ephemeral(Event::Presence(presence)),
+            ServerFrame::Expiring(expiring) => self.offer_ephemeral(Event::Expiring { in_s: expiring.in_s }),
+            ServerFrame::Ping(_) => self.urgent.push_back(telling(Command::Pong(client::Pong {}))),
+            ServerFrame::Move(to) => return Ok(Directive::Move(Duration::from_millis(to.after_ms))),
+            ServerFrame::Close(close) => return Err(Lost::Closed { code: close.code, reason: close.reason }),
+            ServerFrame::Error(Refused { re: None, code, message, .. }) => {
+                tracing::warn!(%code, message, "the server refused what wanted no answer");
+            }
+            ServerFrame::Welcome(_) | ServerFrame::Pong(Beat { re: None }) => {}
+            answer => return Ok(self.on_answer(answer, now)),
+        }
+        Ok(Directive::Nothing)
+    }
+
+    /// Nothing will be answered any more.
+    pub fn fail(&mut self, error: &ClientError) {
+        for waiting in self.outbox.drain() {
+            if let Waiter::Caller(answer) = waiting.waiter {
+                drop(answer.send(Err(error.clone())));
+            }
+        }
+    }
+
+    fn on_answer(&mut self, answer: ServerFrame<'static>, now: Instant) -> Directive {
+        let Some(RequestId::Number(id)) = re(&answer) else { return Directive::Nothing };
+        let id = id.cast_unsigned();
+        if let ServerFrame::Error(refused) = answer {
+            return self.on_refusal(id, &refused, now);
+        }
+        let Some(waiting) = self.outbox.answered(id) else { return Directive::Nothing };
+        match waiting.waiter {
+            Waiter::Caller(caller) => {
+                self.account(&waiting.request.command, &answer);
+                drop(caller.send(Ok(answer)));
+                Directive::Nothing
+            }
+            Waiter::Session(purpose) => self.on_own_answer(purpose, answer),
+        }
+    }
+
+    fn on_own_answer(&mut self, purpose: Purpose, answer: ServerFrame<'static>) -> Directive {
+        match (purpose, answer) {
+            (Purpose::Baseline, ServerFrame::Changes(changes)) => {
+                self.asked.changes = false;
+                self.on_baseline(changes)
+            }
+            (Purpose::Changes, ServerFrame::Changes(changes)) => {
+                self.asked.changes = false;
+                self.on_missed(changes)
+            }
+            (Purpose::Gaps, ServerFrame::Entries(entries)) => {
+                self.asked.gaps = false;
+                self.on_gaps(entries);
+                Directive::Nothing
+            }
+            _ => Directive::Nothing,
+        }
+    }
+
+    fn on_refusal(&mut self, id: u64, refused: &Refused, now: Instant) -> Directive {
+        let attempts = self.outbox.count_attempt(id);
+        if is_transient(refused.code) && attempts <= self.options.retries {
+            let after = refused.retry_after_ms.map_or(RETRY_AFTER * attempts.min(20), Duration::from_millis);
+            self.outbox.hold(id, now + after);
+            return Directive::Nothing;
+        }
+        match self.answer(id, Err(ClientError::Refused(Box::new(refused.clone())))) {
+            Some(Purpose::Gaps) => {
+                self.asked.gaps = false;
+                for range in self.cursors.ranges(GAP_RANGES) {
+                    self.cursors.remove(range.conversation);
+                }
+            }
+            Some(Purpose::Baseline | Purpose::Changes) => {
+                self.asked.changes = false;
+                if refused.code == Code::BadSync {
+                    self.sync = None;
+                }
+                self.missed_changes = true;
+            }
+            Some(Purpose::Watch) | None => {}
+        }
+        Directive::Nothing
+    }
+
+    /// Tells who waits for `id`; the purpose, if it was this session.
+    fn answer(&mut self, id: u64, reply: Reply) -> Option<Purpose> {
+        match self.outbox.answered(id)?.waiter {
+            Waiter::Caller(caller) => {
+                drop(caller.send(reply));
+                None
+            }
+            Waiter::Session(purpose) => Some(purpose),
+        }
+    }
+
+    /// An own request made an entry: its place is among the events, though it comes as an answer.
+    fn account(&mut self, command: &Command, answer: &ServerFrame<'static>) {
+        if !self.outlet.is_open() {
+            return;
+        }
+        match answer {
+            ServerFrame::Sent(sent) => match own_entry(&self.me, command, sent) {
+                Some(entry) => self.arrive(live(sent.conversation, entry)),
+                None => self.cursors.want(sent.conversation, sent.seq),
+            },
+            ServerFrame::Created(sent) => {
+                self.cursors.begin(sent.conversation, Seq::NONE);
+                self.cursors.want(sent.conversation, sent.seq);
+            }
+            _ => {}
+        }
+    }
+
+    fn arrive(&mut self, entry: LiveEntry<'static>) {
+        if !self.outlet.is_open() {
+            return;
+        }
+        let (outlet, starved) = (&self.outlet, &mut self.starved);
+        self.cursors.arrive(entry, &mut |entry| {
+            let room = outlet.offer(Event::Entry(entry));
+            *starved |= !room;
+            room
+        });
+    }
+
+    fn on_gaps(&mut self, entries: Entries<'static>) {
+        for answer in entries.ranges.unwrap_or_default() {
+            match answer {
+                RangeAnswer::Page(page) => {
+                    let (outlet, starved) = (&self.outlet, &mut self.starved);
+                    self.cursors.fill(page, &mut |entry| {
+                        let room = outlet.offer(Event::Entry(entry));
+                        *starved |= !room;
+                        room
+                    });
+                }
+                RangeAnswer::Refused { code, .. } if is_transient(code) => {}
+                RangeAnswer::Refused { conversation, .. } => self.cursors.remove(conversation),
+            }
+        }
+    }
+
+    /// What there is at the start: entries behind it are live.
+    fn on_baseline(&mut self, changes: Changes<'static>) -> Directive {
+        for item in &changes.items {
+            self.cursors.begin(item.conversation, item.last_seq);
+        }
+        let (more, token) = (changes.more, changes.sync.clone());
+        if !self.outlet.offer(Event::Changes(changes)) {
+            self.starved = true;
+            self.missed_changes = true;
+            return Directive::Nothing;
+        }
+        if more {
+            self.ask_changes(Some(token), Purpose::Baseline);
+            return Directive::Nothing;
+        }
+        self.sync = Some(token);
+        Directive::Ready
+    }
+
+    /// Changes as they happen, or, first thing on a resumed connection, those that were missed.
+    fn on_changes(&mut self, changes: Changes<'static>) -> Directive {
+        if std::mem::take(&mut self.resuming) {
+            return self.on_missed(changes);
+        }
+        for item in &changes.items {
+            self.cursors.begin(item.conversation, start_of(item));
+        }
+        for conversation in &changes.removed {
+            self.cursors.remove(*conversation);
+        }
+        let token = changes.sync.clone();
+        // While a baseline is under way, the token is not yet one of all there is.
+        let whole = self.sync.is_some() && !self.missed_changes;
+        if !self.outlet.offer(Event::Changes(changes)) {
+            self.starved = true;
+            self.missed_changes = self.sync.is_some();
+        } else if whole {
+            self.sync = Some(token);
+        }
+        Directive::Nothing
+    }
+
+    /// What differs since the token: the items go out as they are, their entries by tails and, where those do not reach, by pages.
+    fn on_missed(&mut self, mut changes: Changes<'static>) -> Directive {
+        let tails: Vec<_> = changes.items.iter_mut().map(|item| item.tail.take()).collect();
+        let missed: Vec<_> =
+            changes.items.iter().map(|item| (item.conversation, start_of(item), item.last_seq)).collect();
+        for conversation in &changes.removed {
+            self.cursors.remove(*conversation);
+        }
+        let (more, full, token) = (changes.more, changes.full, changes.sync.clone());
+        if !self.outlet.offer(Event::Changes(changes)) {
+            self.starved = true;
+            self.missed_changes = true;
+            return Directive::Nothing;
+        }
+        for ((conversation, start, last_seq), tail) in missed.into_iter().zip(tails) {
+            if full && self.cursors.at(conversation).is_some_and(|at| at > last_seq) {
+                self.cursors.rewind(conversation, last_seq);
+            }
+            self.cursors.begin(conversation, start);
+            let at = self.cursors.at(conversation).unwrap_or_default();
+            let tail = tail.unwrap_or_default();
+            if tail.first().is_some_and(|first| first.seq <= at.next()) {
+                for entry in tail.into_iter().filter(|entry| entry.seq > at) {
+                    self.arrive(live(conversation, entry));
+                }
+            }
+            self.cursors.want(conversation, last_seq);
+        }
+        self.sync = Some(token.clone());
+        self.missed_changes = false;
+        if more {
+            self.ask_changes(Some(token), Purpose::Changes);
+            return Directive::Nothing;
+        }
+        Directive::Ready
+    }
+
+    fn ask_for_what_is_missing(&mut self) {
+        if self.starved || !self.outlet.is_open() {
+            return;
+        }
+        if self.missed_changes && !self.asked.changes {
+            self.missed_changes = false;
+            let purpose = if self.sync.is_some() { Purpose::Changes } else { Purpose::Baseline };
+            self.ask_changes(self.sync.clone(), purpose);
+        }
+        if self.cursors.is_behind() && !self.asked.gaps {
+            self.asked.gaps = true;
+            let fetch = client::Fetch { ranges: Some(self.cursors.ranges(GAP_RANGES)), ..client::Fetch::default() };
+            self.outbox.push(Command::Fetch(fetch), Waiter::Session(Purpose::Gaps));
+        }
+    }
+
+    fn ask_changes(&mut self, sync: Option<String>, purpose: Purpose) {
+        self.asked.changes = true;
+        let tail = (purpose == Purpose::Changes).then_some(RESUME_TAIL);
+        self.outbox.push(Command::Sync(client::Sync { sync, tail }), Waiter::Session(purpose));
+    }
+
+    /// What may be lost: it is dropped when there is no room.
+    fn offer_ephemeral(&self, event: Event) {
+        self.outlet.offer(event);
+    }
+}
+
+/// Up to where a conversation that was not there before counts as delivered: a new direct one from its beginning, a group
+/// from where this user joined (joining reads what is there).
+fn start_of(item: &Item<'_>) -> Seq {
+    match (item.first_seq, item.kind) {
+        (Some(first), _) if first > Seq::FIRST => first.previous(),
+        (_, ConversationKind::Direct) => Seq::NONE,
+        _ => item.read_seq,
+    }
+}
+
+/// The entry that `command` made, where the answer tells all about it. `None`: it must be fetched.
+fn own_entry(me: &UserId, command: &Command, sent: &Sent) -> Option<Entry<'static>> {
+    if sent.repeat {
+        return None;
+    }
+    let (kind, client_msg_id, text, more) = match command {
+        Command::Send(send) => {
+            let data = send.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
+            let more = More {
+                mentions: send.mentions.clone(),
+                reply_to: send.reply_to,
+                attachments: send.attachments.clone(),
+                data,
+                ..More::default()
+            };
+            (Kind::Message, &send.client_msg_id, Some(send.text.clone()), more)
+        }
+        Command::Edit(edit) => {
+            let more = More { target: Some(edit.seq), ..More::default() };
+            (Kind::Edit, &edit.client_msg_id, Some(edit.text.clone()), more)
+        }
+        Command::Redact(redact) => {
+            let more = More { target: Some(redact.seq), ..More::default() };
+            (Kind::Redaction, &redact.client_msg_id, None, more)
+        }
+        Command::React(react) => {
+            let emoji = Some(react.emoji.clone());
+            let more = More { target: Some(react.seq), emoji, on: Some(react.on), ..More::default() };
+            (Kind::Reaction, &react.client_msg_id, None, more)
+        }
+        _ => return None,
+    };
+    Some(Entry {
+        seq: sent.seq,
+        kind,
+        from: Some(me.clone()),
+        at: Some(sent.at),
+        client_msg_id: Some(Cow::Owned(client_msg_id.clone())),
+        text: text.map(Cow::Owned),
+        more: Some(Box::new(more)),
+    })
+}
+
+fn re(answer: &ServerFrame<'_>) -> Option<RequestId> {
+    match answer {
+        ServerFrame::Sent(sent) | ServerFrame::Created(sent) => sent.re.clone(),
+        ServerFrame::Entries(entries) => entries.re.clone(),
+        ServerFrame::Inbox(page) => page.re.clone(),
+        ServerFrame::Changes(changes) => changes.re.clone(),
+        ServerFrame::Ok(answered) => answered.re.clone(),
+        ServerFrame::Error(refused) => refused.re.clone(),
+        ServerFrame::Pong(beat) => beat.re.clone(),
+        _ => None,
+    }
+}
+
+fn text_of(request: &Request) -> String {
+    serde_json::to_string(request).expect("frames have string keys and no failing values")
+}
+
+/// A frame that wants no answer.
+fn telling(command: Command) -> String {
+    text_of(&Request { id: None, command })
+}
