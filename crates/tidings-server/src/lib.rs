@@ -1,6 +1,7 @@
 //! The Tidings server. The modules stand in the order in which a message travels; see ARCHITECTURE.md.
 
 pub mod conversation;
+pub mod home;
 pub mod journal;
 pub mod tables;
 

@@ -122,6 +122,23 @@ pub struct Fold {
     #[n(2)]
     #[cbor(default)]
     pub reactions: Vec<Reactions>,
+    /// What a blocked person made of it after the block: only that person sees it.
+    #[n(3)]
+    #[cbor(default)]
+    pub void: Vec<VoidChange>,
+}
+
+/// A void edit, redaction or reaction.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct VoidChange {
+    #[n(0)]
+    pub seq: Seq,
+    #[n(1)]
+    pub at_ms: u64,
+    #[n(2)]
+    pub by: UserId,
+    #[n(3)]
+    pub body: Body,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
