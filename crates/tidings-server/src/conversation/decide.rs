@@ -13,6 +13,9 @@ use crate::conversation::{
     state::State,
 };
 
+/// How often one message may be edited: a redaction names all edits.
+const EDITS_OF_AN_ENTRY: usize = 500;
+
 /// What somebody wants to do, that makes an entry.
 #[derive(Clone, Debug)]
 pub struct Action {
@@ -197,6 +200,9 @@ fn edit(state: &State, action: &Action, seq: Seq, target: Option<&Entry>, text: 
     if *message.text == *text {
         return Ok(None);
     }
+    if target.fold.as_ref().is_some_and(|fold| fold.edits.len() >= EDITS_OF_AN_ENTRY) {
+        return Err(Refusal::new(Code::LimitReached, format!("a message is edited at most {EDITS_OF_AN_ENTRY} times")));
+    }
     Ok(entry(state, action, Body::Edit { target: seq, text: text.into() }))
 }
 
@@ -205,7 +211,11 @@ fn redact(state: &State, action: &Action, role: Role, seq: Seq, target: Option<&
     if target.from != action.by && role < Role::Admin {
         return Err(Refusal::new(Code::Forbidden, "only its sender or an admin may delete a message"));
     }
-    if is_redacted(target) { Ok(None) } else { Ok(entry(state, action, Body::Redaction { target: seq })) }
+    if is_redacted(target) {
+        return Ok(None);
+    }
+    let edits = target.fold.as_ref().map(|fold| fold.edits.clone()).unwrap_or_default();
+    Ok(entry(state, action, Body::Redaction { target: seq, edits }))
 }
 
 fn react(state: &State, action: &Action, seq: Seq, target: Option<&Entry>, emoji: &str, on: bool, rules: &Rules) -> Decided {

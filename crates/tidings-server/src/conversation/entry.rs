@@ -48,6 +48,10 @@ pub enum Body {
     Redaction {
         #[n(0)]
         target: Seq,
+        /// The target's edits: their texts go with it.
+        #[n(1)]
+        #[cbor(default)]
+        edits: Vec<Seq>,
     },
     #[n(3)]
     Reaction {
@@ -113,9 +117,10 @@ pub struct MembersChange {
 /// The effect of edits, redactions and reactions on their target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Fold {
-    /// The newest edit, or `NONE`. The target's text is that edit's.
+    /// Its edits, ascending. The target's text is that of the last one.
     #[n(0)]
-    pub edited: Seq,
+    #[cbor(default)]
+    pub edits: Vec<Seq>,
     #[n(1)]
     pub redacted: Option<Redacted>,
     /// In order of first use; no empty ones.

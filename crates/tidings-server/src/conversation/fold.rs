@@ -6,16 +6,24 @@ use tidings_proto::{Seq, UserId, limits::PREVIEW_CHARS};
 
 use crate::conversation::entry::{Body, Entry, Fold, Reactions, Redacted, VoidChange};
 
-/// The entry that `entry` changes, if it is of a kind that changes one.
-pub fn target(entry: &Entry) -> Option<Seq> {
-    match entry.body {
-        Body::Edit { target, .. } | Body::Redaction { target } | Body::Reaction { target, .. } => Some(target),
-        Body::Message(_) | Body::Members(_) | Body::Rename { .. } => None,
-    }
+/// The entries that `entry` changes: the message it is about, and of a redaction that message's edits.
+pub fn targets(entry: &Entry) -> impl Iterator<Item = Seq> {
+    let (target, edits) = match &entry.body {
+        Body::Edit { target, .. } | Body::Reaction { target, .. } => (Some(*target), &[][..]),
+        Body::Redaction { target, edits } => (Some(*target), edits.as_slice()),
+        Body::Message(_) | Body::Members(_) | Body::Rename { .. } => (None, &[][..]),
+    };
+    target.into_iter().chain(edits.iter().copied())
 }
 
-/// Makes `change` (an entry whose target is `entry`) part of `entry`.
+/// Makes `change` (an entry with `entry` among its targets) part of `entry`.
 pub fn apply(entry: &mut Entry, change: &Entry) {
+    if let (Body::Edit { text, .. }, Body::Redaction { .. }) = (&mut entry.body, &change.body) {
+        if !change.void || entry.void {
+            *text = Box::default();
+        }
+        return;
+    }
     if change.void && !entry.void {
         // Only who made it sees it: it is kept apart, the latest of each kind.
         let fold = entry.fold.get_or_insert_default();
@@ -47,15 +55,15 @@ fn apply_body(entry: &mut Entry, seq: Seq, at_ms: u64, by: &UserId, body: &Body)
     let Body::Message(message) = &mut entry.body else { return };
     let fold = entry.fold.get_or_insert_default();
     match body {
-        Body::Edit { text, .. } if fold.redacted.is_none() && fold.edited < seq => {
-            fold.edited = seq;
+        Body::Edit { text, .. } if fold.redacted.is_none() && fold.edits.last().is_none_or(|last| *last < seq) => {
+            fold.edits.push(seq);
             message.text = text.clone();
         }
         Body::Redaction { .. } => {
             *message = crate::conversation::entry::Message { reply_to: message.reply_to, ..Default::default() };
             // Who reacted to what is gone is gone too.
             let redacted = fold.redacted.take().unwrap_or(Redacted { seq, by: by.clone(), at_ms });
-            **fold = Fold { redacted: Some(redacted), edited: fold.edited, ..Fold::default() };
+            **fold = Fold { redacted: Some(redacted), ..Fold::default() };
         }
         Body::Reaction { emoji, on, .. } if fold.redacted.is_none() => react(&mut fold.reactions, emoji, by, *on),
         _ => {}
@@ -90,12 +98,10 @@ pub fn is_previewed(entry: &Entry) -> bool {
 pub fn preview(preview: &mut Option<Arc<Entry>>, entry: &Arc<Entry>) {
     if is_previewed(entry) {
         *preview = Some(cut(entry));
-    } else if let (Some(target), Some(shown)) = (target(entry), preview.as_mut()) {
-        if shown.seq == target {
-            let shown = Arc::make_mut(shown);
-            apply(shown, entry);
-            cut_text(shown);
-        }
+    } else if let Some(shown) = preview.as_mut().filter(|shown| targets(entry).any(|target| target == shown.seq)) {
+        let shown = Arc::make_mut(shown);
+        apply(shown, entry);
+        cut_text(shown);
     }
 }
 

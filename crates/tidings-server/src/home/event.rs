@@ -122,7 +122,7 @@ pub enum Told {
     Joined(Box<Joined>),
     Entry(Arc<Entry>),
     /// An entry that changed who belongs to it or how it is called.
-    Group { entry: Arc<Entry>, name: Arc<str>, member_count: u64 },
+    Group { entry: Arc<Entry>, name: Arc<str>, member_count: u64, large: bool },
     /// How far the other one of a direct conversation is.
     Peer { delivered: Seq, read: Seq },
     /// How the other one of a direct conversation is shown.

@@ -160,10 +160,11 @@ impl Item {
                 (self.muted, self.pinned, self.archived) = kept;
             }
             Told::Entry(entry) => self.told_entry(user, entry, from_blocked),
-            Told::Group { entry, name, member_count } => {
+            Told::Group { entry, name, member_count, large } => {
                 if let Some(group) = &mut self.group {
                     group.name = name.as_ref().into();
                     group.member_count = *member_count;
+                    group.large = *large;
                 }
                 self.told_entry(user, entry, from_blocked);
             }
@@ -214,7 +215,7 @@ impl Item {
                     remember(&mut self.mentions, entry.seq);
                 }
             }
-            Body::Redaction { target } if *target > self.read_seq => {
+            Body::Redaction { target, .. } if *target > self.read_seq => {
                 self.mentions.retain(|mention| mention != target);
                 if !self.uncounted.contains(target) {
                     remember(&mut self.uncounted, *target);
