@@ -33,6 +33,18 @@ pub struct Entry {
     pub fold: Option<Box<Fold>>,
 }
 
+impl Entry {
+    /// About how many bytes this takes in an answer.
+    pub fn weight(&self) -> usize {
+        200 + match &self.body {
+            Body::Message(message) => message.text.len() + message.data.as_ref().map_or(0, |data| data.len()),
+            Body::Edit { text, .. } => text.len(),
+            Body::Members(change) => 32 * (change.added.len() + change.removed.len() + change.roles.len()),
+            Body::Redaction { .. } | Body::Reaction { .. } | Body::Rename { .. } => 0,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Body {
     #[n(0)]

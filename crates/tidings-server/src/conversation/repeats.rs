@@ -6,7 +6,9 @@
 use smallvec::SmallVec;
 use tidings_proto::{Seq, UserId};
 
-/// 40 bits of a hash of who and which id; never 0, which means "no id".
+use crate::tables::fingerprints as stored;
+
+/// 40 bits of a hash of who and which id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint(u64);
 
@@ -15,13 +17,16 @@ const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
 
 impl Fingerprint {
     pub fn of(user: &UserId, client_msg_id: &str) -> Self {
-        Self::from_bytes(crate::tables::fingerprints::hash(user, client_msg_id)).unwrap_or(Self(1))
+        Self::number(stored::Fingerprint::of(user, client_msg_id))
     }
 
-    /// As a fingerprint row holds it; `None` for an entry without an id.
-    pub fn from_bytes(bytes: [u8; 5]) -> Option<Self> {
-        let value = bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
-        (value != 0).then_some(Self(value))
+    /// As a row holds it; `None` for an entry without an id.
+    pub fn stored(fingerprint: stored::Fingerprint) -> Option<Self> {
+        (fingerprint != stored::Fingerprint::NO_ID).then(|| Self::number(fingerprint))
+    }
+
+    fn number(stored::Fingerprint(bytes): stored::Fingerprint) -> Self {
+        Self(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidings_proto::{ConversationId, UserId};
+use tidings_proto::{ConversationId, Seq, UserId};
 
 use crate::{
     conversation::{
@@ -46,7 +46,9 @@ impl Tells {
         for (at, (user, role)) in created.members.iter().enumerate() {
             let other = created.members.iter().position(|(other, _)| other != user).unwrap_or(at);
             let with = (created.kind == Kind::Direct).then(|| (created.members[other].0.clone(), profile(other)));
-            self.to(user, Told::Joined(Box::new(Joined { with, ..joined(after, *role, None) })));
+            // It begins empty, whatever has come into it by now.
+            let empty = Joined { last_seq: Seq::NONE, last_ord: 0, at_ms: created.at_ms, ..joined(after, *role, None) };
+            self.to(user, Told::Joined(Box::new(Joined { with, ..empty })));
         }
     }
 
@@ -119,7 +121,7 @@ fn joined(after: &State, role: Role, entry: Option<Arc<Entry>>) -> Joined {
         large: !after.members.is_small(),
         // The entry that adds somebody is told with the item: before it stands what was there.
         last_seq: entry.as_ref().map_or(after.last_seq, |entry| entry.seq.previous()),
-        last_ord: after.last_ord,
+        last_ord: entry.as_ref().map_or(after.last_ord, |entry| entry.ord),
         at_ms: after.last_at_ms,
         entry,
     }

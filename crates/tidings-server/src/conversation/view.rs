@@ -111,16 +111,18 @@ fn plain<'a>(entry: &'a Entry, reader: &UserId) -> server::Entry<'a> {
 
 fn show_message<'a>(shown: &mut server::Entry<'a>, message: &'a Message, fold: Option<&Fold>, reader: &UserId) {
     let strings = |texts: &[Box<str>]| texts.iter().map(|text| text.as_ref().to_owned()).collect::<Vec<_>>();
-    let is_plain = fold.is_none() && *message == (Message { text: message.text.clone(), ..Message::default() });
+    let Message { text: _, mentions, reply_to, attachments, data } = message;
+    let is_plain =
+        fold.is_none() && mentions.is_empty() && reply_to.is_none() && attachments.is_empty() && data.is_none();
     shown.text = Some(Cow::Borrowed(&message.text));
     if is_plain {
         return;
     }
     let mut more = More {
-        mentions: strings(&message.mentions),
-        reply_to: message.reply_to,
-        attachments: strings(&message.attachments),
-        data: message.data.as_deref().and_then(server::data_object),
+        mentions: strings(mentions),
+        reply_to: *reply_to,
+        attachments: strings(attachments),
+        data: data.as_deref().and_then(server::data_object),
         ..More::default()
     };
     if let Some(fold) = fold {

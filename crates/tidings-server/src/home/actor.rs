@@ -48,6 +48,8 @@ pub struct Session {
 pub struct Changed {
     /// The home stands in the list of what the next flush writes.
     pub listed: bool,
+    /// Its row changed; it does with every item, whose version it counts.
+    pub row: bool,
     pub items: HashSet<ConversationId>,
 }
 
@@ -80,6 +82,7 @@ impl Inner {
                 self.changed.items.insert(conversation);
             }
         }
+        self.changed.row = true;
         !std::mem::replace(&mut self.changed.listed, true)
     }
 
@@ -117,6 +120,6 @@ impl Inner {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.sessions.is_empty() && !self.changed.listed
+        self.sessions.is_empty() && !self.changed.row
     }
 }

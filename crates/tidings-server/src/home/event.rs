@@ -86,12 +86,33 @@ pub enum HomeChange {
         #[n(2)]
         home_version: u64,
     },
+    /// The other one of this direct conversation is shown so from now on.
+    #[n(8)]
+    PeerProfile {
+        #[n(0)]
+        conversation: ConversationId,
+        #[n(1)]
+        profile: ProfileOf,
+    },
     /// The last session ended.
     #[n(7)]
     Left {
         #[n(0)]
         at_ms: u64,
     },
+}
+
+impl HomeChange {
+    /// The inbox item that it is about.
+    pub fn conversation(&self, home: &UserId) -> Option<ConversationId> {
+        match self {
+            Self::Read { conversation, .. } | Self::Set { conversation, .. } | Self::PeerProfile { conversation, .. } => {
+                Some(*conversation)
+            }
+            Self::Blocked { user, .. } => Some(ConversationId::direct(home, user)),
+            Self::Known { .. } | Self::Device { .. } | Self::DeviceRevoked { .. } | Self::Profile { .. } | Self::Left { .. } => None,
+        }
+    }
 }
 
 /// Who may see whether a user is online.
@@ -125,8 +146,6 @@ pub enum Told {
     Group { entry: Arc<Entry>, name: Arc<str>, member_count: u64, large: bool },
     /// How far the other one of a direct conversation is.
     Peer { delivered: Seq, read: Seq },
-    /// How the other one of a direct conversation is shown.
-    PeerProfile(ProfileOf),
 }
 
 /// A conversation as somebody finds it who becomes a member.

@@ -10,6 +10,7 @@ use crate::conversation::{
     entry::{Body, Entry, MembersChange, Role},
     event::{History, Kind, ProfileOf},
     fold,
+    state::State,
 };
 
 use super::event::{Joined, Told};
@@ -174,22 +175,21 @@ impl Item {
                     with.read = with.read.max(*read);
                 }
             }
-            Told::PeerProfile(profile) => {
-                if let Some(with) = &mut self.with {
-                    with.profile = profile.clone();
-                }
-            }
         }
         self.told = version;
     }
 
     fn told_entry(&mut self, user: &UserId, entry: &Arc<Entry>, from_blocked: bool) {
+        let mine = entry.from == *user;
         if entry.seq <= self.last_seq {
+            // A large conversation was asked in the moment before it told of a mention.
+            if !mine && entry.seq > self.read_seq && !self.mentions.contains(&entry.seq) && mentions(entry, user) {
+                remember(&mut self.mentions, entry.seq);
+            }
             return;
         }
         self.last_seq = entry.seq;
         self.last_ord = entry.ord;
-        let mine = entry.from == *user;
         if mine {
             self.read_to(entry.seq, entry.ord);
         } else if entry.void {
@@ -207,11 +207,11 @@ impl Item {
 
     fn count(&mut self, user: &UserId, entry: &Entry, mine: bool, from_blocked: bool) {
         match &entry.body {
-            Body::Message(message) => {
+            Body::Message(_) => {
                 self.last_at_ms = entry.at_ms;
                 if from_blocked {
                     remember(&mut self.uncounted, entry.seq);
-                } else if !mine && message.mentions.iter().any(|name| **name == *user.as_str() || &**name == "@all") {
+                } else if !mine && mentions(entry, user) {
                     remember(&mut self.mentions, entry.seq);
                 }
             }
@@ -238,10 +238,40 @@ impl Item {
         }
     }
 
+    /// Takes what a large conversation did not tell. True: the item is another now.
+    pub fn ask(&mut self, user: &UserId, state: &State) -> bool {
+        if state.last_seq <= self.last_seq {
+            return false;
+        }
+        let seen = self.last_seq.max(self.read_seq);
+        for mention in state.mentions_of_all.iter().filter(|mention| **mention > seen) {
+            remember(&mut self.mentions, *mention);
+        }
+        self.mentions.sort_unstable();
+        self.mentions.dedup();
+        self.last_seq = state.last_seq;
+        self.last_ord = state.last_ord;
+        self.last_at_ms = state.last_at_ms;
+        self.preview.clone_from(&state.preview);
+        if let Some(group) = &mut self.group {
+            group.name = state.name.as_ref().into();
+            group.member_count = state.members.len() as u64;
+            if let Some(member) = state.members.get(user) {
+                group.role = member.role;
+            }
+        }
+        true
+    }
+
     /// About how many bytes this takes in memory.
     pub fn weight(&self) -> usize {
         300 + self.preview.as_ref().map_or(0, |_| 300)
     }
+}
+
+fn mentions(entry: &Entry, user: &UserId) -> bool {
+    let Body::Message(message) = &entry.body else { return false };
+    message.mentions.iter().any(|name| **name == *user.as_str() || &**name == "@all")
 }
 
 /// Beyond what is remembered one by one the oldest is forgotten: a count may then be off by it, until it is read.

@@ -5,5 +5,9 @@
 
 pub mod actor;
 pub mod event;
+pub mod inbox;
 pub mod item;
+pub mod presence;
+pub mod receipts;
 pub mod state;
+pub mod sync;

@@ -112,7 +112,10 @@ impl HomeRow {
                 self.audience = audience.unwrap_or(self.audience);
             }
             HomeChange::Left { at_ms } => self.last_seen_ms = self.last_seen_ms.max(*at_ms),
-            HomeChange::Read { .. } | HomeChange::Set { .. } | HomeChange::Blocked { .. } => {}
+            HomeChange::Read { .. }
+            | HomeChange::Set { .. }
+            | HomeChange::Blocked { .. }
+            | HomeChange::PeerProfile { .. } => {}
         }
     }
 
@@ -177,6 +180,15 @@ impl HomeState {
                     altered => altered,
                 }
             }
+            HomeChange::PeerProfile { conversation, profile } => {
+                self.alter(*conversation, |item| match &mut item.with {
+                    Some(with) if with.profile != *profile => {
+                        with.profile = profile.clone();
+                        true
+                    }
+                    _ => false,
+                })
+            }
             own => {
                 self.row.apply(own);
                 self.row.raise(self.epoch);
@@ -189,7 +201,7 @@ impl HomeState {
     pub fn tell(&mut self, tell: &Tell) -> Altered {
         let from_blocked = match &tell.what {
             Told::Entry(entry) | Told::Group { entry, .. } => self.row.blocks(&entry.from),
-            Told::Joined(_) | Told::Peer { .. } | Told::PeerProfile(_) => false,
+            Told::Joined(_) | Told::Peer { .. } => false,
         };
         let Some(item) = self.items.get_mut(&tell.conversation) else {
             let Told::Joined(joined) = &tell.what else { return Altered::Nothing };

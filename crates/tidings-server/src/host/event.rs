@@ -18,11 +18,12 @@ pub enum Event {
 }
 
 impl Event {
-    pub fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Conversation(event) => tagged(CONVERSATION, event),
-            Self::Home(event) => tagged(HOME, event),
-        }
+    pub fn encode_conversation(event: &ConversationEvent) -> Vec<u8> {
+        tagged(CONVERSATION, event)
+    }
+
+    pub fn encode_home(event: &HomeEvent) -> Vec<u8> {
+        tagged(HOME, event)
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {

@@ -68,7 +68,7 @@ impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
         &self,
         key: &K,
         load: impl AsyncFnOnce() -> Result<L, E>,
-        finish: impl FnOnce(L) -> A,
+        finish: impl FnOnce(L) -> Arc<A>,
     ) -> Result<Arc<A>, E> {
         let gate = {
             let mut part = self.part(key).lock();
@@ -83,7 +83,7 @@ impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
         }
         let loaded = load().await?;
         let mut part = self.part(key).lock();
-        let actor = Arc::new(finish(loaded));
+        let actor = finish(loaded);
         part.insert(key.clone(), Slot::Loaded(actor.clone()));
         Ok(actor)
     }

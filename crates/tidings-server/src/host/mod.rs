@@ -1,0 +1,177 @@
+//! The host: the actors of this node, and what moves their events: submit, commit, publish, flush, replay.
+//!
+//! It knows conversations, homes, journal and tables; it knows no transport.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tidings_proto::{ConversationId, UserId};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    conversation::{actor::Conversation, decide::Rules},
+    home::{
+        actor::Home,
+        event::{HomeChange, Tell},
+        presence::Presence,
+        state::{Altered, HomeState},
+    },
+    journal::{Journal, Position, commit::Committer},
+    data_folder::Lineage,
+    metrics::Metrics,
+    tables::Tables,
+};
+
+pub mod act;
+pub mod event;
+pub mod feed;
+pub mod flush;
+pub mod import;
+pub mod load;
+pub mod open;
+pub mod publish;
+pub mod read;
+pub mod registry;
+pub mod row;
+
+use event::Submitted;
+use registry::{Cached, Registry};
+
+/// Everything a node hosts. One for the process, shared.
+pub struct Host {
+    pub config: Config,
+    pub rules: Rules,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    pub lineage: Lineage,
+    /// Starts of this data folder: the upper part of home versions.
+    pub epoch: u64,
+    pub(crate) tables: Arc<dyn Tables>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) committer: Committer<Submitted>,
+    pub(crate) conversations: Registry<ConversationId, Conversation>,
+    pub(crate) homes: Registry<UserId, Home>,
+    pub(crate) dormant: Dormant,
+    pub(crate) unflushed: Mutex<Unflushed>,
+    pub(crate) receipts: crate::home::receipts::Pending,
+    pub presence: Presence,
+    /// Counts sweeps of the caches; what was asked for since the last one stays.
+    pub(crate) sweep: AtomicU64,
+    /// Once true nothing is acked any more: journal or tables failed.
+    failed: std::sync::OnceLock<String>,
+}
+
+/// What the next flush writes.
+#[derive(Default)]
+pub(crate) struct Unflushed {
+    pub conversations: Vec<Arc<Conversation>>,
+    pub homes: Vec<Arc<Home>>,
+    /// All events up to here are in the actors above.
+    pub position: Position,
+    /// About how many bytes of commits they came in.
+    pub bytes: usize,
+}
+
+/// Changes of homes that are not in memory. They wait, coalesced, for the home to be loaded or for the next flush.
+#[derive(Default)]
+pub(crate) struct Dormant {
+    users: Mutex<HashMap<UserId, Vec<Waiting>>>,
+    /// Taken by the flush that is under way: a home loaded meanwhile may not find them in the tables yet.
+    flushing: Mutex<HashMap<UserId, Arc<[Waiting]>>>,
+}
+
+/// A change for a home, of its own events or told by a conversation.
+#[derive(Clone, Debug)]
+pub(crate) enum Waiting {
+    Change(HomeChange),
+    Tell(Tell),
+}
+
+impl Waiting {
+    pub fn apply(&self, state: &mut HomeState) -> Altered {
+        match self {
+            Self::Change(change) => state.apply(change),
+            Self::Tell(tell) => state.tell(tell),
+        }
+    }
+}
+
+impl Dormant {
+    pub fn push(&self, user: &UserId, waiting: Waiting) {
+        self.users.lock().entry_ref(user).or_default().push(waiting);
+    }
+
+    /// What waits for this user, in order; nothing waits afterwards.
+    pub fn wake(&self, user: &UserId) -> Vec<Waiting> {
+        let flushing = self.flushing.lock().get(user).cloned();
+        let mut waiting: Vec<_> = flushing.iter().flat_map(|flushing| flushing.iter().cloned()).collect();
+        waiting.extend(self.users.lock().remove(user).unwrap_or_default());
+        waiting
+    }
+
+    /// Whether a user is made known by something that waits.
+    pub fn makes_known(&self, user: &UserId) -> bool {
+        let is_known = |waiting: &Waiting| matches!(waiting, Waiting::Change(HomeChange::Known { .. }));
+        self.users.lock().get(user).is_some_and(|waiting| waiting.iter().any(is_known))
+            || self.flushing.lock().get(user).is_some_and(|waiting| waiting.iter().any(is_known))
+    }
+
+    pub fn begin_flush(&self) -> Vec<(UserId, Arc<[Waiting]>)> {
+        let mut flushing = self.flushing.lock();
+        debug_assert!(flushing.is_empty(), "one flush at a time");
+        *flushing = self.users.lock().drain().map(|(user, waiting)| (user, waiting.into())).collect();
+        flushing.iter().map(|(user, waiting)| (user.clone(), waiting.clone())).collect()
+    }
+
+    pub fn end_flush(&self) {
+        self.flushing.lock().clear();
+    }
+}
+
+impl Host {
+    /// Says that nothing can be stored any more, and why; it stays so until a restart.
+    pub(crate) fn fail(&self, why: String) {
+        if self.failed.set(why.clone()).is_ok() {
+            tracing::error!(%why, "nothing is acknowledged from now on; repair the disk and restart");
+        }
+    }
+
+    /// Why nothing can be stored, if that is so. `/readyz` shows it.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    /// A conversation or home was asked for: it stays in memory for a while.
+    fn sweep_now(&self) -> u64 {
+        self.sweep.load(Ordering::Relaxed)
+    }
+}
+
+impl Cached for Conversation {
+    fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+    fn weight(&self) -> usize {
+        self.lock().weight()
+    }
+    fn is_idle(&self) -> bool {
+        self.lock().is_idle()
+    }
+}
+
+impl Cached for Home {
+    fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+    fn weight(&self) -> usize {
+        self.lock().state.weight()
+    }
+    fn is_idle(&self) -> bool {
+        self.lock().is_idle()
+    }
+}
