@@ -12,7 +12,7 @@ fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # Installed by people, not by us: they have ways of their own.
 have cargo || fail "no cargo: install a Rust toolchain with rustup"
 have npm || fail "no npm: install Node 20 or newer with npm"
-node --eval 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' \
+node --eval 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' \
   || fail "Node $(node --version) is too old: install Node 20 or newer"
 cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 \
   || fail "no rustfmt or clippy: run 'rustup component add rustfmt clippy'"
