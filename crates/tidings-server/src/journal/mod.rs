@@ -7,6 +7,7 @@ mod backlog;
 pub mod commit;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod file;
 pub mod framing;
 pub mod memory;
 

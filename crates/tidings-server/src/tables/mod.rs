@@ -2,9 +2,16 @@
 //! the journal already holds, later and coalesced.
 //!
 //! `memory` is the reference, `embedded` the one on local disk; `conformance` is the suite that every one passes.
-//! `chunk` is how log entries are packed into rows; it knows no engine.
+//! `chunk` is how log entries are packed into rows and `flush` how a window's entries become rows; both know no engine.
 
+pub mod chunk;
+#[cfg(test)]
+mod conformance;
+pub mod fingerprints;
+pub mod flush;
 pub mod keys;
+mod log_read;
+pub mod memory;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -55,6 +62,12 @@ pub trait Tables: Send + Sync + 'static {
     /// before the write with [`Freshness::Newest`]. When it returns `Ok` later reads see the rows; they are durable at the latest
     /// when a following `set_flushed` is. No key stands twice in `rows`. One call at a time.
     ///
+    /// A deleted row's version is remembered at least until a `set_flushed` follows: an older write can only come from a replay,
+    /// and a replay begins behind that mark.
+    ///
+    /// Of one call, rows of conversations, homes and meta become durable after all others: a state never tells of entries, members
+    /// or inbox items that a crash has lost. So a replay may leave out the events that a stored state already has.
+    ///
     /// After an error the tables may hold some of the rows and take no more writes until they are opened anew.
     async fn put_max(&self, rows: Vec<Row>, freshness: Freshness) -> Result<(), TablesError>;
 
@@ -68,6 +81,10 @@ pub trait Tables: Send + Sync + 'static {
     /// the higher version counts.
     async fn log(&self, conversation: ConversationId, range: LogRange, limit: usize)
     -> Result<Vec<Entry>, TablesError>;
+
+    /// For each (conversation, seq): all rows that hold an entry of this seq, with the first seq of each, ascending. For the flush,
+    /// which must alter an entry wherever it stands.
+    async fn log_rows(&self, wanted: Vec<(ConversationId, Seq)>) -> Result<Vec<Vec<(Seq, Stored)>>, TablesError>;
 
     /// Every event at or below this position is in the tables. Durable with or after the rows that `put_max` wrote before.
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError>;

@@ -1,0 +1,352 @@
+//! What every implementation of [`Tables`] must do. Each runs [`promises`] and [`agrees_with_the_reference`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use proptest::{prelude::*, test_runner::TestRunner};
+use tidings_proto::{ConversationId, Seq, UserId};
+
+use super::{
+    Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, Version,
+    chunk::{self, MAX_SPAN, Shape},
+    memory::MemoryTables,
+};
+use crate::{
+    conversation::entry::{Body, Entry, Message},
+    journal::Position,
+};
+
+/// Where tables live, so that they can be opened again.
+#[async_trait]
+pub(crate) trait Place: Send + Sync {
+    async fn open(&self) -> Arc<dyn Tables>;
+
+    /// Stops `tables`, which nobody else holds, and opens them anew.
+    async fn reopen(&self, tables: Arc<dyn Tables>) -> Arc<dyn Tables>;
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+fn conversation(n: u8) -> ConversationId {
+    ConversationId::from_bytes([n; 16])
+}
+
+fn row(key: &Key, version: u64, value: &str) -> Row {
+    Row { key: key.clone(), version: Version(version), value: Some(Bytes::copy_from_slice(value.as_bytes())) }
+}
+
+fn deleted(key: &Key, version: u64) -> Row {
+    Row { key: key.clone(), version: Version(version), value: None }
+}
+
+async fn value(tables: &dyn Tables, key: &Key) -> Option<(u64, String)> {
+    let stored = tables.get(vec![key.clone()]).await.unwrap().remove(0)?;
+    Some((stored.version.0, String::from_utf8(stored.value.to_vec()).unwrap()))
+}
+
+fn entry(seq: u64, text: &str) -> Entry {
+    Entry {
+        seq: Seq(seq),
+        at_ms: seq,
+        from: user("ada"),
+        ord: seq,
+        client_msg_id: None,
+        body: Body::Message(Message { text: text.into(), ..Message::default() }),
+        void: false,
+        fold: None,
+    }
+}
+
+fn log_row(conversation: ConversationId, version: u64, seqs: std::ops::RangeInclusive<u64>, text: &str) -> Row {
+    let entries: Vec<_> = seqs.map(|seq| entry(seq, text)).collect();
+    let value = chunk::encode(Shape::Small, &entries).into();
+    Row { key: Key::Log(conversation, entries[0].seq), version: Version(version), value: Some(value) }
+}
+
+async fn texts(tables: &dyn Tables, range: LogRange, limit: usize) -> Vec<(u64, String)> {
+    let entries = tables.log(conversation(1), range, limit).await.unwrap();
+    let texts = entries.into_iter().map(|entry| match entry.body {
+        Body::Message(message) => (entry.seq.0, message.text.into()),
+        _ => panic!("only messages were written"),
+    });
+    texts.collect()
+}
+
+/// The promises of the trait, one by one.
+pub(crate) async fn promises(place: &dyn Place) {
+    let tables = place.open().await;
+    the_highest_version_stays(&*tables).await;
+    a_deleted_row_stays_deleted(&*tables).await;
+    rows_of_a_prefix_come_in_order_and_in_pages(&*tables).await;
+    logs_are_read_both_ways_over_overlapping_rows(&*tables).await;
+    a_log_row_is_found_by_any_seq_in_it(&*tables).await;
+    a_damaged_log_row_is_reported(&*tables).await;
+    everything_is_there_after_reopening(place, tables).await;
+}
+
+async fn the_highest_version_stays(tables: &dyn Tables) {
+    let keys = [Key::Conversation(conversation(9)), Key::Home(user("zoë")), Key::Inbox(user("ada"), conversation(9))];
+    for key in keys {
+        assert_eq!(value(tables, &key).await, None);
+        tables.put_max(vec![row(&key, 5, "five")], Freshness::Unknown).await.unwrap();
+        tables.put_max(vec![row(&key, 4, "four")], Freshness::Unknown).await.unwrap();
+        assert_eq!(value(tables, &key).await, Some((5, "five".into())));
+        tables.put_max(vec![row(&key, 7, "seven")], Freshness::Newest).await.unwrap();
+        tables.put_max(vec![row(&key, 7, "seven")], Freshness::Unknown).await.unwrap();
+        assert_eq!(value(tables, &key).await, Some((7, "seven".into())));
+        tables.put_max(vec![row(&key, 8, "")], Freshness::Newest).await.unwrap();
+        assert_eq!(value(tables, &key).await, Some((8, String::new())), "an empty value is no deleted row");
+    }
+    tables.put_max(Vec::new(), Freshness::Newest).await.unwrap();
+}
+
+async fn a_deleted_row_stays_deleted(tables: &dyn Tables) {
+    let key = Key::Member(conversation(8), user("eve"));
+    tables.put_max(vec![row(&key, 1, "one")], Freshness::Newest).await.unwrap();
+    tables.put_max(vec![deleted(&key, 3)], Freshness::Newest).await.unwrap();
+    assert_eq!(value(tables, &key).await, None);
+    tables.put_max(vec![row(&key, 2, "two")], Freshness::Unknown).await.unwrap();
+    assert_eq!(value(tables, &key).await, None, "an older write must not bring it back");
+    assert_eq!(tables.rows(Prefix::Members(conversation(8)), None, 9).await.unwrap(), []);
+    tables.put_max(vec![deleted(&key, 2), row(&Key::Home(user("x")), 1, "")], Freshness::Unknown).await.unwrap();
+    tables.put_max(vec![row(&key, 4, "four")], Freshness::Unknown).await.unwrap();
+    assert_eq!(value(tables, &key).await, Some((4, "four".into())));
+    tables.put_max(vec![deleted(&key, 3)], Freshness::Unknown).await.unwrap();
+    assert_eq!(value(tables, &key).await, Some((4, "four".into())), "an older delete does nothing");
+    // A row that never was can be deleted before an older write of it comes.
+    let key = Key::Member(conversation(8), user("mal"));
+    tables.put_max(vec![deleted(&key, 3)], Freshness::Unknown).await.unwrap();
+    tables.put_max(vec![row(&key, 2, "two")], Freshness::Unknown).await.unwrap();
+    assert_eq!(value(tables, &key).await, None);
+}
+
+async fn rows_of_a_prefix_come_in_order_and_in_pages(tables: &dyn Tables) {
+    let mut keys = Vec::new();
+    for name in ["ab", "abc", "a"] {
+        keys.extend([255, 0, 99].map(|n| Key::Inbox(user(name), conversation(n))));
+    }
+    tables.put_max(keys.iter().map(|key| row(key, 1, "item")).collect(), Freshness::Newest).await.unwrap();
+    tables.put_max(vec![deleted(&Key::Inbox(user("ab"), conversation(50)), 2)], Freshness::Newest).await.unwrap();
+    let prefix = Prefix::Inbox(user("ab"));
+    let mut read = Vec::new();
+    loop {
+        let page = tables.rows(prefix.clone(), read.last().cloned(), 2).await.unwrap();
+        assert!(page.len() <= 2);
+        if page.is_empty() {
+            break;
+        }
+        read.extend(page.into_iter().map(|(key, _)| key));
+    }
+    assert_eq!(read, [0, 99, 255].map(|n| Key::Inbox(user("ab"), conversation(n))));
+    // From a key that is not there, and from one before the prefix.
+    let after = Some(Key::Inbox(user("ab"), conversation(50)));
+    let rows = tables.rows(prefix.clone(), after, 9).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(tables.rows(prefix, Some(Key::Conversation(conversation(0))), 9).await.unwrap().len(), 3);
+}
+
+async fn logs_are_read_both_ways_over_overlapping_rows(tables: &dyn Tables) {
+    let (this, next) = (conversation(1), conversation(2));
+    let rows = vec![
+        log_row(this, 10, 1..=30, "chunk"),
+        log_row(this, 9, 21..=25, "older"),
+        log_row(this, 11, 24..=26, "newer"),
+        log_row(this, 12, 31..=31, "small"),
+        log_row(this, 13, 32..=40, "small"),
+        log_row(next, 1, 1..=5, "of another"),
+        log_row(conversation(0), 1, 1..=5, "of another"),
+    ];
+    tables.put_max(rows, Freshness::Newest).await.unwrap();
+
+    let all = texts(tables, LogRange::After(Seq::NONE), 100).await;
+    assert_eq!(all.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (1..=40).collect::<Vec<_>>());
+    for (seq, text) in &all {
+        let expected = if (24..=26).contains(seq) {
+            "newer"
+        } else if *seq > 30 {
+            "small"
+        } else {
+            "chunk"
+        };
+        assert_eq!(text, expected, "entry {seq}");
+    }
+    let mut backwards = texts(tables, LogRange::Before(Seq(u64::MAX)), 100).await;
+    backwards.reverse();
+    assert_eq!(backwards, all);
+    for (bound, limit) in
+        [(0, 1), (1, 5), (20, 6), (22, 3), (23, 1), (25, 1), (30, 1), (31, 5), (39, 9), (40, 9), (90, 9)]
+    {
+        let place = usize::try_from(bound).unwrap().min(all.len());
+        let above = texts(tables, LogRange::After(Seq(bound)), limit).await;
+        assert_eq!(above, all[place..].iter().take(limit).cloned().collect::<Vec<_>>(), "{limit} after {bound}");
+        let below = texts(tables, LogRange::Before(Seq(bound)), limit).await;
+        let place = place - usize::from(bound > 0 && bound <= 40);
+        assert_eq!(below, all[..place].iter().rev().take(limit).cloned().collect::<Vec<_>>(), "{limit} before {bound}");
+    }
+    assert_eq!(texts(tables, LogRange::After(Seq::NONE), 0).await, []);
+    assert_eq!(texts(tables, LogRange::After(Seq(u64::MAX)), 1).await, []);
+    assert!(tables.log(conversation(77), LogRange::Before(Seq(u64::MAX)), 5).await.unwrap().is_empty());
+}
+
+async fn a_log_row_is_found_by_any_seq_in_it(tables: &dyn Tables) {
+    let this = conversation(3);
+    let rows = vec![log_row(this, 1, 1..=MAX_SPAN, "wide"), log_row(this, 2, MAX_SPAN - 1..=MAX_SPAN, "overlaps")];
+    tables.put_max(rows, Freshness::Newest).await.unwrap();
+    let wanted = [1, MAX_SPAN - 2, MAX_SPAN, MAX_SPAN + 1].map(|seq| (this, Seq(seq)));
+    let found = tables.log_rows(wanted.to_vec()).await.unwrap();
+    let found: Vec<Vec<u64>> = found.into_iter().map(|rows| rows.into_iter().map(|(seq, _)| seq.0).collect()).collect();
+    assert_eq!(found, [vec![1], vec![1], vec![1, MAX_SPAN - 1], vec![]]);
+    assert_eq!(tables.log(this, LogRange::After(Seq(MAX_SPAN - 2)), 9).await.unwrap().len(), 2);
+}
+
+async fn a_damaged_log_row_is_reported(tables: &dyn Tables) {
+    let Row { key, value, .. } = log_row(conversation(4), 1, 1..=9, "text");
+    let mut value = value.unwrap().to_vec();
+    let middle = value.len() / 2;
+    value[middle] ^= 1;
+    tables.put_max(vec![Row { key, version: Version(1), value: Some(value.into()) }], Freshness::Newest).await.unwrap();
+    for range in [LogRange::After(Seq::NONE), LogRange::After(Seq(9)), LogRange::Before(Seq(u64::MAX))] {
+        let read = tables.log(conversation(4), range, 3).await;
+        assert!(matches!(read, Err(TablesError::Damaged { place, .. }) if place.contains("Log")), "{range:?}");
+    }
+    assert!(tables.log_rows(vec![(conversation(4), Seq(3))]).await.is_err());
+}
+
+async fn everything_is_there_after_reopening(place: &dyn Place, tables: Arc<dyn Tables>) {
+    assert_eq!(tables.flushed().await.unwrap(), Position::NONE);
+    let (state, gone) = (Key::Conversation(conversation(6)), Key::Member(conversation(6), user("eve")));
+    tables.put_max(vec![row(&state, 3, "state"), deleted(&gone, 3)], Freshness::Newest).await.unwrap();
+    tables.set_flushed(Position(41)).await.unwrap();
+    tables.set_flushed(Position(42)).await.unwrap();
+    let tables = place.reopen(tables).await;
+    assert_eq!(tables.flushed().await.unwrap(), Position(42));
+    assert_eq!(value(&*tables, &state).await, Some((3, "state".into())));
+    assert_eq!(value(&*tables, &gone).await, None);
+    assert_eq!(texts(&*tables, LogRange::After(Seq(38)), 9).await.len(), 2);
+    drop(tables);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(Vec<(usize, u64, Option<u8>)>),
+    /// Written again, as a replay would: older versions of rows that may exist.
+    Replay(Vec<(usize, u64, Option<u8>)>),
+    Flushed,
+    Reopen,
+}
+
+fn keys() -> Vec<Key> {
+    let mut keys = Vec::new();
+    for n in 0..3 {
+        keys.push(Key::Conversation(conversation(n)));
+        keys.extend(["a", "ab", "b"].map(|name| Key::Member(conversation(n), user(name))));
+        keys.extend([1, 4, 9, 40, 200].map(|seq| Key::Log(conversation(n), Seq(seq))));
+        keys.extend([1, 1_025].map(|seq| Key::Fingerprints(conversation(n), Seq(seq))));
+        keys.extend(["a", "ab", "b"].map(|name| Key::Inbox(user(name), conversation(n))));
+    }
+    keys.extend(["a", "ab"].map(|name| Key::Home(user(name))));
+    keys
+}
+
+fn a_step() -> impl Strategy<Value = Step> {
+    let rows = || prop::collection::vec((0..keys().len(), 1..4u64, prop::option::weighted(0.7, any::<u8>())), 1..12);
+    prop_oneof![
+        4 => rows().prop_map(Step::Put),
+        3 => rows().prop_map(Step::Replay),
+        1 => Just(Step::Flushed),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// The same random steps on new tables of a place and on the reference, everything read after each.
+pub(crate) fn agrees_with_the_reference<P: Place>(new_place: impl Fn() -> P, cases: u32) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let steps = prop::collection::vec(a_step(), 1..16);
+    let result = TestRunner::new(config).run(&steps, |steps| {
+        runtime.block_on(compare(&new_place(), &steps));
+        Ok(())
+    });
+    result.unwrap();
+}
+
+async fn compare(place: &dyn Place, steps: &[Step]) {
+    let keys = keys();
+    let reference = MemoryTables::new();
+    let mut tables = place.open().await;
+    // The version that each key had last: a write is newer (Put) or of any age (Replay).
+    let mut newest = vec![0u64; keys.len()];
+    let mut flushed = 0;
+    for step in steps {
+        match step {
+            Step::Put(rows) => {
+                let rows = build(&keys, rows, |key, ahead| {
+                    newest[key] += ahead;
+                    newest[key]
+                });
+                reference.put_max(rows.clone(), Freshness::Newest).await.unwrap();
+                tables.put_max(rows, Freshness::Newest).await.unwrap();
+            }
+            Step::Replay(rows) => {
+                // Never the newest version itself: it would have to be the same value.
+                let rows = build(&keys, rows, |key, back| newest[key].saturating_sub(back));
+                reference.put_max(rows.clone(), Freshness::Unknown).await.unwrap();
+                tables.put_max(rows, Freshness::Unknown).await.unwrap();
+            }
+            Step::Flushed => {
+                flushed += 1;
+                reference.set_flushed(Position(flushed)).await.unwrap();
+                tables.set_flushed(Position(flushed)).await.unwrap();
+            }
+            Step::Reopen => tables = place.reopen(tables).await,
+        }
+        assert_same(&reference, &*tables, &keys).await;
+    }
+}
+
+/// One row of a key each; none of version 0 (nothing was written yet, so nothing can be replayed).
+fn build(keys: &[Key], rows: &[(usize, u64, Option<u8>)], mut version: impl FnMut(usize, u64) -> u64) -> Vec<Row> {
+    let mut built = std::collections::BTreeMap::new();
+    for (key, difference, content) in rows {
+        if built.contains_key(key) {
+            continue;
+        }
+        let version = version(*key, *difference);
+        let value = content.map(|content| match &keys[*key] {
+            Key::Log(conversation, first) => {
+                let text = format!("version {version}");
+                log_row(*conversation, version, first.0..=first.0 + u64::from(content % 60), &text).value.unwrap()
+            }
+            _ => Bytes::from(vec![content; usize::from(content)]),
+        });
+        built.insert(*key, Row { key: keys[*key].clone(), version: Version(version), value });
+    }
+    built.into_values().filter(|row| row.version.0 > 0).collect()
+}
+
+async fn assert_same(reference: &dyn Tables, tables: &dyn Tables, keys: &[Key]) {
+    let expected: Vec<Option<Stored>> = reference.get(keys.to_vec()).await.unwrap();
+    assert_eq!(tables.get(keys.to_vec()).await.unwrap(), expected);
+    let mut prefixes = vec![Prefix::Conversations, Prefix::Homes];
+    prefixes.extend(["a", "ab", "b"].map(|name| Prefix::Inbox(user(name))));
+    prefixes.extend((0..3).flat_map(|n| [Prefix::Members(conversation(n)), Prefix::Fingerprints(conversation(n))]));
+    for prefix in prefixes {
+        let expected = reference.rows(prefix.clone(), None, 100).await.unwrap();
+        assert_eq!(tables.rows(prefix, None, 100).await.unwrap(), expected);
+    }
+    for n in 0..3 {
+        for (range, limit) in [
+            (LogRange::After(Seq::NONE), 500),
+            (LogRange::After(Seq(8)), 7),
+            (LogRange::Before(Seq(u64::MAX)), 30),
+            (LogRange::Before(Seq(45)), 10),
+        ] {
+            let expected = reference.log(conversation(n), range, limit).await.unwrap();
+            assert_eq!(tables.log(conversation(n), range, limit).await.unwrap(), expected, "{range:?} {limit}");
+        }
+    }
+    assert_eq!(tables.flushed().await.unwrap(), reference.flushed().await.unwrap());
+}
