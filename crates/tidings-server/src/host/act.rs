@@ -18,7 +18,10 @@ use crate::{
         tell,
     },
     home::event::{HomeChange, HomeEvent},
-    journal::commit::{Closed, Submission},
+    journal::{
+        backlog::Permit,
+        commit::{Closed, Submission},
+    },
     session::reply::{Answer, Reply},
     tables::TablesError,
 };
@@ -152,7 +155,7 @@ impl Host {
         begin: Option<&Created>,
         reply: &mut Option<Reply>,
     ) -> Result<(), ActError> {
-        let mut permit = Some(self.committer.reserve(weight(action)).await?);
+        let mut permit = Some(self.reserve(weight(action)).await?);
         let (mut fetched, mut flushes) = (Vec::new(), 0);
         loop {
             let needs = {
@@ -189,7 +192,7 @@ impl Host {
         action: &Action,
         verdict: Verdict,
         reply: Reply,
-        permit: Option<crate::journal::backlog::Permit>,
+        permit: Option<Permit>,
     ) {
         let id = conversation.id;
         let sent = |entry: &Entry, repeat: bool| {
@@ -227,15 +230,24 @@ impl Host {
         &self,
         parts: SmallVec<[Part; 2]>,
         answer: Option<(Reply, Answer)>,
-        permit: Option<crate::journal::backlog::Permit>,
+        permit: Option<Permit>,
     ) {
         let events = parts.iter().map(Part::encode).collect();
-        self.committer.submit(Submission { events, payload: Submitted { parts, answer }, permit });
+        let running = self.running.get().expect("a permit was given by the committer that runs");
+        running.committer.submit(Submission { events, payload: Submitted { parts, answer }, permit });
+    }
+
+    /// Hands events to the committer whose order does not matter to anybody but each other. The answer comes when they are durable.
+    pub async fn commit(&self, parts: SmallVec<[Part; 2]>, reply: Reply) {
+        match self.reserve(parts.len() * 128).await {
+            Ok(permit) => self.submit(parts, Some((reply, Answer::Done)), Some(permit)),
+            Err(closed) => reply.answer(ActError::from(closed).into_answer()),
+        }
     }
 
     /// Hands an event of a home to the committer. It may be one that is not in memory.
     pub async fn submit_home(&self, event: HomeEvent, reply: Option<Reply>) -> Result<(), ActError> {
-        let permit = self.committer.reserve(256).await?;
+        let permit = self.reserve(256).await?;
         self.submit(smallvec![Part::Home(event)], reply.map(|reply| (reply, Answer::Done)), Some(permit));
         Ok(())
     }
@@ -247,7 +259,7 @@ impl Host {
             self.ensure_known(std::slice::from_ref(user)).await?;
             let home = self.home(by).await?;
             let direct = self.conversation(ConversationId::direct(by, user)).await?;
-            let permit = self.committer.reserve(256).await?;
+            let permit = self.reserve(256).await?;
             Ok((home, direct, permit))
         };
         let (home, direct, permit) = match outcome.await {
@@ -292,7 +304,7 @@ impl Host {
             let conversation = self.conversation(id).await?;
             self.check_receipt(user, &conversation, seq)?;
             let ord = if is_read { Some(self.ord_at(&conversation, seq).await?) } else { None };
-            Ok((home, conversation, ord, self.committer.reserve(256).await?))
+            Ok((home, conversation, ord, self.reserve(256).await?))
         };
         let (home, conversation, ord, permit) = match found.await {
             Ok(found) => found,
@@ -351,13 +363,7 @@ impl Host {
 
     /// Changes a home's own row. The answer comes when it is durable.
     pub async fn change_home(&self, user: &UserId, change: HomeChange, reply: Reply) {
-        match self.committer.reserve(256).await {
-            Ok(permit) => {
-                let event = HomeEvent { user: user.clone(), change };
-                self.submit(smallvec![Part::Home(event)], Some((reply, Answer::Done)), Some(permit));
-            }
-            Err(closed) => reply.answer(ActError::from(closed).into_answer()),
-        }
+        self.commit(smallvec![Part::Home(HomeEvent { user: user.clone(), change })], reply).await;
     }
 
     /// Changes how a user is shown, also in the inboxes of those with whom there is a direct conversation.
@@ -380,10 +386,7 @@ impl Host {
             }
         }
         parts.push(Part::Home(HomeEvent { user: user.clone(), change }));
-        match self.committer.reserve(parts.len() * 128).await {
-            Ok(permit) => self.submit(parts, Some((reply, Answer::Done)), Some(permit)),
-            Err(closed) => reply.answer(ActError::from(closed).into_answer()),
-        }
+        self.commit(parts, reply).await;
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     shutdown::Shutdown,
     tables::{
         Freshness, Key, Row, TablesError, Version, fingerprints,
-        flush::{LogFlush, OpenTail, log_rows},
+        flush::{Change, LogFlush, OpenTail, log_rows},
     },
 };
 
@@ -40,14 +40,15 @@ const LOOK: Duration = Duration::from_millis(20);
 const DORMANT_AT_ONCE: usize = 4_096;
 
 impl Host {
-    /// Flushes until the shutdown, and once more then. Runs on a thread of its own: it packs and compresses.
+    /// Flushes until the shutdown; the last flush is the caller's, when nothing is published any more. Runs on a thread of its own:
+    /// it packs and compresses.
     pub fn flush_all(self: &Arc<Self>, runtime: &tokio::runtime::Handle, shutdown: Shutdown) -> std::thread::JoinHandle<()> {
         let (host, runtime) = (self.clone(), runtime.clone());
         let flush_all = move || {
             runtime.block_on(async {
-                while !shutdown.has_begun() {
+                loop {
                     host.wait_for_window(&shutdown).await;
-                    if host.flush_or_fail().await.is_err() {
+                    if shutdown.has_begun() || host.flush_or_fail().await.is_err() {
                         return;
                     }
                     host.give_up_idle();
@@ -74,7 +75,6 @@ impl Host {
         let outcome = self.flush(Freshness::Newest).await;
         if let Err(error) = &outcome {
             self.fail(error.to_string());
-            self.committer.fail();
         }
         outcome
     }
@@ -106,8 +106,7 @@ impl Host {
         self.tables.set_flushed(position).await?;
         windows.into_iter().for_each(Window::end);
         self.dormant.end_flush();
-        self.committer.flushed(position);
-        self.trim(position).await;
+        self.release(position).await;
         self.metrics.flush_rows.inc_by(count as u64);
         self.metrics.flush_duration.observe(began.elapsed());
         Ok(())
@@ -121,7 +120,7 @@ impl Host {
                 tail: &mut window.tail,
                 version: Version(window.state.version),
                 new: &window.new,
-                changes: &window.changes,
+                changed: &window.changed,
             })
             .collect();
         let mut rows = log_rows(&*self.tables, &mut flushes).await?;
@@ -162,7 +161,7 @@ impl Host {
                 let concerned: HashSet<ConversationId> = waiting.iter().filter_map(|waiting| waiting.conversation(user)).collect();
                 keys.extend(concerned.into_iter().map(|id| Key::Inbox(user.clone(), id)));
             }
-            let mut stored: HashMap<Key, _> = keys.iter().cloned().zip(self.tables.get(keys).await?).collect();
+            let mut stored: HashMap<Key, _> = keys.clone().into_iter().zip(self.tables.get(keys).await?).collect();
             for (user, waiting) in users {
                 let row: HomeRow = match stored.remove(&Key::Home(user.clone())).flatten() {
                     Some(stored) => decode(&stored.value, || format!("the home row of {user}"))?,
@@ -188,9 +187,12 @@ impl Host {
         Ok(())
     }
 
-    /// Gives up the journal's beginning. That it takes more room than it must is no reason to stop.
-    async fn trim(&self, position: Position) {
-        if let Err(error) = self.journal.trim(position).await {
+    /// Gives the backlog's room back to the senders, and the journal's beginning to the disk.
+    async fn release(&self, position: Position) {
+        let Some(running) = self.running.get() else { return };
+        running.committer.flushed(position);
+        // That it takes more room than it must is no reason to stop.
+        if let Err(error) = running.journal.trim(position).await {
             tracing::warn!(%error, "the journal could not be trimmed");
         }
     }
@@ -221,7 +223,7 @@ struct Window {
     tail: OpenTail,
     fingerprints_from: Seq,
     new: Vec<Arc<Entry>>,
-    changes: Vec<Arc<Entry>>,
+    changed: Vec<Change>,
     changed_members: HashSet<UserId>,
 }
 
@@ -236,7 +238,7 @@ impl Window {
             tail: inner.stored.tail.clone(),
             fingerprints_from: inner.stored.fingerprints_from.max(Seq::FIRST),
             new: inner.overlay.iter().cloned().collect(),
-            changes: inner.changes.iter().cloned().collect(),
+            changed: inner.changes.iter().flat_map(Change::of).collect(),
             changed_members: std::mem::take(&mut inner.changed_members),
         }
     }

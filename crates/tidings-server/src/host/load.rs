@@ -17,10 +17,10 @@ use crate::{
         item::Item,
         state::{HomeRow, HomeState},
     },
-    tables::{Key, LogRange, Prefix, TablesError, Version, fingerprints},
+    tables::{Key, LogRange, Prefix, TablesError, fingerprints},
 };
 
-use super::{Host, Waiting, row::ConversationRow};
+use super::{Host, row::ConversationRow};
 
 /// How many rows of one actor are read at once.
 const ROWS: usize = 10_000;
@@ -226,7 +226,3 @@ pub(crate) fn decode<'b, T: minicbor::Decode<'b, ()>>(value: &'b [u8], place: im
     minicbor::decode(value).map_err(|error| TablesError::Damaged { place: place(), what: error.to_string() })
 }
 
-/// The version under which a conversation's rows are written.
-pub(crate) fn version(state: &State) -> Version {
-    Version(state.version)
-}

@@ -3,7 +3,7 @@
 //! It knows conversations, homes, journal and tables; it knows no transport.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -21,7 +21,11 @@ use crate::{
         presence::Presence,
         state::{Altered, HomeState},
     },
-    journal::{Journal, Position, commit::Committer},
+    journal::{
+        Journal, Position,
+        backlog::Permit,
+        commit::{Closed, Committer, CommitterStatus},
+    },
     data_folder::Lineage,
     metrics::Metrics,
     tables::Tables,
@@ -31,9 +35,9 @@ pub mod act;
 pub mod event;
 pub mod feed;
 pub mod flush;
-pub mod import;
 pub mod load;
 pub mod open;
+mod presence;
 pub mod publish;
 pub mod read;
 pub mod registry;
@@ -52,8 +56,8 @@ pub struct Host {
     /// Starts of this data folder: the upper part of home versions.
     pub epoch: u64,
     pub(crate) tables: Arc<dyn Tables>,
-    pub(crate) journal: Arc<dyn Journal>,
-    pub(crate) committer: Committer<Submitted>,
+    /// Set when the journal's past is in the tables and it takes commits.
+    running: OnceLock<Running>,
     pub(crate) conversations: Registry<ConversationId, Conversation>,
     pub(crate) homes: Registry<UserId, Home>,
     pub(crate) dormant: Dormant,
@@ -63,7 +67,13 @@ pub struct Host {
     /// Counts sweeps of the caches; what was asked for since the last one stays.
     pub(crate) sweep: AtomicU64,
     /// Once true nothing is acked any more: journal or tables failed.
-    failed: std::sync::OnceLock<String>,
+    failed: OnceLock<String>,
+}
+
+/// The journal, and who appends to it.
+pub(crate) struct Running {
+    pub journal: Arc<dyn Journal>,
+    pub committer: Committer<Submitted>,
 }
 
 /// What the next flush writes.
@@ -144,6 +154,19 @@ impl Host {
     /// Why nothing can be stored, if that is so. `/readyz` shows it.
     pub fn failure(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)
+    }
+
+    /// Room for about `bytes` of events; waits while the flush is behind. Closed once nothing can be stored any more.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<Permit, Closed> {
+        match self.running.get() {
+            Some(running) if self.failure().is_none() => running.committer.reserve(bytes).await,
+            _ => Err(Closed),
+        }
+    }
+
+    /// What the committer has done and has before it. `None`: it was not started yet.
+    pub fn committer_status(&self) -> Option<CommitterStatus> {
+        Some(self.running.get()?.committer.status())
     }
 
     /// A conversation or home was asked for: it stays in memory for a while.

@@ -311,8 +311,10 @@ impl EntryFrames {
 
     fn get(&mut self, entry: &Entry, is_hidden: bool) -> &Bytes {
         let conversation = self.conversation;
-        let (frame, view): (_, fn(&Entry) -> _) =
-            if is_hidden { (&mut self.void, |entry| view::void(entry)) } else { (&mut self.shown, |entry| view::live(entry)) };
-        frame.get_or_insert_with(|| ServerFrame::Entry(LiveEntry { conversation, entry: view(entry) }).to_json().into())
+        let frame = if is_hidden { &mut self.void } else { &mut self.shown };
+        frame.get_or_insert_with(|| {
+            let entry = if is_hidden { view::void(entry) } else { view::live(entry) };
+            ServerFrame::Entry(LiveEntry { conversation, entry }).to_json().into()
+        })
     }
 }

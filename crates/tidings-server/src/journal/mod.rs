@@ -3,7 +3,7 @@
 //!
 //! `memory` is the reference, `file` the embedded implementation; `conformance` is the suite that every one passes.
 
-mod backlog;
+pub mod backlog;
 pub mod commit;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
