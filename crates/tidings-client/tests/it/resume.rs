@@ -110,7 +110,7 @@ async fn on_a_move_the_new_line_stands_before_the_old_is_let_go() {
     .await;
     let again = new.hears("send").await;
     assert_eq!(again["client_msg_id"], unanswered["client_msg_id"]);
-    old.is_left().await;
+    old.until_left().await;
     new.sent(&again, 6).await;
     new.entry(7).await;
     assert_eq!(sending.await.unwrap().seq.0, 6);

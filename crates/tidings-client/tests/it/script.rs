@@ -121,7 +121,7 @@ impl Line {
     }
 
     /// Waits for the client to let go.
-    pub async fn is_left(mut self) {
+    pub async fn until_left(mut self) {
         while let Some(Ok(message)) = self.socket.next().await {
             if message.is_close() {
                 return;

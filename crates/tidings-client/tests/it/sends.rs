@@ -133,7 +133,7 @@ async fn the_last_handle_finishes_what_is_unanswered_and_says_goodbye() {
     let send = line.hears("send").await;
     line.sent(&send, 1).await;
     assert_eq!(one.await.unwrap().seq.0, 1);
-    line.is_left().await;
+    line.until_left().await;
 }
 
 #[tokio::test]
