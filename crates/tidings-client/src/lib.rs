@@ -25,6 +25,7 @@ mod cursors;
 pub mod endpoint;
 mod error;
 mod events;
+mod frames;
 pub mod http;
 mod outbox;
 pub mod raw;

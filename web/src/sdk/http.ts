@@ -19,14 +19,23 @@ export class Http {
   /** A bearer token: the one given, or one that `POST /v1/login` gives for the username. */
   token(): Promise<string> {
     if (this.credentials.token) return Promise.resolve(this.credentials.token);
-    this.#token ??= this.#login().catch(error => {
-      this.#token = null;
-      throw error;
-    });
+    this.#token ??= this.#login().then(
+      answer => answer.token,
+      error => {
+        this.#token = null;
+        throw error;
+      },
+    );
     return this.#token;
   }
 
-  async #login(): Promise<string> {
+  /** Logs in by name: who the server takes this to be. */
+  async logIn(): Promise<{ username: string; device: string }> {
+    const { user, device } = await this.#login();
+    return { username: user, device };
+  }
+
+  async #login(): Promise<{ token: string; user: string; device: string }> {
     const { username, device } = this.credentials;
     const response = await this.#fetch('/v1/login', {
       method: 'POST',
@@ -34,7 +43,7 @@ export class Http {
       body: JSON.stringify({ username, device }),
     });
     if (!response.ok) throw await problem(response);
-    return ((await response.json()) as { token: string }).token;
+    return (await response.json()) as { token: string; user: string; device: string };
   }
 
   /** The raw response, with a token that is good; anything but success is thrown as `Refused`. */

@@ -143,7 +143,8 @@ export function reduce(state: State, event: Event): State {
 function reduceFrame(state: State, frame: ServerFrame, request: ClientFrame | undefined, at: Millis): State {
   switch (frame.type) {
     case 'welcome':
-      return { ...state, limits: frame.limits };
+      // The server may have mapped the name: what it says is who this is.
+      return { ...state, me: frame.user || state.me, limits: frame.limits };
     case 'sent':
     case 'created':
       return reduceSent(state, frame, request);

@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(uncommented(&sample()), Config::default());
 
         let candidates =
-            ["true", "memory", "accept", "json", "[::1]:1", "30", "300", "3 KiB", "5 MiB", "a \"b\" \\ \t ä"];
+            ["true", "memory", "accept", "json", "[::1]:1", "30", "300", "3 KiB", "9 MiB", "a \"b\" \\ \t ä"];
         for setting in SETTINGS.iter().filter(|setting| setting.name != "auth.mode") {
             let mut config = Config::default();
             let changed = candidates.iter().chain(&["false"]).any(|candidate| {

@@ -126,7 +126,7 @@ settings! {
     /// The journal: what is durable before anybody is told.
     [journal] Journal {
         /// The size of a file of the journal; each is filled with zeros once and used again.
-        segment_bytes: u64 = 64 * MIB, in MIB..=GIB;
+        segment_bytes: u64 = 64 * MIB, in 8 * MIB..=GIB;
         /// What the journal may hold that is not in the tables yet. Nearer to it sends slow down; it bounds the
         /// time that a start after a crash takes.
         backlog_bytes: u64 = 256 * MIB, in 4 * MIB..=64 * GIB;
@@ -237,6 +237,9 @@ impl Config {
         }
         if self.limits.outbox_bytes < self.limits.frame_bytes {
             found.push(("limits.outbox_bytes", "must be at least limits.frame_bytes, to hold one frame".to_owned()));
+        }
+        if !self.journal.segment_bytes.is_multiple_of(4 * KIB) {
+            found.push(("journal.segment_bytes", "must be a multiple of 4 KiB, the block of a disk".to_owned()));
         }
         if self.flush.window_bytes > self.journal.backlog_bytes {
             found.push((

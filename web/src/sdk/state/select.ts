@@ -6,10 +6,22 @@ import { firstSeq, lastSeq } from './log';
 /** Where a person is: a conversation that exists, or one with a user that the first message will make. */
 export type Place = { conversation: ConversationId } | { user: UserId };
 
+/** Direct conversations by the person they are with; made once for each version of the items. */
+const directItems = new WeakMap<State['items'], Map<UserId, Item>>();
+
+export function directWith(state: State, user: UserId): Item | undefined {
+  let byUser = directItems.get(state.items);
+  if (!byUser) {
+    const direct = Object.values(state.items).filter(item => item.kind === 'direct');
+    byUser = new Map(direct.map(item => [item.with ?? '', item]));
+    directItems.set(state.items, byUser);
+  }
+  return byUser.get(user);
+}
+
 /** The conversation's item, also when a place names the person it is with. */
 export function itemAt(state: State, place: Place): Item | undefined {
-  if ('conversation' in place) return state.items[place.conversation];
-  return Object.values(state.items).find(item => item.kind === 'direct' && item.with === place.user);
+  return 'user' in place ? directWith(state, place.user) : state.items[place.conversation];
 }
 
 /** The home list's order: pinned first, then by last activity. */

@@ -1,0 +1,130 @@
+/** The whole page once somebody is logged in: home on the left, the open conversation on the right, or one of them. */
+import { createEffect, createMemo, createResource, createSignal, on, onCleanup, Show } from 'solid-js';
+import { Client, homeOrder, itemAt, unreadTotal } from '../sdk';
+import { AppContext, clock, stateSignal } from './context';
+import { Conversation } from './conversation/conversation';
+import { forgetDrafts } from './drafts';
+import { Home } from './home/home';
+import { replaceRoute, route } from './route';
+import type { Account } from './session';
+import { Switcher } from './switcher';
+import { Mark } from './ui/mark';
+import { MenuHost } from './ui/menu';
+import { StatusBanner } from './ui/status_banner';
+import { Toasts } from './ui/toast';
+
+export function App(props: { account: Account; onLogOut: () => void }) {
+  const [client] = createResource(() => Client.open({ url: location.origin, ...props.account }));
+  return (
+    <Show when={client()} keyed>
+      {each => <Shell client={each} onLogOut={props.onLogOut} />}
+    </Show>
+  );
+}
+
+/** Presence is asked for those whom one talked to last. */
+const MOST_WATCHED = 300;
+
+function Shell(props: { client: Client; onLogOut: () => void }) {
+  const { client } = props;
+  const state = stateSignal(client);
+  const now = clock();
+  const [isSwitching, setSwitching] = createSignal(false);
+
+  async function logOut(): Promise<void> {
+    await client.logOut();
+    forgetDrafts();
+    props.onLogOut();
+  }
+
+  createEffect(() => {
+    const unread = unreadTotal(state());
+    document.title = unread > 0 ? `(${unread > 99 ? '99+' : unread}) Tidings` : 'Tidings';
+  });
+
+  // One's own display name, for the corner and the groups.
+  const isReady = createMemo(() => state().status.phase === 'ready');
+  createEffect(
+    on(isReady, ready => {
+      if (ready) client.lookUp(state().me).catch(() => undefined);
+    }),
+  );
+
+  // The first message to a person makes a conversation: from then on the address names it.
+  createEffect(() => {
+    const { place } = route();
+    const item = place && 'user' in place ? itemAt(state(), place) : undefined;
+    if (item) replaceRoute({ conversation: item.conversation });
+  });
+
+  const people = createMemo(() => {
+    const direct = homeOrder(Object.values(state().items)).filter(item => item.kind === 'direct');
+    const { place } = route();
+    const open = place && 'user' in place ? [place.user] : [];
+    const users = [...open, ...direct.slice(0, MOST_WATCHED).map(item => item.with ?? '')];
+    return users.sort().join('\n');
+  });
+  createEffect(() => client.watch(people() === '' ? [] : people().split('\n')));
+
+  function onKeyDown(event: KeyboardEvent): void {
+    if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === 'k') {
+      event.preventDefault();
+      setSwitching(true);
+    }
+  }
+  const onPageHide = () => void client.save();
+  window.addEventListener('keydown', onKeyDown);
+  window.addEventListener('pagehide', onPageHide);
+  onCleanup(() => {
+    window.removeEventListener('keydown', onKeyDown);
+    window.removeEventListener('pagehide', onPageHide);
+    void client.close();
+  });
+
+  /** The same while a person's first message makes the conversation, so that the view stays as it is. */
+  const openKey = createMemo(() => {
+    const { place } = route();
+    if (!place) return null;
+    const item = itemAt(state(), place);
+    if (item?.kind === 'direct') return `user:${item.with}`;
+    return 'user' in place ? `user:${place.user}` : place.conversation;
+  });
+
+  return (
+    <AppContext.Provider value={{ client, state, now, logOut: () => void logOut() }}>
+      <div class="shell" classList={{ 'has-open': openKey() !== null }}>
+        <button class="skip-link" type="button" onClick={focusComposer}>
+          Skip to the conversation
+        </button>
+        <StatusBanner />
+        <Home onSwitch={() => setSwitching(true)} />
+        <main class="stage" aria-label="Conversation">
+          <Show when={openKey()} keyed fallback={<NothingOpen />}>
+            {key => <Conversation key={key} />}
+          </Show>
+        </main>
+      </div>
+      <Show when={isSwitching()}>
+        <Switcher onClose={() => setSwitching(false)} />
+      </Show>
+      <MenuHost />
+      <Toasts />
+    </AppContext.Provider>
+  );
+}
+
+function focusComposer(): void {
+  document.querySelector<HTMLElement>('#composer')?.focus();
+}
+
+function NothingOpen() {
+  return (
+    <div class="nothing-open">
+      <Mark class="nothing-mark" />
+      <h2>Choose a conversation</h2>
+      <p class="muted">
+        Or press <kbd>Ctrl</kbd> <kbd>K</kbd> to find one by name.
+      </p>
+    </div>
+  );
+}

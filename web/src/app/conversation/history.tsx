@@ -1,0 +1,256 @@
+/**
+ * The scrolling history: only what is on screen is in the page. It stays where the reader is when older entries come
+ * in front, follows the newest when the reader is there, and says how far it was read.
+ */
+import { createEffect, createMemo, createSignal, Match, on, onCleanup, Show, Switch } from 'solid-js';
+import { Virtualizer, type VirtualizerHandle } from 'virtua/solid';
+import { firstSeq, type Item, type Log, lastSeq, type Pending, type Seq } from '../../sdk';
+import { useApp } from '../context';
+import { noteText } from '../text/entries';
+import { dayName } from '../text/time';
+import { Down } from '../ui/icons';
+import { Message } from './message';
+import type { MessageActs } from './message_menu';
+import { type Row, rowsOf } from './rows';
+
+/** So near to an end more is fetched. */
+const NEAR_PX = 800;
+/** So near to the newest the reader counts as being there. */
+const BOTTOM_PX = 60;
+const READ_EVERY_MS = 300;
+
+export interface HistoryProps {
+  item: Item | undefined;
+  log: Log | undefined;
+  pending: readonly Pending[];
+  unreadAfter: Seq | null;
+  /** Where to be at first and whenever it changes: an entry, or the end. */
+  goal: { seq: Seq | null };
+  acts: MessageActs;
+  onRead(seq: Seq): void;
+  fetchOlder(): Promise<void>;
+  fetchNewer(): Promise<void>;
+  onNewest(): void;
+  hero: () => unknown;
+}
+
+interface Listing {
+  keys: string[];
+  byKey: Map<string, Row>;
+  /** Rows came or went in front, and nowhere else. */
+  isShifted: boolean;
+}
+
+export function History(props: HistoryProps) {
+  const { state, now } = useApp();
+  const [list, setList] = createSignal<VirtualizerHandle>();
+  const [isAtEnd, setAtEnd] = createSignal(true);
+  let scroller!: HTMLDivElement;
+  let isFetching = false;
+
+  const listing = createMemo((before: Listing | undefined): Listing => {
+    const { log, pending, unreadAfter } = props;
+    const rows = rowsOf({ log, pending, me: state().me, unreadAfter });
+    const keys = rows.map(row => row.key);
+    const isSame = before?.keys.at(-1) === keys.at(-1);
+    const byKey = new Map(rows.map(row => [row.key, row]));
+    // The same keys as before: the rows in the page stay, and look their row up anew.
+    if (before && keys.length === before.keys.length && keys.every((key, index) => key === before.keys[index])) {
+      return { keys: before.keys, byKey, isShifted: before.isShifted };
+    }
+    return { keys, byKey, isShifted: isSame && before !== undefined && before.keys.length > 0 };
+  });
+  const keys = createMemo(() => listing().keys);
+
+  const rowAt = (index: number): Row | undefined => listing().byKey.get(keys()[index] ?? '');
+  const indexOf = (seq: Seq): number =>
+    keys().findIndex(key => {
+      const row = listing().byKey.get(key);
+      return row !== undefined && 'entry' in row && row.entry.seq >= seq && row.entry.seq > 0;
+    });
+
+  // -------------------------------------------------------------- where to be
+
+  function toEnd(): void {
+    list()?.scrollToIndex(keys().length - 1, { align: 'end' });
+  }
+
+  let reached: object | null = null;
+  createEffect(() => {
+    const handle = list();
+    if (!handle || !props.log || keys().length === 0 || reached === props.goal) return;
+    const { seq } = props.goal;
+    if (seq === null) {
+      reached = props.goal;
+      setAtEnd(true);
+      return toEnd();
+    }
+    const line = keys().indexOf('unread');
+    const isLine = line >= 0 && seq === (props.unreadAfter ?? 0) + 1;
+    const index = isLine ? line : indexOf(seq);
+    if (index < 0) return;
+    reached = props.goal;
+    setAtEnd(false);
+    handle.scrollToIndex(index, { align: isLine ? 'start' : 'center', offset: isLine ? -80 : 0 });
+    // What it scrolled to may be the end.
+    requestAnimationFrame(look);
+  });
+
+  createEffect(on(keys, () => isAtEnd() && reached !== null && toEnd(), { defer: true }));
+  const resized = new ResizeObserver(() => isAtEnd() && toEnd());
+  queueMicrotask(() => resized.observe(scroller));
+  onCleanup(() => resized.disconnect());
+
+  // -------------------------------------------------------------- what is seen
+
+  function look(): void {
+    const handle = list();
+    if (!handle || reached === null) return;
+    const below = handle.scrollSize - handle.scrollOffset - handle.viewportSize;
+    setAtEnd(below < BOTTOM_PX && (props.log?.attached ?? false));
+    const { log } = props;
+    if (log && handle.scrollOffset < NEAR_PX && firstSeq(log) > Math.max(1, log.first_seq)) more(props.fetchOlder);
+    if (log && below < NEAR_PX && !log.attached) more(props.fetchNewer);
+    read();
+  }
+
+  function more(fetch: () => Promise<void>): void {
+    if (isFetching) return;
+    isFetching = true;
+    // One page at a time: the next when this one is shown.
+    void fetch().finally(() => {
+      isFetching = false;
+      requestAnimationFrame(look);
+    });
+  }
+
+  let readTimer: ReturnType<typeof setTimeout> | null = null;
+  function read(): void {
+    readTimer ??= setTimeout(() => {
+      readTimer = null;
+      const handle = list();
+      if (!handle || !props.log || document.hidden || !document.hasFocus()) return;
+      if (isAtEnd() && props.log.attached) return props.onRead(lastSeq(props.log));
+      const last = handle.findItemIndex(handle.scrollOffset + handle.viewportSize - 24);
+      for (let index = last; index >= 0; index -= 1) {
+        const row = rowAt(index);
+        if (row && 'entry' in row && row.entry.seq > 0) return props.onRead(row.entry.seq);
+      }
+    }, READ_EVERY_MS);
+  }
+  createEffect(on([keys, isAtEnd, () => props.log], () => requestAnimationFrame(look)));
+  const onFocus = () => read();
+  window.addEventListener('focus', onFocus);
+  document.addEventListener('visibilitychange', onFocus);
+  onCleanup(() => {
+    window.removeEventListener('focus', onFocus);
+    document.removeEventListener('visibilitychange', onFocus);
+    if (readTimer !== null) clearTimeout(readTimer);
+  });
+
+  // -------------------------------------------------------------- keys: arrows move from message to message
+
+  function onKeyDown(event: KeyboardEvent): void {
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    const here = (document.activeElement as HTMLElement | null)?.closest<HTMLElement>('.message');
+    if (step === undefined || !here) return;
+    event.preventDefault();
+    const messages = [...scroller.querySelectorAll<HTMLElement>('.message')];
+    messages.sort((one, other) => one.getBoundingClientRect().top - other.getBoundingClientRect().top);
+    const next = messages[messages.indexOf(here) + step];
+    next?.focus({ preventScroll: true });
+    next?.scrollIntoView({ block: 'nearest' });
+  }
+
+  /** The list itself takes the focus by Tab, and hands it to the newest message. */
+  function onFocusIn(event: FocusEvent): void {
+    if (event.target !== scroller || !scroller.matches(':focus-visible')) return;
+    const messages = [...scroller.querySelectorAll<HTMLElement>('.message')];
+    messages.sort((one, other) => one.getBoundingClientRect().top - other.getBoundingClientRect().top);
+    const bottom = scroller.getBoundingClientRect().bottom;
+    messages.findLast(each => each.getBoundingClientRect().top < bottom - 20)?.focus({ preventScroll: true });
+  }
+
+  return (
+    <div class="history-place">
+      {/* biome-ignore lint/a11y/noNoninteractiveElementInteractions: the keys are for the messages inside */}
+      <div
+        class="history"
+        ref={scroller}
+        role="log"
+        aria-label="Messages"
+        aria-live="off"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling region must be reachable by keys
+        tabIndex={0}
+        onKeyDown={onKeyDown}
+        onFocusIn={onFocusIn}
+      >
+        <div class="history-grow" />
+        <Virtualizer
+          data={keys()}
+          ref={handle => setList(() => handle)}
+          scrollRef={scroller}
+          shift={listing().isShifted}
+          bufferSize={600}
+          onScroll={look}
+        >
+          {key => (
+            <Show when={listing().byKey.get(key)}>
+              {row => (
+                <Switch>
+                  <Match when={messageRow(row())}>
+                    {message => (
+                      <Message
+                        row={message()}
+                        item={props.item}
+                        acts={props.acts}
+                        isTarget={
+                          props.goal.seq === message().entry.seq && props.goal.seq !== (props.unreadAfter ?? 0) + 1
+                        }
+                      />
+                    )}
+                  </Match>
+                  <Match when={rowOf(row(), 'day')}>
+                    {day => (
+                      <div class="day">
+                        <span>{dayName(day().at, now())}</span>
+                      </div>
+                    )}
+                  </Match>
+                  <Match when={rowOf(row(), 'unread')}>
+                    <div class="unread-line">
+                      <span>New messages</span>
+                    </div>
+                  </Match>
+                  <Match when={rowOf(row(), 'note')}>
+                    {note => (
+                      <p class="note" dir="auto">
+                        {noteText(state(), note().entry)}
+                      </p>
+                    )}
+                  </Match>
+                  <Match when={rowOf(row(), 'start')}>{props.hero() as never}</Match>
+                </Switch>
+              )}
+            </Show>
+          )}
+        </Virtualizer>
+      </div>
+      <Show when={!isAtEnd() && props.log}>
+        <button class="to-newest" type="button" onClick={() => props.onNewest()}>
+          <Down />
+          <Show when={(props.item?.unread ?? 0) > 0} fallback={<span class="visually-hidden">Jump to the newest</span>}>
+            <span class="badge">{props.item?.unread}</span>
+            <span class="visually-hidden">new messages: jump to the newest</span>
+          </Show>
+        </button>
+      </Show>
+    </div>
+  );
+}
+
+function rowOf<T extends Row['type']>(row: Row, type: T): Extract<Row, { type: T }> | undefined {
+  return row.type === type ? (row as Extract<Row, { type: T }>) : undefined;
+}
+
+const messageRow = (row: Row) => rowOf(row, 'message');

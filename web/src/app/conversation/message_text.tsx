@@ -1,0 +1,51 @@
+/** A message's text: text nodes, links and mentions, nothing that could run. Very long ones fold. */
+import { createMemo, createSignal, For, Show } from 'solid-js';
+import type { Entry } from '../../sdk';
+import { isOnlyEmoji, segments } from '../text/segments';
+
+/** More than this is folded, until asked for. */
+const LONG_CHARS = 1_800;
+const LONG_LINES = 24;
+
+function folded(text: string): string | null {
+  const lines = text.split('\n');
+  if (text.length <= LONG_CHARS && lines.length <= LONG_LINES) return null;
+  const short = lines.slice(0, LONG_LINES).join('\n').slice(0, LONG_CHARS);
+  // Not in the middle of a character that takes two units.
+  return short.replace(/[\ud800-\udbff]$/, '').trimEnd();
+}
+
+export function MessageText(props: { entry: Entry; me: string }) {
+  const [isOpen, setOpen] = createSignal(false);
+  const text = () => props.entry.text ?? '';
+  const short = createMemo(() => folded(text()));
+  const shown = createMemo(() => segments(isOpen() ? text() : (short() ?? text()), props.entry.mentions));
+  return (
+    <div class="text" classList={{ emoji: isOnlyEmoji(text()) }} dir="auto">
+      <For each={shown()}>
+        {segment => {
+          if (segment.kind === 'text') return segment.text;
+          if (segment.kind === 'mention') {
+            const isMe = segment.user === props.me || segment.user === 'all';
+            return (
+              <span class="mention-word" classList={{ me: isMe }}>
+                {segment.text}
+              </span>
+            );
+          }
+          return (
+            <a href={segment.href} target="_blank" rel="noopener noreferrer nofollow">
+              {segment.text}
+            </a>
+          );
+        }}
+      </For>
+      <Show when={short() !== null}>
+        {isOpen() ? ' ' : '… '}
+        <button class="link-button" type="button" onClick={() => setOpen(!isOpen())}>
+          {isOpen() ? 'Show less' : 'Show all'}
+        </button>
+      </Show>
+    </div>
+  );
+}

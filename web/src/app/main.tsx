@@ -1,0 +1,42 @@
+/** Starts the page: who is here, then the app; keeps the shell for when there is no network. */
+import './styles/base.css';
+import './styles/home.css';
+import './styles/conversation.css';
+import './styles/overlays.css';
+import { createSignal, Match, Switch } from 'solid-js';
+import { render } from 'solid-js/web';
+import { App } from './app';
+import { Login } from './login';
+import { type Account, forgetAccount, rememberAccount, rememberedAccount } from './session';
+
+function Root() {
+  const [account, setAccount] = createSignal<Account | null>(rememberedAccount());
+  const logIn = (next: Account) => {
+    rememberAccount(next);
+    setAccount(next);
+  };
+  const logOut = () => {
+    forgetAccount();
+    location.hash = '';
+    setAccount(null);
+  };
+  // Another tab logged in or out.
+  window.addEventListener('storage', event => {
+    if (event.key === 'tidings.user') location.reload();
+  });
+  return (
+    <Switch fallback={<Login onLogIn={logIn} />}>
+      <Match when={account()} keyed>
+        {each => <App account={each} onLogOut={logOut} />}
+      </Match>
+    </Switch>
+  );
+}
+
+const root = document.getElementById('app');
+if (root) render(() => <Root />, root);
+
+if ('serviceWorker' in navigator && import.meta.env.PROD) {
+  // The app works without it; it only opens slower, and not offline.
+  navigator.serviceWorker.register('/sw.js').catch(() => undefined);
+}

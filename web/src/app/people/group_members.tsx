@@ -1,0 +1,138 @@
+/** Who is in a group and what they may do there; adding, removing, roles. */
+import { createMemo, createSignal, For, Show } from 'solid-js';
+import { displayName, type Item, type Member, Refused, type Role } from '../../sdk';
+import { useApp } from '../context';
+import { go } from '../route';
+import { nameOf } from '../text/entries';
+import { Avatar } from '../ui/avatar';
+import { Dialog } from '../ui/dialog';
+import { AddPerson, More } from '../ui/icons';
+import { type MenuAct, openMenu } from '../ui/menu';
+import { attempt } from '../ui/toast';
+import { PeopleField } from './people_field';
+
+const RANK: Record<Role, number> = { owner: 2, admin: 1, member: 0 };
+
+export function GroupMembers(props: { item: Item }) {
+  const { client, state } = useApp();
+  const [isAdding, setAdding] = createSignal(false);
+  const [beyond, setBeyond] = createSignal<readonly Member[]>([]);
+  const [cursor, setCursor] = createSignal<string | null>('');
+  const conversation = () => props.item.conversation;
+  const first = () => state().members[conversation()] ?? [];
+  const members = createMemo(() => {
+    const byUser = new Map([...beyond(), ...first()].map(member => [member.user, member]));
+    return [...byUser.values()].sort(
+      (one, other) =>
+        RANK[other.role] - RANK[one.role] || nameOf(state(), one.user).localeCompare(nameOf(state(), other.user)),
+    );
+  });
+  const isAdmin = () => props.item.role === 'admin' || props.item.role === 'owner';
+  const rest = () => Math.max(0, (props.item.member_count ?? 0) - members().length);
+
+  async function more(): Promise<void> {
+    await attempt(
+      client.membersPage(conversation(), cursor() ?? '').then(page => {
+        setBeyond(held => [...held, ...page.members]);
+        setCursor(page.next);
+      }),
+      'The members were not loaded',
+    );
+  }
+
+  function menu(beside: Element, member: Member): void {
+    const { user, role } = member;
+    const change = (frame: { remove?: string[]; roles?: Record<string, Role> }) =>
+      void attempt(client.changeMembers({ conversation: conversation(), ...frame }), 'Nothing was changed');
+    const acts: MenuAct[] = [{ label: 'Write to them', run: () => go({ user }) }];
+    if (props.item.role === 'owner') {
+      const other: Role = role === 'member' ? 'admin' : 'member';
+      const label = other === 'admin' ? 'Make an admin' : 'Make a plain member';
+      acts.push({ label, run: () => change({ roles: { [user]: other } }) });
+    }
+    if (isAdmin() && role !== 'owner') {
+      acts.push({ label: 'Remove from the group', isDangerous: true, run: () => change({ remove: [user] }) });
+    }
+    openMenu(beside, { label: nameOf(state(), user), acts });
+  }
+
+  return (
+    <section class="members" aria-label="Members">
+      <h3 class="list-title">Members</h3>
+      <Show when={isAdmin()}>
+        <button class="act" type="button" onClick={() => setAdding(true)}>
+          <AddPerson />
+          Add people
+        </button>
+      </Show>
+      <ul class="people">
+        <For each={members()}>
+          {member => (
+            <li class="person">
+              <Avatar
+                name={member.user === state().me ? displayName(state(), member.user) : nameOf(state(), member.user)}
+                id={member.user}
+                size="small"
+                isOnline={state().presence[member.user]?.state === 'online'}
+              />
+              <span class="person-name" dir="auto">
+                {nameOf(state(), member.user)}
+              </span>
+              <Show when={member.role !== 'member'}>
+                <span class="role">{member.role}</span>
+              </Show>
+              <Show when={member.user !== state().me}>
+                <button
+                  class="icon-button"
+                  type="button"
+                  aria-label={`What to do with ${member.user}`}
+                  onClick={event => menu(event.currentTarget, member)}
+                >
+                  <More />
+                </button>
+              </Show>
+            </li>
+          )}
+        </For>
+      </ul>
+      <Show when={rest() > 0 && cursor() !== null}>
+        <button class="link-button" type="button" onClick={() => void more()}>
+          {rest()} more
+        </button>
+      </Show>
+      <Show when={isAdding()}>
+        <AddPeople conversation={conversation()} onClose={() => setAdding(false)} />
+      </Show>
+    </section>
+  );
+}
+
+function AddPeople(props: { conversation: string; onClose: () => void }) {
+  const { client } = useApp();
+  const [users, setUsers] = createSignal<readonly string[]>([]);
+  const [problem, setProblem] = createSignal('');
+  async function submit(event: SubmitEvent): Promise<void> {
+    event.preventDefault();
+    if (users().length === 0) return void setProblem('Name somebody.');
+    try {
+      await client.changeMembers({ conversation: props.conversation, add: [...users()] });
+      props.onClose();
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      setProblem(error.users.length > 0 ? `Nobody here is called ${error.users.join(', ')}.` : error.message);
+    }
+  }
+  return (
+    <Dialog title="Add people" onClose={props.onClose}>
+      <form class="dialog-form" onSubmit={submit}>
+        <PeopleField label="Who" users={users()} onChange={setUsers} />
+        <p class="problem" role="alert">
+          {problem()}
+        </p>
+        <button class="button primary wide" type="submit">
+          Add
+        </button>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,95 @@
+/** A field that gathers usernames: Enter, comma or a suggestion adds one, backspace in an empty field takes it back. */
+import { createMemo, createSignal, createUniqueId, For } from 'solid-js';
+import { directWith, homeOrder, itemName } from '../../sdk';
+import { useApp } from '../context';
+import { Avatar } from '../ui/avatar';
+import { Close } from '../ui/icons';
+
+export function PeopleField(props: {
+  label: string;
+  users: readonly string[];
+  onChange: (users: readonly string[]) => void;
+}) {
+  const { state } = useApp();
+  const [text, setText] = createSignal('');
+  const id = createUniqueId();
+  const known = createMemo(() => {
+    const sought = text().trim().toLowerCase();
+    return homeOrder(Object.values(state().items).filter(item => item.kind === 'direct'))
+      .filter(item => !props.users.includes(item.with ?? ''))
+      .filter(item => `${item.with} ${itemName(state(), item)}`.toLowerCase().includes(sought))
+      .slice(0, 5);
+  });
+
+  function add(names: string): void {
+    const more = names.split(/[,\s]+/).filter(name => name !== '' && name !== state().me);
+    props.onChange([...new Set([...props.users, ...more])]);
+    setText('');
+  }
+
+  function onKeyDown(event: KeyboardEvent): void {
+    if ((event.key === 'Enter' || event.key === ',') && text().trim() !== '') {
+      event.preventDefault();
+      add(text());
+    } else if (event.key === 'Backspace' && text() === '') props.onChange(props.users.slice(0, -1));
+  }
+
+  const nameOf = (user: string) => {
+    const item = directWith(state(), user);
+    return item ? itemName(state(), item) : user;
+  };
+
+  return (
+    <>
+      <label for={id}>{props.label}</label>
+      <div class="field chips">
+        <For each={props.users}>
+          {user => (
+            <span class="person-chip">
+              {nameOf(user)}
+              <button
+                type="button"
+                aria-label={`Remove ${user}`}
+                onClick={() => props.onChange(props.users.filter(each => each !== user))}
+              >
+                <Close />
+              </button>
+            </span>
+          )}
+        </For>
+        <input
+          id={id}
+          autocomplete="off"
+          autocapitalize="none"
+          spellcheck={false}
+          placeholder={props.users.length > 0 ? '' : 'Usernames'}
+          value={text()}
+          onInput={event => setText(event.currentTarget.value)}
+          onKeyDown={onKeyDown}
+          onBlur={() => text().trim() !== '' && add(text())}
+        />
+      </div>
+      <ul class="people">
+        <For each={known()}>
+          {item => (
+            <li>
+              {/* Before the field loses the focus, or what is half typed there would be added too. */}
+              <button
+                class="person"
+                type="button"
+                onMouseDown={event => event.preventDefault()}
+                onClick={() => add(item.with ?? '')}
+              >
+                <Avatar name={itemName(state(), item)} id={item.with} size="small" />
+                <span class="person-name" dir="auto">
+                  {itemName(state(), item)}
+                </span>
+                <span class="muted person-id">@{item.with}</span>
+              </button>
+            </li>
+          )}
+        </For>
+      </ul>
+    </>
+  );
+}
