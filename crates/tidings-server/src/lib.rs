@@ -1,5 +1,8 @@
 //! The Tidings server. The modules stand in the order in which a message travels; see ARCHITECTURE.md.
 
+pub mod serve;
+
+pub mod edge;
 pub mod session;
 pub mod host;
 pub mod conversation;

@@ -28,7 +28,8 @@ use crate::{
     },
     data_folder::Lineage,
     metrics::Metrics,
-    tables::Tables,
+    session::outbox::Outbox,
+    tables::{Tables, TablesError},
 };
 
 pub mod act;
@@ -167,6 +168,29 @@ impl Host {
     /// What the committer has done and has before it. `None`: it was not started yet.
     pub fn committer_status(&self) -> Option<CommitterStatus> {
         Some(self.running.get()?.committer.status())
+    }
+
+    /// Up to which position of the journal the tables have everything.
+    pub async fn flushed(&self) -> Result<Position, TablesError> {
+        self.tables.flushed().await
+    }
+
+    /// Calls `visit` with the outbox of every live session.
+    pub fn for_each_session(&self, mut visit: impl FnMut(&Outbox)) {
+        self.homes.for_each(|home| home.lock().sessions.iter().for_each(|session| visit(&session.outbox)));
+    }
+
+    pub fn count_sessions(&self) -> usize {
+        let mut count = 0;
+        self.for_each_session(|_| count += 1);
+        count
+    }
+
+    /// Brings the gauges up to date that nobody moves.
+    pub fn measure(&self) {
+        if let Some(status) = self.committer_status() {
+            self.metrics.backlog_bytes.set(i64::try_from(status.backlog_bytes).unwrap_or(i64::MAX));
+        }
     }
 
     /// A conversation or home was asked for: it stays in memory for a while.

@@ -40,6 +40,7 @@ pub struct Outbox {
     max_bytes: usize,
     inner: Mutex<Inner>,
     changed: Notify,
+    closed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +62,7 @@ pub enum Next {
 
 impl Outbox {
     pub fn new(max_bytes: usize) -> Self {
-        Self { session: SessionId::next(), max_bytes, inner: Mutex::default(), changed: Notify::new() }
+        Self { session: SessionId::next(), max_bytes, inner: Mutex::default(), changed: Notify::new(), closed: Notify::new() }
     }
 
     /// Puts a frame (one JSON object) behind the others. Never waits.
@@ -77,9 +78,8 @@ impl Outbox {
                 return;
             }
             if inner.bytes + cost > self.max_bytes {
-                inner.close(CloseCode::Lagging);
                 drop(inner);
-                self.changed.notify_one();
+                self.close(CloseCode::Lagging);
                 return;
             }
         }
@@ -97,6 +97,7 @@ impl Outbox {
     pub fn close(&self, code: CloseCode) {
         self.inner.lock().close(code);
         self.changed.notify_one();
+        self.closed.notify_one();
     }
 
     /// Hands over what waits, in order, up to about `max_bytes`. `into` is to be empty.
@@ -121,8 +122,15 @@ impl Outbox {
         self.changed.notified().await;
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.inner.lock().closed.is_some()
+    /// Waits until the session is to end at once: what is being written is not waited for.
+    pub async fn cut(&self) -> CloseCode {
+        loop {
+            match self.inner.lock().closed {
+                Some(code) if code != CloseCode::Draining => return code,
+                _ => {}
+            }
+            self.closed.notified().await;
+        }
     }
 }
 

@@ -60,7 +60,6 @@ pub enum Effect {
 }
 
 impl State {
-    /// `is_known`: the transport has authenticated the client, and logs it in without a `hello` that names it.
     pub fn new(rules: Rules, now_ms: u64) -> Self {
         Self {
             rules,
