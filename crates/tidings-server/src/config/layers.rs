@@ -13,8 +13,8 @@ use super::{
     value::Setting,
 };
 
-/// Variables of the command line that are no settings of the server.
-const OTHER_VARIABLES: &[&str] = &["TIDINGS_CONFIG", "TIDINGS_URL"];
+/// Variables of the command line and of tests (`TIDINGS_BIN`: which binary to start) that are no settings.
+const OTHER_VARIABLES: &[&str] = &["TIDINGS_BIN", "TIDINGS_CONFIG", "TIDINGS_URL"];
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,7 +235,12 @@ mod tests {
              --limit.fetch: unknown setting `limit.fetch`: did you mean `limits.fetch`?"
         );
         assert!(problems(&[], &[("colour", "red")]).ends_with("`tidings config sample` shows all there are"));
-        let of_others = [("TIDINGS_URL", "x"), ("TIDINGS_SERVICE_HOST", "x"), ("TIDINGS_PORT_8080_TCP_ADDR", "x")];
+        let of_others = [
+            ("TIDINGS_URL", "x"),
+            ("TIDINGS_BIN", "x"),
+            ("TIDINGS_SERVICE_HOST", "x"),
+            ("TIDINGS_PORT_8080_TCP_ADDR", "x"),
+        ];
         assert!(Config::layered(None, pairs(&of_others), []).is_ok());
     }
 
@@ -260,7 +265,8 @@ mod tests {
         for far in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
             assert!(problems(&[], &[("listen", far)]).starts_with("--listen: "), "{far}");
             let allowed = pairs(&[("listen", far), ("auth.allow_open_anywhere", "true")]);
-            assert!(Config::layered(None, [], allowed).is_ok(), "{far}");
+            let warnings = Config::layered(None, [], allowed).unwrap().warnings();
+            assert!(warnings[0].contains("anybody"), "{far}: {warnings:?}");
         }
     }
 

@@ -216,13 +216,26 @@ impl Limits {
 }
 
 impl Config {
+    /// What a start with these settings should say loudly; empty for most.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.store == Store::Memory {
+            warnings.push("store = \"memory\": nothing lasts, all messages are lost when this process ends".to_owned());
+        }
+        if self.is_open_to_others() {
+            warnings.push(format!("auth.mode = \"open\" on {}: whoever reaches it can be anybody", self.listen));
+        }
+        warnings
+    }
+
+    fn is_open_to_others(&self) -> bool {
+        self.auth.mode == AuthMode::Open && !self.listen.ip().to_canonical().is_loopback()
+    }
+
     /// What is wrong with settings that are each right: the one to change, and why.
     pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
-        if self.auth.mode == AuthMode::Open
-            && !self.auth.allow_open_anywhere
-            && !self.listen.ip().to_canonical().is_loopback()
-        {
+        if self.is_open_to_others() && !self.auth.allow_open_anywhere {
             found.push((
                 "listen",
                 format!(
