@@ -91,7 +91,9 @@ impl Run {
                     committer.submit(Submission { events, payload: Sent { sender, at: Instant::now() }, permit });
                     under_way += 1;
                     if under_way == window {
-                        ack_rx.recv().await.unwrap();
+                        if ack_rx.recv().await.is_none() {
+                            return;
+                        }
                         under_way -= 1;
                         while ack_rx.try_recv().is_ok() {
                             under_way -= 1;
