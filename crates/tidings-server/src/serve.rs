@@ -22,7 +22,11 @@ use crate::{
     metrics::Metrics,
     session::{auth::Auth, outbox::Class},
     shutdown::Shutdown,
-    tables::{Tables, TablesError, memory::MemoryTables},
+    tables::{
+        Tables, TablesError,
+        embedded::{EmbeddedOptions, EmbeddedTables},
+        memory::MemoryTables,
+    },
 };
 
 /// How much of a journal is read at once for a replay.
@@ -96,8 +100,8 @@ pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeEr
 }
 
 async fn open_tables(config: &Config, folder: &Path) -> Result<Arc<dyn Tables>, TablesError> {
-    let _ = (config, folder);
-    Ok(Arc::new(MemoryTables::new()))
+    let options = EmbeddedOptions { path: folder.join("tables"), cache_bytes: config.tables.cache_bytes };
+    Ok(Arc::new(EmbeddedTables::open(options).await?))
 }
 
 fn open_journal(config: &Config, folder: &Path) -> Result<Recovered, OpenError> {

@@ -92,7 +92,12 @@ function Shell(props: { client: Client; onLogOut: () => void }) {
 
   return (
     <AppContext.Provider value={{ client, state, now, logOut: () => void logOut() }}>
-      <div class="shell" classList={{ 'has-open': openKey() !== null }}>
+      <div
+        class="shell"
+        classList={{ 'has-open': openKey() !== null }}
+        data-phase={state().status.phase}
+        data-loaded={state().loaded}
+      >
         <button class="skip-link" type="button" onClick={focusComposer}>
           Skip to the conversation
         </button>

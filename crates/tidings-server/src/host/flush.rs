@@ -1,9 +1,8 @@
 //! Writing into the tables what the journal holds, later and coalesced. One flusher, in order, so that the newest wins without a
 //! read.
 //!
-//! The order of a flush is what makes a crash between any two steps harmless: first all that a conversation's row refers to, then that
-//! row, then the mark in the tables, then the memory and the journal are given up. Rows may be ahead of the mark: a replay ignores
-//! what they have.
+//! The order of a flush is what makes a crash between any two steps harmless: the rows (states become durable last), the mark in the
+//! tables, then the memory and the journal are given up. Rows may be ahead of the mark: a replay ignores what they have.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -94,15 +93,12 @@ impl Host {
         }
         let mut windows: Vec<_> = conversations.iter().map(Window::take).collect();
         let mut rows = self.log_rows(&mut windows).await?;
-        let mut last_rows: Vec<_> = windows.iter().map(Window::state_row).collect();
+        rows.extend(windows.iter().map(Window::state_row));
         let loaded: HashSet<UserId> = homes.iter().map(|home| home.user.clone()).collect();
         homes.iter().for_each(|home| home_rows(home, &mut rows));
         self.dormant_rows(dormant.into_iter().filter(|(user, _)| !loaded.contains(user)).collect(), &mut rows).await?;
-        let count = rows.len() + last_rows.len();
-        sort(&mut rows);
-        sort(&mut last_rows);
+        let count = rows.len();
         self.tables.put_max(rows, freshness).await?;
-        self.tables.put_max(last_rows, freshness).await?;
         self.tables.set_flushed(position).await?;
         windows.into_iter().for_each(Window::end);
         self.dormant.end_flush();
@@ -285,8 +281,4 @@ fn fingerprint(entry: &Entry) -> fingerprints::Fingerprint {
         Some(id) => fingerprints::Fingerprint::of(&entry.from, id),
         None => fingerprints::Fingerprint::NO_ID,
     }
-}
-
-fn sort(rows: &mut [Row]) {
-    rows.sort_unstable_by(|one, other| one.key.cmp(&other.key));
 }

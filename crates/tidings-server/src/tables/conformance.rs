@@ -265,7 +265,7 @@ fn a_step() -> impl Strategy<Value = Step> {
 pub(crate) fn agrees_with_the_reference<P: Place>(new_place: impl Fn() -> P, cases: u32) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let steps = prop::collection::vec(a_step(), 1..16);
+    let steps = prop::collection::vec(a_step(), 1..14);
     let result = TestRunner::new(config).run(&steps, |steps| {
         runtime.block_on(compare(&new_place(), &steps));
         Ok(())
@@ -279,6 +279,8 @@ async fn compare(place: &dyn Place, steps: &[Step]) {
     let mut tables = place.open().await;
     // The version that each key had last: a write is newer (Put) or of any age (Replay).
     let mut newest = vec![0u64; keys.len()];
+    // A replay begins behind the flush mark: it writes nothing as old as what stood there then.
+    let mut at_mark = newest.clone();
     let mut flushed = 0;
     for step in steps {
         match step {
@@ -292,12 +294,16 @@ async fn compare(place: &dyn Place, steps: &[Step]) {
             }
             Step::Replay(rows) => {
                 // Never the newest version itself: it would have to be the same value.
-                let rows = build(&keys, rows, |key, back| newest[key].saturating_sub(back));
+                let rows = build(&keys, rows, |key, back| {
+                    let version = newest[key].saturating_sub(back);
+                    if version > at_mark[key] { version } else { 0 }
+                });
                 reference.put_max(rows.clone(), Freshness::Unknown).await.unwrap();
                 tables.put_max(rows, Freshness::Unknown).await.unwrap();
             }
             Step::Flushed => {
                 flushed += 1;
+                at_mark.clone_from(&newest);
                 reference.set_flushed(Position(flushed)).await.unwrap();
                 tables.set_flushed(Position(flushed)).await.unwrap();
             }
@@ -329,13 +335,20 @@ fn build(keys: &[Key], rows: &[(usize, u64, Option<u8>)], mut version: impl FnMu
 
 async fn assert_same(reference: &dyn Tables, tables: &dyn Tables, keys: &[Key]) {
     let expected: Vec<Option<Stored>> = reference.get(keys.to_vec()).await.unwrap();
-    assert_eq!(tables.get(keys.to_vec()).await.unwrap(), expected);
+    for (key, (read, expected)) in keys.iter().zip(tables.get(keys.to_vec()).await.unwrap().into_iter().zip(expected)) {
+        assert!(
+            read == expected,
+            "{key:?}: {:?}, not {:?}",
+            read.map(|row| row.version),
+            expected.map(|row| row.version)
+        );
+    }
     let mut prefixes = vec![Prefix::Conversations, Prefix::Homes];
     prefixes.extend(["a", "ab", "b"].map(|name| Prefix::Inbox(user(name))));
     prefixes.extend((0..3).flat_map(|n| [Prefix::Members(conversation(n)), Prefix::Fingerprints(conversation(n))]));
     for prefix in prefixes {
         let expected = reference.rows(prefix.clone(), None, 100).await.unwrap();
-        assert_eq!(tables.rows(prefix, None, 100).await.unwrap(), expected);
+        assert!(tables.rows(prefix.clone(), None, 100).await.unwrap() == expected, "{prefix:?}");
     }
     for n in 0..3 {
         for (range, limit) in [
@@ -345,7 +358,8 @@ async fn assert_same(reference: &dyn Tables, tables: &dyn Tables, keys: &[Key]) 
             (LogRange::Before(Seq(45)), 10),
         ] {
             let expected = reference.log(conversation(n), range, limit).await.unwrap();
-            assert_eq!(tables.log(conversation(n), range, limit).await.unwrap(), expected, "{range:?} {limit}");
+            let read = tables.log(conversation(n), range, limit).await.unwrap();
+            assert!(read == expected, "{range:?} {limit}: {} entries, not {}", read.len(), expected.len());
         }
     }
     assert_eq!(tables.flushed().await.unwrap(), reference.flushed().await.unwrap());

@@ -4,7 +4,11 @@
 //! It decides rows and writes none; it knows no engine. All reads of a window are put together: a window may hold 100,000
 //! conversations with a few entries each.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
+};
 
 use minicbor::{Decode, Encode};
 use tidings_proto::{ConversationId, Seq};
@@ -182,9 +186,8 @@ async fn load(tables: &dyn Tables, batch: &[LogFlush<'_>], plans: &[Plan]) -> Re
                 return Err(missing(conversation, seq));
             }
             for (first_seq, stored) in rows {
-                if !loaded[index].contains_key(&first_seq) {
-                    let row = LoadedRow::read(conversation, first_seq, stored.version, &stored.value)?;
-                    loaded[index].insert(first_seq, row);
+                if let btree_map::Entry::Vacant(place) = loaded[index].entry(first_seq) {
+                    place.insert(LoadedRow::read(conversation, first_seq, stored.version, &stored.value)?);
                 }
             }
         }

@@ -7,6 +7,7 @@
 pub mod chunk;
 #[cfg(test)]
 mod conformance;
+pub mod embedded;
 pub mod fingerprints;
 pub mod flush;
 pub mod keys;

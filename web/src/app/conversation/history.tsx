@@ -52,15 +52,16 @@ export function History(props: HistoryProps) {
     const { log, pending, unreadAfter } = props;
     const rows = rowsOf({ log, pending, me: state().me, unreadAfter });
     const keys = rows.map(row => row.key);
-    const isSame = before?.keys.at(-1) === keys.at(-1);
     const byKey = new Map(rows.map(row => [row.key, row]));
     // The same keys as before: the rows in the page stay, and look their row up anew.
     if (before && keys.length === before.keys.length && keys.every((key, index) => key === before.keys[index])) {
       return { keys: before.keys, byKey, isShifted: before.isShifted };
     }
-    return { keys, byKey, isShifted: isSame && before !== undefined && before.keys.length > 0 };
+    return { keys, byKey, isShifted: before !== undefined && isPutInFront(before.keys, keys) && isScrollable() };
   });
   const keys = createMemo(() => listing().keys);
+  /** What fits the window stands at its end anyway; a shift without a scroll would leave the list waiting for one. */
+  const isScrollable = () => scroller.scrollHeight > scroller.clientHeight;
 
   const rowAt = (index: number): Row | undefined => listing().byKey.get(keys()[index] ?? '');
   const indexOf = (seq: Seq): number =>
@@ -173,7 +174,6 @@ export function History(props: HistoryProps) {
 
   return (
     <div class="history-place">
-      {/* biome-ignore lint/a11y/noNoninteractiveElementInteractions: the keys are for the messages inside */}
       <div
         class="history"
         ref={scroller}
@@ -247,6 +247,14 @@ export function History(props: HistoryProps) {
       </Show>
     </div>
   );
+}
+
+/** Whether older messages, and nothing else, came before those that were there. */
+function isPutInFront(before: readonly string[], after: readonly string[]): boolean {
+  const isMessage = (key: string) => key.startsWith('s:') || key.startsWith('c:');
+  const first = before.find(isMessage);
+  if (first === undefined || before.at(-1) !== after.at(-1)) return false;
+  return first !== after.find(isMessage) && after.includes(first);
 }
 
 function rowOf<T extends Row['type']>(row: Row, type: T): Extract<Row, { type: T }> | undefined {

@@ -68,7 +68,7 @@ export function Home(props: { onSwitch: () => void }) {
         <button
           class="search-key"
           type="button"
-          aria-label="Switch conversation (Ctrl K)"
+          aria-label="Ctrl K: switch conversation"
           onClick={() => props.onSwitch()}
         >
           <kbd>Ctrl K</kbd>

@@ -53,6 +53,9 @@ struct Rest {
     fold: Option<Box<Fold>>,
 }
 
+/// The client id of an entry, and the rest of it.
+type Contents = (Option<Box<str>>, Rest);
+
 pub(super) fn encode<E: Borrow<Entry>>(entries: &[E], with_gaps: bool) -> Columns {
     let text_bytes: usize = entries.iter().filter_map(|entry| plain(entry.borrow())).map(str::len).sum();
     let mut body = Vec::with_capacity(64 + entries.len() * 16 + text_bytes);
@@ -218,7 +221,7 @@ fn read_seqs(reader: &mut Reader<'_>, opened: &Opened<'_>) -> Result<Vec<Seq>, C
     Ok(seqs)
 }
 
-fn read_contents(mut reader: Reader<'_>, opened: &Opened<'_>) -> Result<Vec<(Option<Box<str>>, Rest)>, ChunkError> {
+fn read_contents(mut reader: Reader<'_>, opened: &Opened<'_>) -> Result<Vec<Contents>, ChunkError> {
     let shapes = reader.bytes(opened.count as u64)?;
     let (mut other_bytes, mut id_bytes) = (0u64, 0u64);
     let mut lengths = Vec::with_capacity(opened.count);
