@@ -4,14 +4,12 @@ import { Close } from './icons';
 
 export function Dialog(props: { title: string; class?: string; onClose: () => void; children: JSX.Element }) {
   let dialog!: HTMLDialogElement;
-  const before = document.activeElement;
   onMount(() => {
     dialog.showModal();
     dialog.querySelector<HTMLElement>('[data-autofocus]')?.focus();
   });
-  onCleanup(() => {
-    if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
-  });
+  // Closing gives the focus back to where it was; taking the element away would not.
+  onCleanup(() => dialog.close());
   return (
     <dialog
       ref={dialog}

@@ -35,15 +35,13 @@ export function MenuHost() {
 
 function Menu(props: { content: MenuContent & { at: DOMRect } }) {
   let dialog!: HTMLDialogElement;
-  const before = document.activeElement;
   onMount(() => {
     dialog.showModal();
     place(dialog, props.content.at);
     dialog.querySelector<HTMLElement>('.menu-act')?.focus();
   });
-  onCleanup(() => {
-    if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
-  });
+  // Closing gives the focus back to where it was; taking the element away would not.
+  onCleanup(() => dialog.close());
 
   function run(act: () => void): void {
     dialog.close();
@@ -66,7 +64,7 @@ function Menu(props: { content: MenuContent & { at: DOMRect } }) {
       ref={dialog}
       class="menu"
       aria-label={props.content.label}
-      onClose={() => setOpen(null)}
+      onClose={() => setOpen(held => (held === props.content ? null : held))}
       onClick={event => {
         if (event.target === dialog) dialog.close();
       }}
