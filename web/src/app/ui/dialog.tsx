@@ -1,6 +1,7 @@
 /** A modal window on the native `dialog`: it keeps the focus inside, closes on Escape and on a click beside it. */
 import { type JSX, onCleanup, onMount } from 'solid-js';
 import { Close } from './icons';
+import { returnFocus } from './return_focus';
 
 export function Dialog(props: { title: string; class?: string; onClose: () => void; children: JSX.Element }) {
   let dialog!: HTMLDialogElement;
@@ -8,8 +9,7 @@ export function Dialog(props: { title: string; class?: string; onClose: () => vo
     dialog.showModal();
     dialog.querySelector<HTMLElement>('[data-autofocus]')?.focus();
   });
-  // Closing gives the focus back to where it was; taking the element away would not.
-  onCleanup(() => dialog.close());
+  onCleanup(returnFocus());
   return (
     <dialog
       ref={dialog}

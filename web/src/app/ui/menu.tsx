@@ -2,7 +2,9 @@
  * A menu of acts: beside what was pressed on a wide screen, a sheet from below on a phone. One at a time; who opens it
  * says what is in it.
  */
+
 import { createSignal, For, type JSX, onCleanup, onMount, Show } from 'solid-js';
+import { returnFocus } from './return_focus';
 
 export interface MenuAct {
   label: string;
@@ -40,8 +42,7 @@ function Menu(props: { content: MenuContent & { at: DOMRect } }) {
     place(dialog, props.content.at);
     dialog.querySelector<HTMLElement>('.menu-act')?.focus();
   });
-  // Closing gives the focus back to where it was; taking the element away would not.
-  onCleanup(() => dialog.close());
+  onCleanup(returnFocus());
 
   function run(act: () => void): void {
     dialog.close();
