@@ -9,7 +9,10 @@ use crate::output;
 #[derive(Debug)]
 pub enum Failure {
     /// The server, or this machine, said no. `code` is the server's.
-    Refused { code: Option<&'static str>, message: String },
+    Refused {
+        code: Option<&'static str>,
+        message: String,
+    },
     /// The command line or a file is wrong.
     Usage(String),
     Unreachable(String),
@@ -28,6 +31,13 @@ impl Failure {
         Self::Refused { code: None, message: message.into() }
     }
 
+    fn message(&self) -> &str {
+        match self {
+            Self::Refused { message, .. } | Self::Usage(message) | Self::Unreachable(message) => message,
+            Self::OutputClosed => "the output was closed",
+        }
+    }
+
     /// Prints why to standard error.
     pub fn tell(&self, json: bool) -> ExitCode {
         let (exit, code) = match self {
@@ -37,7 +47,7 @@ impl Failure {
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
         if json {
-            eprintln!("{}", serde_json::json!({ "error": { "code": code, "message": self.to_string() } }));
+            eprintln!("{}", serde_json::json!({ "error": { "code": code, "message": self.message() } }));
         } else {
             eprintln!("tidings: {}", output::printable(&self.to_string()));
         }
@@ -47,12 +57,10 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())?;
         match self {
-            Self::Refused { code: Some(code), message } => write!(f, "{message} ({code})"),
-            Self::Refused { code: None, message } | Self::Usage(message) | Self::Unreachable(message) => {
-                f.write_str(message)
-            }
-            Self::OutputClosed => f.write_str("the output was closed"),
+            Self::Refused { code: Some(code), .. } => write!(f, " ({code})"),
+            _ => Ok(()),
         }
     }
 }
@@ -61,9 +69,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused(refused) => {
-                let users: Vec<&str> = refused.users.iter().map(AsRef::as_ref).collect();
-                let who = if users.is_empty() { String::new() } else { format!(": {}", users.join(", ")) };
-                Self::Refused { code: Some(refused.code.as_str()), message: refused.message + &who }
+                Self::Refused { code: Some(refused.code.as_str()), message: refused.message }
             }
             ClientError::Address { .. } => Self::Usage(error.to_string()),
             ClientError::Unreachable { .. } | ClientError::Stopped => Self::Unreachable(error.to_string()),
@@ -76,6 +82,10 @@ impl From<ClientError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::BrokenPipe { Self::OutputClosed } else { Self::refused(error.to_string()) }
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Self::OutputClosed
+        } else {
+            Self::refused(error.to_string())
+        }
     }
 }

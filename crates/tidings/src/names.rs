@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    fn item(place: u8, kind: &str, who: Value) -> Item<'static> {
+    fn item(place: u8, kind: &str, who: &Value) -> Item<'static> {
         let mut item = json!({
             "conversation":ConversationId::from_bytes([place; 16]),"kind":kind,"last":null,"last_seq":0,"read_seq":0,
             "unread":0,"mentions":0,"muted":false,"pinned":false,"archived":false,"blocked":false
@@ -70,17 +70,24 @@ mod tests {
     }
 
     fn group(place: u8, name: &str) -> Item<'static> {
-        item(place, "group", json!({"name":name,"picture":null,"member_count":1,"role":"owner"}))
+        item(place, "group", &json!({"name":name,"picture":null,"member_count":1,"role":"owner"}))
     }
 
     fn direct(place: u8, with: &str) -> Item<'static> {
         let peer = json!({"delivered_seq":0,"read_seq":0});
-        item(place, "direct", json!({"with":with,"with_name":null,"with_picture":null,"peer":peer}))
+        item(place, "direct", &json!({"with":with,"with_name":null,"with_picture":null,"peer":peer}))
     }
 
     #[test]
     fn a_name_means_one_conversation_or_is_refused() {
-        let items = [group(1, "Team"), group(2, "twins"), group(3, "twins"), direct(4, "bob"), group(5, "eve"), direct(6, "eve")];
+        let items = [
+            group(1, "Team"),
+            group(2, "twins"),
+            group(3, "twins"),
+            direct(4, "bob"),
+            group(5, "eve"),
+            direct(6, "eve"),
+        ];
         let id = |place: u8| To::Conversation(ConversationId::from_bytes([place; 16]));
         assert_eq!(among(&items, "Team").unwrap(), id(1));
         assert_eq!(among(&items, "bob").unwrap(), id(4));

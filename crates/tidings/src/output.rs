@@ -46,9 +46,7 @@ pub fn local(at_ms: u64) -> Zoned {
 
 /// What an entry says, in one or more lines; `None` for those that only alter others.
 pub fn words(entry: &Entry<'_>) -> Option<String> {
-    let names = |users: &[tidings_client::UserId]| {
-        users.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ")
-    };
+    let names = |users: &[tidings_client::UserId]| users.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
     let more = entry.more.as_deref();
     match entry.kind {
         Kind::Message | Kind::Tip => {

@@ -15,7 +15,7 @@ use tidings_proto::frames::{
 };
 use tui_input::Input;
 
-use super::{log::Log, prompt::Prompt};
+use super::{lines, log::Log, prompt::Prompt};
 
 /// Entries of a page of history.
 pub const PAGE_ENTRIES: usize = 50;
@@ -49,7 +49,7 @@ pub enum Purpose {
 
 #[derive(Debug)]
 pub enum Outcome {
-    Answer(Purpose, Result<ServerFrame<'static>, ClientError>),
+    Answer(Purpose, Box<Result<ServerFrame<'static>, ClientError>>),
     Names(Vec<UserProfile>),
 }
 
@@ -100,7 +100,8 @@ pub struct App {
     pub prompt: Input,
     /// Lines of the open conversation hidden below the screen.
     pub scroll: usize,
-    /// How many lines of messages fit, as drawn last.
+    /// The room for messages, as drawn last.
+    pub width: usize,
     pub height: usize,
     pub offline: Option<(String, Instant)>,
     pub notice: Option<(String, Instant)>,
@@ -124,6 +125,7 @@ impl App {
             marked: None,
             prompt: Input::default(),
             scroll: 0,
+            width: 50,
             height: 20,
             offline: None,
             notice: None,
@@ -228,7 +230,7 @@ impl App {
 
     pub fn on_event(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Entry(live) => self.on_entry(live),
+            Event::Entry(live) => self.on_entry(&live),
             Event::Changes(changes) => self.on_changes(changes),
             Event::Receipt(receipt) => {
                 if let Some(Conversation { item: Item { who: Who::Direct { with, peer, .. }, .. }, .. }) =
@@ -252,7 +254,7 @@ impl App {
         }
     }
 
-    fn on_entry(&mut self, live: LiveEntry<'static>) {
+    fn on_entry(&mut self, live: &LiveEntry<'static>) {
         let is_open = self.opened == Some(live.conversation);
         let Some(conversation) = self.conversations.get_mut(&live.conversation) else { return };
         if let Some(from) = &live.entry.from {
@@ -261,7 +263,7 @@ impl App {
         conversation.take(&live.entry, &self.me);
         if conversation.log.add_live(&live.entry, &self.me) && is_open && self.scroll > 0 {
             // What is read stays where it is; the new one is below.
-            self.scroll += 2;
+            self.scroll += lines::height_of(self, &self.conversations[&live.conversation], live.entry.seq);
         }
     }
 
@@ -302,22 +304,25 @@ impl App {
     }
 
     pub fn on_outcome(&mut self, outcome: Outcome) {
-        match outcome {
+        let (purpose, answer) = match outcome {
+            Outcome::Answer(purpose, answer) => (purpose, *answer),
             Outcome::Names(profiles) => {
                 let named = profiles.into_iter().filter_map(|profile| Some((profile.user, profile.name?)));
-                self.names.extend(named);
+                return self.names.extend(named);
             }
-            Outcome::Answer(Purpose::Page(conversation), Ok(ServerFrame::Entries(entries))) => {
+        };
+        match (purpose, answer) {
+            (Purpose::Page(conversation), Ok(ServerFrame::Entries(entries))) => {
                 if let (Some(open), Some(page)) = (self.conversations.get_mut(&conversation), entries.page) {
                     open.log.add_page(page);
                 }
             }
-            Outcome::Answer(Purpose::Create, Ok(ServerFrame::Created(made))) => {
+            (Purpose::Create, Ok(ServerFrame::Created(made))) => {
                 self.wanted = Some(To::Conversation(made.conversation));
                 self.open_wanted();
             }
-            Outcome::Answer(purpose, Err(error)) => self.on_refusal(purpose, &error),
-            Outcome::Answer(_, Ok(_)) => {}
+            (purpose, Err(error)) => self.on_refusal(purpose, &error),
+            (_, Ok(_)) => {}
         }
     }
 
@@ -370,12 +375,8 @@ impl App {
     /// What follows from the new state: reading, older pages, names and presence that are not known yet.
     pub fn settle(&mut self) {
         self.mark_read();
-        let watched: Vec<UserId> = self
-            .listed()
-            .iter()
-            .filter_map(|id| self.conversations[id].with().cloned())
-            .take(WATCHED_MAX)
-            .collect();
+        let watched: Vec<UserId> =
+            self.listed().iter().filter_map(|id| self.conversations[id].with().cloned()).take(WATCHED_MAX).collect();
         if watched.iter().collect::<HashSet<_>>() != self.watched.iter().collect::<HashSet<_>>() {
             self.watched.clone_from(&watched);
             self.request(Command::Watch(client::Watch { users: watched }), Purpose::Silent);

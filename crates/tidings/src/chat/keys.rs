@@ -125,7 +125,9 @@ fn compose(app: &mut App, key: KeyEvent) {
         }
         KeyCode::Esc | KeyCode::Tab => app.mode = Mode::List,
         KeyCode::Up if is_empty => {
-            if let Some(newest) = open.log.newest() {
+            if let Some(failed) = open.log.take_failed() {
+                open.draft.input = Input::new(failed.text);
+            } else if let Some(newest) = open.log.newest() {
                 app.mode = Mode::Select(newest);
             }
         }

@@ -7,9 +7,9 @@ use ratatui::{
     style::{Color, Modifier, Style, Stylize},
     text::{Line, Span},
 };
+use textwrap::Options;
 use tidings_client::{Seq, UserId};
 use tidings_proto::frames::server::{Entry, Kind, Reaction, Who};
-use textwrap::Options;
 use unicode_width::UnicodeWidthStr;
 
 use super::{
@@ -32,6 +32,12 @@ pub struct Block {
 /// The newest blocks that together fill `height` lines, newest first; fewer if there are no more here.
 pub fn blocks(app: &App, open: &Conversation, width: usize, height: usize) -> Vec<Block> {
     let mut blocks: Vec<Block> = open.log.pending.iter().rev().map(|pending| pending_block(pending, width)).collect();
+    let last = open.log.shown().next_back();
+    if let Some(oldest) = blocks.last_mut()
+        && last.is_none_or(|last| last.kind != Kind::Message || last.from.as_ref() != Some(&app.me))
+    {
+        oldest.lines.insert(0, Line::from("you").fg(Color::Green).bold());
+    }
     let mut total: usize = blocks.iter().map(|block| block.lines.len()).sum();
     let mut newest_first = open.log.shown().rev().peekable();
     while let Some(entry) = newest_first.next() {
@@ -44,6 +50,13 @@ pub fn blocks(app: &App, open: &Conversation, width: usize, height: usize) -> Ve
     }
     blocks.push(beginning(open));
     blocks
+}
+
+/// How many lines the entry `seq`, one of the newest, takes.
+pub fn height_of(app: &App, open: &Conversation, seq: Seq) -> usize {
+    let few = open.log.pending.len() + app.height;
+    let blocks = blocks(app, open, app.width, few);
+    blocks.iter().find(|block| block.seq == Some(seq)).map_or(0, |block| block.lines.len())
 }
 
 fn beginning(open: &Conversation) -> Block {
@@ -60,15 +73,20 @@ fn beginning(open: &Conversation) -> Block {
 }
 
 /// One entry, with what stands before it: the day, the line above the unread ones, the author.
-fn block(app: &App, open: &Conversation, entry: &Entry<'static>, before: Option<&Entry<'static>>, width: usize) -> Block {
+fn block(
+    app: &App,
+    open: &Conversation,
+    entry: &Entry<'static>,
+    before: Option<&Entry<'static>>,
+    width: usize,
+) -> Block {
     let at = local(entry.at.unwrap_or_default());
     let mut lines = Vec::new();
     if before.is_none_or(|before| local(before.at.unwrap_or_default()).date() != at.date()) {
         lines.push(rule(&at.strftime("%A, %-d %B %Y").to_string(), width, Color::DarkGray));
     }
-    let is_first_unread = open.unread_from.is_some_and(|from| {
-        entry.seq >= from && before.is_none_or(|before| before.seq < from)
-    });
+    let is_first_unread =
+        open.unread_from.is_some_and(|from| entry.seq >= from && before.is_none_or(|before| before.seq < from));
     if is_first_unread {
         lines.push(rule("new", width, Color::Red));
     }
@@ -177,7 +195,12 @@ fn reaction_line(reactions: &[Reaction]) -> Line<'static> {
 fn pending_block(pending: &Pending, width: usize) -> Block {
     let mut lines = wrapped(&pending.text, width, "  ", Style::new().dim());
     match &pending.failed {
-        Some(reason) => lines.extend(wrapped(&format!("not sent: {reason}"), width, "  ", Style::new().fg(Color::Red))),
+        Some(reason) => lines.extend(wrapped(
+            &format!("not sent: {reason} – ↑ takes it back"),
+            width,
+            "  ",
+            Style::new().fg(Color::Red),
+        )),
         None => {
             if let Some(last) = lines.last_mut() {
                 annotate(last, vec![Span::from("◌").dim()], width);

@@ -71,6 +71,12 @@ impl Log {
         false
     }
 
+    /// Takes back the newest message that was refused.
+    pub fn take_failed(&mut self) -> Option<Pending> {
+        let place = self.pending.iter().rposition(|pending| pending.failed.is_some())?;
+        Some(self.pending.remove(place))
+    }
+
     /// Whether anything was loaded.
     pub fn is_open(&self) -> bool {
         self.first_seq.is_some()

@@ -145,7 +145,7 @@ impl Screen {
         match effect {
             Effect::Request(command, purpose) => {
                 let answer = self.client.start(*command).await?;
-                tokio::spawn(async move { outcomes.send(Outcome::Answer(purpose, answer.await)).await });
+                tokio::spawn(async move { outcomes.send(Outcome::Answer(purpose, Box::new(answer.await))).await });
             }
             Effect::Typing(conversation) => self.client.typing(conversation).await?,
             Effect::Names(users) => {

@@ -97,9 +97,9 @@ fn title(app: &App, width: usize) -> Line<'static> {
         Who::Direct { with, .. } => match app.presence.get(with) {
             _ if open.item.blocked => "blocked".to_owned(),
             Some(presence) if presence.state == PresenceState::Online => "online".to_owned(),
-            Some(presence) => presence.last_seen.map_or_else(String::new, |at| {
-                format!("last seen {}", output::local(at).strftime("%-d %b %H:%M"))
-            }),
+            Some(presence) => presence
+                .last_seen
+                .map_or_else(String::new, |at| format!("last seen {}", output::local(at).strftime("%-d %b %H:%M"))),
             None => String::new(),
         },
     };
@@ -113,7 +113,7 @@ fn title(app: &App, width: usize) -> Line<'static> {
 /// The messages, scrolled so that what is selected is seen.
 fn messages(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
     let (width, height) = (usize::from(area.width), usize::from(area.height));
-    app.height = height;
+    (app.width, app.height) = (width, height);
     let Some(open) = app.open() else {
         let words = Text::from(vec![
             Line::from(""),
@@ -245,7 +245,7 @@ fn write(frame: &mut Frame<'_>, app: &App, input: Text<'static>, area: Rect) {
     let hidden = (row + 1).saturating_sub(usize::from(area.height));
     let column = rows[row].width();
     frame.render_widget(Paragraph::new(input).scroll((u16::try_from(hidden).unwrap_or(0), 0)), area);
-    let (x, y) = (u16::try_from(column).unwrap_or(0), u16::try_from(row - hidden).unwrap_or(0));
+    let (x, y) = (u16::try_from(column).unwrap_or(0), u16::try_from(row.saturating_sub(hidden)).unwrap_or(0));
     frame.set_cursor_position((area.x + x.min(area.width.saturating_sub(1)), area.y + y));
 }
 
@@ -256,8 +256,8 @@ fn before(input: &tui_input::Input) -> String {
 
 fn footer(app: &App, width: usize) -> Line<'static> {
     let words = match app.mode {
-        Mode::Compose => " Enter send  ↑ select  Tab list  Ctrl-N new  F1 keys  Ctrl-C leave",
-        Mode::List => " ↑↓ choose  Enter open  type to find  Ctrl-N new  Ctrl-G group  F1 keys",
+        Mode::Compose => " Enter send  ↑ select  Tab list  ^N new  F1 keys",
+        Mode::List => " Enter open  type to find  ^N new  ^G group  F1 keys",
         Mode::Select(_) => " ↑↓ select  r reply  e edit  d delete  a react  Esc back",
         Mode::React(_) => " 1-8 react  Esc back",
         Mode::Delete(_) => " y delete  Esc back",
@@ -272,12 +272,7 @@ fn overlay(frame: &mut Frame<'_>, title: &'static str, text: &'static str) {
     let lines = u16::try_from(text.lines().count()).unwrap_or(u16::MAX).saturating_add(2);
     let columns = u16::try_from(text.lines().map(UnicodeWidthStr::width).max().unwrap_or(0)).unwrap_or(u16::MAX);
     let (width, height) = (columns.saturating_add(4).min(area.width), lines.min(area.height));
-    let place = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + (area.height - height) / 2,
-        width,
-        height,
-    };
+    let place = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     frame.render_widget(Clear, place);
     let block = Block::bordered().title(title).border_style(Style::new().fg(Color::Green));
     frame.render_widget(Paragraph::new(text).block(block), place);

@@ -26,7 +26,10 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let width = usize::from(inner.width);
 
     let search = if is_here || !app.search.value().is_empty() {
-        Line::from(vec![Span::from("/ ").fg(Color::Green), Span::from(tail_of(app.search.value(), width.saturating_sub(3)))])
+        Line::from(vec![
+            Span::from("/ ").fg(Color::Green),
+            Span::from(tail_of(app.search.value(), width.saturating_sub(3))),
+        ])
     } else {
         Line::from(cut(&format!("{} – Tab: list", app.me), width)).dim()
     };

@@ -18,9 +18,8 @@ use serde::Deserialize;
 use tidings_client::{
     UserId,
     http::{
-        Http,
+        Http, admin,
         admin::{ImportConversation, ImportMessage, ImportUser, Imported},
-        admin,
     },
 };
 
@@ -167,7 +166,9 @@ where
     const TRIES: u32 = 8;
     for attempt in 1.. {
         match call().await {
-            Err(error) if attempt < TRIES && is_busy(&error) => tokio::time::sleep(Duration::from_millis(250) * attempt).await,
+            Err(error) if attempt < TRIES && is_busy(&error) => {
+                tokio::time::sleep(Duration::from_millis(250) * attempt).await
+            }
             answer => return Ok(answer?),
         }
     }
@@ -298,7 +299,8 @@ mod tests {
     #[test]
     fn times_are_read_in_all_three_ways_and_texts_are_kept() {
         let expected = Ok((1_100_521_080_000, " \t\u{1}x ".to_owned()));
-        for at in [r#""at":1100521080000"#, r#""at":"2004-11-15T13:18:00+01:00""#, r#""day":"2004-11-15","at":"12:18""#] {
+        for at in [r#""at":1100521080000"#, r#""at":"2004-11-15T13:18:00+01:00""#, r#""day":"2004-11-15","at":"12:18""#]
+        {
             assert_eq!(read(&format!(r#"{{"from":"a","text":" \t\u0001x ",{at}}}"#)), expected, "{at}");
         }
     }

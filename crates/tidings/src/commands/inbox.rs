@@ -27,7 +27,9 @@ fn row(item: &Item<'_>) -> String {
     };
     let group = if matches!(item.who, Who::Group { .. }) { "#" } else { "" };
     let last = item.last.as_ref();
-    let at = last.and_then(|last| last.at).map_or_else(String::new, |at| output::local(at).strftime("%Y-%m-%d %H:%M").to_string());
+    let at = last
+        .and_then(|last| last.at)
+        .map_or_else(String::new, |at| output::local(at).strftime("%Y-%m-%d %H:%M").to_string());
     let words = last.and_then(output::words).unwrap_or_default();
     let from = last.and_then(|last| last.from.as_ref()).map_or_else(String::new, |from| format!("{from}: "));
     let said = format!("{from}{}", words.lines().next().unwrap_or_default());

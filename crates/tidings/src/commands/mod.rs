@@ -7,6 +7,7 @@ mod import;
 mod inbox;
 mod login;
 mod send;
+mod serve;
 mod tail;
 
 use std::path::Path;
@@ -25,7 +26,7 @@ const UNNAMED_DEVICE: &str = "command-line";
 pub async fn run(cli: Cli) -> Result<()> {
     let shared = cli.shared;
     match cli.command {
-        Command::Serve(_) => Err(Failure::refused("serve is not there yet")),
+        Command::Serve(flags) => serve::run(flags).await,
         Command::Login { user } => login::run(&shared, &user).await,
         Command::Send(send) => send::run(&shared, send).await,
         Command::Tail(tail) => tail::run(&shared, tail).await,

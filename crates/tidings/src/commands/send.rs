@@ -25,7 +25,9 @@ pub async fn run(shared: &Shared, send: Send) -> Result<()> {
         attachments: Vec::new(),
         data: None,
     };
-    let sent = client.start_send(message).await?.await?;
+    let mut sent = client.start_send(message).await?.await?;
+    // The request's number is of no use outside.
+    sent.re = None;
     if shared.json {
         output::json(&sent)?;
     } else {

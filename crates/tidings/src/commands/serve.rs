@@ -1,6 +1,6 @@
 //! `tidings serve`: the server, until SIGTERM or Ctrl-C.
 
-use std::net::SocketAddr;
+use std::{io::IsTerminal, net::SocketAddr};
 
 use tidings_server::{
     config::{self, Config, LogFormat},
@@ -40,8 +40,12 @@ fn announce(address: SocketAddr) {
 }
 
 fn begin_log(log: &config::Log) -> Result<()> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|error| Failure::usage(format!("log.level: {error}")))?;
-    let log_to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // What the storage engine tells of its own concerns its developers; `log.level` may still ask for it.
+    let levels = format!("fjall=warn,lsm_tree=warn,{}", log.level);
+    let filter = EnvFilter::try_new(levels).map_err(|error| Failure::usage(format!("log.level: {error}")))?;
+    let colors = std::io::stderr().is_terminal();
+    let log_to_stderr =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
     match log.format {
         LogFormat::Text => log_to_stderr.init(),
         LogFormat::Json => log_to_stderr.json().flatten_event(true).init(),

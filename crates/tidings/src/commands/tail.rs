@@ -15,6 +15,7 @@ use crate::{
 pub async fn run(shared: &Shared, tail: Tail) -> Result<()> {
     let (client, mut events) = commands::builder(shared)?.connect().await?;
     let mut status = client.status();
+    status.mark_unchanged();
     let only = match &tail.conversation {
         Some(name) => Some(names::find_conversation(&client, name).await?),
         None => None,
