@@ -102,7 +102,7 @@ impl HomeRow {
                 }
             }
             HomeChange::Profile { name, picture, audience } => {
-                let given = |value: &Box<str>| (!value.is_empty()).then(|| value.clone());
+                let given = |value: &str| (!value.is_empty()).then(|| value.into());
                 if let Some(name) = name {
                     self.profile.name = given(name);
                 }

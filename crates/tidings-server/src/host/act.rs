@@ -140,10 +140,10 @@ impl Host {
 
     async fn act(&self, conversation: &Arc<Conversation>, action: &Action, begin: Option<&Created>, reply: Reply) {
         let mut reply = Some(reply);
-        if let Err(error) = self.try_act(conversation, action, begin, &mut reply).await {
-            if let Some(reply) = reply {
-                reply.answer(error.into_answer());
-            }
+        if let Err(error) = self.try_act(conversation, action, begin, &mut reply).await
+            && let Some(reply) = reply
+        {
+            reply.answer(error.into_answer());
         }
     }
 

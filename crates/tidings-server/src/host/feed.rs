@@ -55,7 +55,7 @@ impl Host {
         device: &DeviceId,
         outbox: &Arc<Outbox>,
         since: Option<Option<Token>>,
-    ) -> Result<Attached, TablesError> {
+    ) -> Result<Attached, ActError> {
         self.ask_large(home).await?;
         let session = Session { device: device.clone(), outbox: outbox.clone() };
         let attached = {
