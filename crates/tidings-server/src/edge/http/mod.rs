@@ -30,7 +30,9 @@ pub fn router(edge: Edge) -> Router {
         .route("/tickets", post(account::ticket))
         .route("/messages", post(send::message))
         .route("/frames", post(send::frames))
-        .fallback(|| async { problem::of(&Answer::refused(Code::NotFound, "there is no such call; see /openapi.json")) });
+        .fallback(|| async {
+            problem::of(&Answer::refused(Code::NotFound, "there is no such call; see /openapi.json"))
+        });
     Router::new()
         .nest("/v1", v1)
         .route("/livez", get(operators::live))
@@ -53,7 +55,8 @@ impl FromRequestParts<Edge> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
         let refused = |why: &str| problem::of(&Answer::refused(Code::Unauthenticated, why));
-        let token = bearer(&parts.headers).ok_or_else(|| refused("show a token: Authorization: Bearer …; POST /v1/login gives one"))?;
+        let token = bearer(&parts.headers)
+            .ok_or_else(|| refused("show a token: Authorization: Bearer …; POST /v1/login gives one"))?;
         let identity = edge.auth.verify(token).ok_or_else(|| refused("the token was not given here; log in again"))?;
         log_in(&edge.host, &identity).await.map_err(|answer| problem::of(&answer))
     }
