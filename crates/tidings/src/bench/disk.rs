@@ -35,8 +35,15 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     server.settle().await?;
     server.stop().await?;
     let bytes = bytes_of(&data.join("tables"))? as f64 / options.messages as f64;
-    report.add(Figure::new("disk", "a message, settled", bytes, "B").against("its own bytes", OWN_BYTES).goal(1.0, 0.65))?;
-    report.add(Figure::new("disk", "its journal, settled", bytes_of(&data.join("journal"))? as f64 / 1048576.0, "MiB"))?;
+    report.add(
+        Figure::new("disk", "a message, settled", bytes, "B").against("its own bytes", OWN_BYTES).goal(1.0, 0.65),
+    )?;
+    report.add(Figure::new(
+        "disk",
+        "its journal, settled",
+        bytes_of(&data.join("journal"))? as f64 / 1048576.0,
+        "MiB",
+    ))?;
     Ok(())
 }
 

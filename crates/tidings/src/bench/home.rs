@@ -28,7 +28,11 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     report.progress(&format!("home: {CONVERSATIONS} conversations"))?;
     let server = Server::start(&data, &[]).await?;
     drop(connect(&server.url, "ada").await?);
-    stream::iter(0..CONVERSATIONS).map(|friend| write(&server.url, friend)).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    stream::iter(0..CONVERSATIONS)
+        .map(|friend| write(&server.url, friend))
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await?;
     server.settle().await?;
     server.stop().await?;
     let (mut cold, mut warm, mut back, mut anew, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), (0, 0));

@@ -74,8 +74,7 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    const ALL: &[Self] =
-        &[Self::Relay, Self::Idle, Self::Fanout, Self::Home, Self::History, Self::Disk, Self::Restart];
+    const ALL: &[Self] = &[Self::Relay, Self::Idle, Self::Fanout, Self::Home, Self::History, Self::Disk, Self::Restart];
 
     async fn run(self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
         match self {

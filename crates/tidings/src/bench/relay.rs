@@ -111,8 +111,18 @@ impl Rounds {
         }
         report.add(figure("acknowledged, p99", "us", |round| round.p99_us))?;
         report.add(figure("server CPU a message", "us", |round| round.cpu_us))?;
-        report.add(Figure::new("relay", "device bytes a message", of(&self.durable, |round| round.device_bytes), "B"))?;
-        report.add(Figure::new("relay", format!("bare echo, window {window}"), of(&self.echo, |round| round.per_s), "/s"))?;
+        report.add(Figure::new(
+            "relay",
+            "device bytes a message",
+            of(&self.durable, |round| round.device_bytes),
+            "B",
+        ))?;
+        report.add(Figure::new(
+            "relay",
+            format!("bare echo, window {window}"),
+            of(&self.echo, |round| round.per_s),
+            "/s",
+        ))?;
         report.add(Figure::new("relay", "bare echo, CPU an echo", of(&self.echo, |round| round.cpu_us), "us"))?;
         report.add(Figure::new("relay", "fsync of 4 KiB, p50", median(self.sync_us.clone()), "us"))?;
         Ok(())
