@@ -90,6 +90,15 @@ fn the_sources_are_tidy() {
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }
 
+/// A rule about a folder that was renamed would hold for nothing.
+#[test]
+fn each_rule_has_its_folder() {
+    let crates = crates();
+    let places = ABSENCES.iter().flat_map(|absence| absence.within.iter().chain(absence.except));
+    let gone: Vec<_> = places.filter(|place| !crates.join(place).exists()).collect();
+    assert!(gone.is_empty(), "rules name what does not exist: {gone:?}");
+}
+
 #[test]
 fn each_rule_finds_what_it_is_for() {
     let bad = Source {
@@ -317,8 +326,12 @@ fn is_test(path: &str) -> bool {
     ["/tests/", "/benches/", "/examples/", "/tests.rs", "/conformance"].iter().any(|part| path.contains(part))
 }
 
+fn crates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is in `crates`").to_owned()
+}
+
 fn sources() -> Vec<Source> {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is in `crates`").to_owned();
+    let crates = crates();
     let mut folders: Vec<PathBuf> = vec![crates.clone()];
     let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {

@@ -14,7 +14,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tidings_proto::{
-    CloseCode,
+    CloseCode, Code,
     frames::{
         client::{Command, Hello, Request},
         server::{Beat, Refused, ServerFrame, Welcome},
@@ -22,6 +22,7 @@ use tidings_proto::{
 };
 
 use crate::{
+    host::act::ActError,
     metrics::Transport,
     session::{
         auth::{Identity, identify, log_in},
@@ -68,7 +69,7 @@ pub async fn upgrade(
     }
     let identity = match known_identity(&edge, &params, &headers) {
         Ok(identity) => identity,
-        Err(refusal) => return refusal,
+        Err(refusal) => return problem::of(&refusal),
     };
     upgrade
         .protocols([SUBPROTOCOL])
@@ -86,8 +87,8 @@ pub async fn upgrade(
 }
 
 /// Whom a ticket or the `Authorization` header names, before a `hello`.
-fn known_identity(edge: &Edge, params: &Params, headers: &HeaderMap) -> Result<Option<Identity>, Response> {
-    let refused = |why: &str| problem::of(&Answer::refused(tidings_proto::Code::Unauthenticated, why));
+fn known_identity(edge: &Edge, params: &Params, headers: &HeaderMap) -> Result<Option<Identity>, Answer> {
+    let refused = |why: &str| Answer::refused(Code::Unauthenticated, why);
     if let Some(ticket) = &params.ticket {
         let identity = edge.auth.redeem(ticket, edge.host.clock.unix_ms());
         return identity.map(Some).ok_or_else(|| refused("the ticket was used or is too old; get another one"));
@@ -170,7 +171,7 @@ impl Connection {
                 Effect::Hello(id, hello) => match self.welcome(&hello, identity.as_ref()).await? {
                     Ok(caller) => return Ok(caller),
                     Err(Answer::Refused(refused)) => {
-                        let is_unauthenticated = refused.code == tidings_proto::Code::Unauthenticated;
+                        let is_unauthenticated = refused.code == Code::Unauthenticated;
                         self.write(ServerFrame::Error(Refused { re: id, ..*refused }).to_json()).await?;
                         if is_unauthenticated {
                             return Err(End::Close(CloseCode::Unauthenticated));
@@ -201,7 +202,7 @@ impl Connection {
         let since = hello.sync.as_deref().map(|sync| host.read_token(&caller.home, Some(sync)).unwrap_or(None));
         let attached = match host.attach(&caller.home, &caller.device, &self.outbox, since).await {
             Ok(attached) => attached,
-            Err(error) => return Ok(Err(crate::host::act::ActError::from(error).into_answer())),
+            Err(error) => return Ok(Err(error.into_answer())),
         };
         self.state.open();
         let begun = self.begin(&caller, hello.tail.unwrap_or(0), attached).await;
@@ -240,10 +241,10 @@ impl Connection {
         // A read that came while another one is under way: nothing more is read from the socket until it can begin.
         let mut held: Option<Box<Request>> = None;
         loop {
-            if let Some(request) = held.take_if(|_| self.reading.is_none()) {
-                if let Err(end) = self.begin_read(caller, *request).await {
-                    return end;
-                }
+            if let Some(request) = held.take_if(|_| self.reading.is_none())
+                && let Err(end) = self.begin_read(caller, *request).await
+            {
+                return end;
             }
             let deadline_ms = self.state.deadline_ms();
             let effect = tokio::select! {
@@ -444,11 +445,8 @@ async fn next_answer(reading: &mut Option<Reading>) -> String {
     }
 }
 
-fn done_or(outcome: Result<(), crate::tables::TablesError>) -> Answer {
-    match outcome {
-        Ok(()) => Answer::Done,
-        Err(error) => crate::host::act::ActError::from(error).into_answer(),
-    }
+fn done_or(outcome: Result<(), ActError>) -> Answer {
+    outcome.map_or_else(ActError::into_answer, |()| Answer::Done)
 }
 
 fn is_protocol_error(error: axum::Error) -> bool {

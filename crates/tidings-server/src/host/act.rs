@@ -17,7 +17,10 @@ use crate::{
         event::{Change, Created, History, Kind},
         tell,
     },
-    home::event::{HomeChange, HomeEvent},
+    home::{
+        event::{HomeChange, HomeEvent},
+        state::BLOCKS_MAX,
+    },
     journal::{
         backlog::Permit,
         commit::{Closed, Submission},
@@ -140,10 +143,10 @@ impl Host {
 
     async fn act(&self, conversation: &Arc<Conversation>, action: &Action, begin: Option<&Created>, reply: Reply) {
         let mut reply = Some(reply);
-        if let Err(error) = self.try_act(conversation, action, begin, &mut reply).await {
-            if let Some(reply) = reply {
-                reply.answer(error.into_answer());
-            }
+        if let Err(error) = self.try_act(conversation, action, begin, &mut reply).await
+            && let Some(reply) = reply
+        {
+            reply.answer(error.into_answer());
         }
     }
 
@@ -253,6 +256,11 @@ impl Host {
         let outcome = async {
             self.ensure_known(std::slice::from_ref(user)).await?;
             let home = self.home(by).await?;
+            let blocked = home.lock().state.row.blocks.iter().filter(|block| block.on).count();
+            if on && blocked >= BLOCKS_MAX {
+                let message = format!("you block {BLOCKS_MAX} people already; unblock one of them first");
+                return Err(Refusal::new(Code::LimitReached, message).into());
+            }
             let direct = self.conversation(ConversationId::direct(by, user)).await?;
             let permit = self.reserve(256).await?;
             Ok((home, direct, permit))

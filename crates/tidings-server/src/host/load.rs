@@ -95,8 +95,27 @@ impl Host {
         if stored.last_seq == Seq::NONE {
             return Ok(repeats);
         }
+        if stored.fingerprints_from > Seq::FIRST {
+            self.read_fingerprints(id, &mut repeats).await?;
+        }
+        // Behind the last complete run the entries themselves tell.
+        let mut after = stored.fingerprints_from.previous();
+        while after < stored.last_seq {
+            let entries = self.tables.log(id, LogRange::After(after), ENTRIES).await?;
+            let Some(last) = entries.last() else { break };
+            after = last.seq;
+            for entry in entries.iter().filter(|entry| entry.seq <= stored.last_seq) {
+                if let Some(client_msg_id) = &entry.client_msg_id {
+                    repeats.insert(Fingerprint::of(&entry.from, client_msg_id), entry.seq);
+                }
+            }
+        }
+        Ok(repeats)
+    }
+
+    async fn read_fingerprints(&self, id: ConversationId, repeats: &mut Repeats) -> Result<(), TablesError> {
         let mut after = None;
-        while stored.fingerprints_from > Seq::FIRST {
+        loop {
             let rows = self.tables.rows(Prefix::Fingerprints(id), after.clone(), ROWS).await?;
             let is_last = rows.len() < ROWS;
             after = rows.last().map(|(key, _)| key.clone());
@@ -113,21 +132,9 @@ impl Host {
                 }
             }
             if is_last {
-                break;
+                return Ok(());
             }
         }
-        let mut after = stored.fingerprints_from.previous();
-        while after < stored.last_seq {
-            let entries = self.tables.log(id, LogRange::After(after), ENTRIES).await?;
-            let Some(last) = entries.last() else { break };
-            after = last.seq;
-            for entry in entries.iter().filter(|entry| entry.seq <= stored.last_seq) {
-                if let Some(client_msg_id) = &entry.client_msg_id {
-                    repeats.insert(Fingerprint::of(&entry.from, client_msg_id), entry.seq);
-                }
-            }
-        }
-        Ok(repeats)
     }
 
     /// The home with all its items.

@@ -147,8 +147,8 @@ impl Dormant {
 impl Host {
     /// Says that nothing can be stored any more, and why; it stays so until a restart.
     pub(crate) fn fail(&self, why: String) {
-        if self.failed.set(why.clone()).is_ok() {
-            tracing::error!(%why, "nothing is acknowledged from now on; repair the disk and restart");
+        if self.failed.set(why).is_ok() {
+            tracing::error!(why = self.failure(), "nothing is acknowledged from now on; repair the disk and restart");
         }
     }
 

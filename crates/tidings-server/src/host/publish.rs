@@ -119,7 +119,7 @@ impl Host {
         let mut frames = EntryFrames::new(conversation.id);
         for (user, tell) in tells(event, &state, !is_large || has_just_grown) {
             // Sessions of a large conversation get the entry as its subscribers.
-            self.tell(&user, tell, &mut frames, audience, !is_large);
+            self.tell(&user, &tell, &mut frames, audience, !is_large);
         }
         let Audience::Live(sender) = audience else { return };
         if let Some(entry) = entry.filter(|_| is_large) {
@@ -130,11 +130,11 @@ impl Host {
         }
     }
 
-    fn tell(&self, user: &UserId, tell: Tell, frames: &mut EntryFrames, audience: Audience, with_entry: bool) {
+    fn tell(&self, user: &UserId, tell: &Tell, frames: &mut EntryFrames, audience: Audience, with_entry: bool) {
         let home = self.homes.get_or_else(user, || self.dormant.push(user, Waiting::Tell(tell.clone())));
         let Some(home) = home else { return };
         let mut inner = home.lock();
-        let altered = inner.state.tell(&tell);
+        let altered = inner.state.tell(tell);
         if inner.note(altered) {
             self.unflushed.lock().homes.push(home.clone());
         }

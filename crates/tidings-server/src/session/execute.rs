@@ -17,7 +17,7 @@ use crate::{
     conversation::{
         decide::{Action, Refusal, Wish},
         entry::{Entry, MembersChange, Message, Role},
-        event::History,
+        event::{Created, History},
         view::{self, Viewer},
     },
     home::{
@@ -101,20 +101,12 @@ pub async fn act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
     match command {
         Command::Send(send) => act_send(host, send, action, reply).await,
         Command::Create(create) => {
-            let history = match create.history {
-                client::History::All => History::All,
-                client::History::Joined => History::Joined,
-            };
-            let created = Host::group(user, create.name.trim(), &create.members, history, host.clock.unix_ms());
+            let created = group(host, user, &create);
             host.create_group(action(create.client_msg_id, Wish::Create(created)), reply).await;
         }
         Command::Members(members) => {
-            let change = MembersChange {
-                added: members.add.into_iter().map(|user| (user, Role::Member)).collect(),
-                removed: members.remove,
-                roles: members.roles.into_iter().map(|(user, role)| (user, view::role(role))).collect(),
-            };
-            host.act_in(members.conversation, action(members.client_msg_id, Wish::Members(change)), reply).await;
+            let (id, client_msg_id) = (members.conversation, members.client_msg_id.clone());
+            host.act_in(id, action(client_msg_id, Wish::Members(members_change(members))), reply).await;
         }
         Command::Leave(leave) => host.act_in(leave.conversation, action(leave.client_msg_id, Wish::Leave), reply).await,
         Command::Rename(rename) => {
@@ -144,19 +136,7 @@ pub async fn act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
             let client::Set { conversation, muted, pinned, archived } = set;
             host.set(user, HomeChange::Set { conversation, muted, pinned, archived }, conversation, reply).await;
         }
-        Command::Profile(profile) => {
-            let audience = profile.presence.map(|audience| match audience {
-                client::PresenceAudience::Everyone => Audience::Everyone,
-                client::PresenceAudience::Contacts => Audience::Contacts,
-                client::PresenceAudience::Nobody => Audience::Nobody,
-            });
-            let change = HomeChange::Profile {
-                name: profile.name.map(Into::into),
-                picture: profile.picture.map(Into::into),
-                audience,
-            };
-            host.change_profile(user, change, reply).await;
-        }
+        Command::Profile(profile) => host.change_profile(user, profile_change(profile), reply).await,
         Command::Hello(_)
         | Command::Auth(_)
         | Command::Fetch(_)
@@ -169,6 +149,31 @@ pub async fn act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
             reply.answer(Answer::refused(Code::BadRequest, "type: this frame does not fit here"));
         }
     }
+}
+
+fn group(host: &Host, creator: &UserId, create: &client::Create) -> Created {
+    let history = match create.history {
+        client::History::All => History::All,
+        client::History::Joined => History::Joined,
+    };
+    Host::group(creator, create.name.trim(), &create.members, history, host.clock.unix_ms())
+}
+
+fn members_change(members: client::Members) -> MembersChange {
+    MembersChange {
+        added: members.add.into_iter().map(|user| (user, Role::Member)).collect(),
+        removed: members.remove,
+        roles: members.roles.into_iter().map(|(user, role)| (user, view::role(role))).collect(),
+    }
+}
+
+fn profile_change(profile: client::Profile) -> HomeChange {
+    let audience = profile.presence.map(|audience| match audience {
+        client::PresenceAudience::Everyone => Audience::Everyone,
+        client::PresenceAudience::Contacts => Audience::Contacts,
+        client::PresenceAudience::Nobody => Audience::Nobody,
+    });
+    HomeChange::Profile { name: profile.name.map(Into::into), picture: profile.picture.map(Into::into), audience }
 }
 
 async fn act_send(host: &Host, send: client::Send, action: impl FnOnce(String, Wish) -> Action, reply: Reply) {

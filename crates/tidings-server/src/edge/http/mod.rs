@@ -1,5 +1,7 @@
 //! HTTP: the router, and the calls. An answer is the same object as the frame; a refusal is a problem document.
 
+pub mod server;
+
 pub mod account;
 pub mod operators;
 pub mod problem;
