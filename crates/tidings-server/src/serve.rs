@@ -19,7 +19,7 @@ use crate::{
     },
     journal::{
         Journal, Position,
-        file::{End, FileJournal, FileJournalOptions, OpenError, Recovered},
+        file::{FileJournal, FileJournalOptions, OpenError, Recovered},
         memory::MemoryJournal,
     },
     metrics::Metrics,
@@ -129,14 +129,6 @@ fn open_journal(config: &Config, folder: &Path) -> Result<Recovered, OpenError> 
 
 /// Brings the tables up to the journal's end, then lets it take commits.
 async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>, ServeError> {
-    if let End::Unconfirmed { torn } = journal.end() {
-        match torn {
-            Some(place) => {
-                tracing::warn!(%place, last = %journal.last(), "a torn commit was cut; it was never acknowledged")
-            }
-            None => tracing::info!(last = %journal.last(), "the server did not stop cleanly; replaying"),
-        }
-    }
     let began = std::time::Instant::now();
     let mut after = host.flushed().await?;
     let first = after;

@@ -22,7 +22,6 @@ use tidings_proto::{
 };
 
 use crate::{
-    host::act::ActError,
     metrics::Transport,
     session::{
         auth::{Identity, identify, log_in},
@@ -171,6 +170,7 @@ impl Connection {
                 Effect::Hello(id, hello) => match self.welcome(&hello, identity.as_ref()).await? {
                     Ok(caller) => return Ok(caller),
                     Err(Answer::Refused(refused)) => {
+                        self.edge.host.metrics.refused.of(refused.code).inc();
                         let is_unauthenticated = refused.code == Code::Unauthenticated;
                         self.write(ServerFrame::Error(Refused { re: id, ..*refused }).to_json()).await?;
                         if is_unauthenticated {
@@ -202,7 +202,7 @@ impl Connection {
         let since = hello.sync.as_deref().map(|sync| host.read_token(&caller.home, Some(sync)).unwrap_or(None));
         let attached = match host.attach(&caller.home, &caller.device, &self.outbox, since).await {
             Ok(attached) => attached,
-            Err(error) => return Ok(Err(error.into_answer())),
+            Err(error) => return Ok(Err(host.answer(error))),
         };
         self.state.open();
         let begun = self.begin(&caller, hello.tail.unwrap_or(0), attached).await;
@@ -229,7 +229,7 @@ impl Connection {
             match host.changes(&caller.home, None, differences, tail).await {
                 Ok(changes) => self.write(changes).await?,
                 Err(error) => {
-                    tracing::error!(%error, "a resume failed");
+                    host.answer(error);
                     return Err(End::Close(CloseCode::TryLater));
                 }
             }
@@ -322,7 +322,7 @@ impl Connection {
         let Request { id, command } = request;
         self.edge.host.metrics.frames_in.of(command.kind()).inc();
         let host = self.edge.host.clone();
-        let reply = Reply::to_session(id, self.outbox.clone(), self.unanswered.begin());
+        let reply = Reply::to_session(id, self.outbox.clone(), self.unanswered.begin()).counted(&host.metrics);
         if is_rated(&command) {
             match take_rate(&host, caller) {
                 Ok(wait) if wait.is_zero() => {}
@@ -336,11 +336,11 @@ impl Connection {
         match command {
             Command::Typing(typing) => {
                 let typed = host.typing(&caller.user, typing.conversation, self.outbox.session).await;
-                reply.answer(done_or(typed));
+                reply.answer(typed.map_or_else(|error| host.answer(error), |()| Answer::Done));
             }
             Command::Watch(watch) => {
                 let watched = host.watch(&caller.user, &self.outbox, &watch.users).await;
-                reply.answer(done_or(watched));
+                reply.answer(watched.map_or_else(|error| host.answer(error), |()| Answer::Done));
             }
             command => self.drive(act(&host, caller, command, reply)).await?,
         }
@@ -398,7 +398,7 @@ impl Connection {
     }
 
     async fn feed(&mut self, frame: Bytes) -> Done {
-        self.edge.host.metrics.sent_bytes.inc_by(frame.len() as u64);
+        self.edge.host.metrics.sent(&frame);
         let text = Utf8Bytes::try_from(frame).expect("frames are JSON, which is UTF-8");
         let outbox = self.outbox.clone();
         unless_cut(&outbox, self.socket.feed(Message::Text(text))).await
@@ -443,10 +443,6 @@ async fn next_answer(reading: &mut Option<Reading>) -> String {
         }
         None => std::future::pending().await,
     }
-}
-
-fn done_or(outcome: Result<(), ActError>) -> Answer {
-    outcome.map_or_else(ActError::into_answer, |()| Answer::Done)
 }
 
 fn is_protocol_error(error: axum::Error) -> bool {

@@ -17,6 +17,7 @@ use crate::{
         item::Item,
         state::{HomeRow, HomeState},
     },
+    metrics::Cache,
     tables::{Key, LogRange, Prefix, TablesError, fingerprints},
 };
 
@@ -32,8 +33,10 @@ impl Host {
     pub async fn conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, TablesError> {
         if let Some(conversation) = self.conversations.get(&id) {
             conversation.touch(self.sweep_now());
+            self.metrics.cache_hits.of(Cache::Conversations).inc();
             return Ok(conversation);
         }
+        self.metrics.cache_misses.of(Cache::Conversations).inc();
         let load = async || self.load_conversation(id).await;
         let conversation = self
             .conversations
@@ -140,8 +143,12 @@ impl Host {
     /// The home with all its items.
     pub async fn home(&self, user: &UserId) -> Result<Arc<Home>, TablesError> {
         let home = match self.homes.get(user) {
-            Some(home) => home,
+            Some(home) => {
+                self.metrics.cache_hits.of(Cache::Homes).inc();
+                home
+            }
             None => {
+                self.metrics.cache_misses.of(Cache::Homes).inc();
                 let load = async || self.load_home(user).await;
                 self.homes.load(user, load, |state| self.wake_home(state)).await?
             }

@@ -3,7 +3,7 @@
 //! One task does it for the whole node, so that order needs no further thought. It never waits for a disk: what is told to a home that
 //! is not in memory waits there (`Dormant`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tidings_proto::{
@@ -26,6 +26,7 @@ use crate::{
         state::Altered,
     },
     journal::commit::{Committed, CommittedReceiver, Outcome},
+    metrics,
     session::outbox::{Class, SessionId},
 };
 
@@ -41,6 +42,7 @@ impl Host {
             match outcome {
                 Outcome::Committed(committed) => self.publish_commit(committed),
                 Outcome::Failed(failed) => {
+                    self.metrics.errors.of(metrics::Part::Journal).inc();
                     self.fail(failed.error.to_string());
                     for submitted in failed.payloads {
                         self.drop_submitted(submitted);
@@ -77,6 +79,9 @@ impl Host {
         let mut unflushed = self.unflushed.lock();
         unflushed.position = unflushed.position.max(position);
         unflushed.bytes += commit.len();
+        if !commit.is_empty() {
+            unflushed.since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Nothing of it may be acknowledged: the answer is `unavailable`, and what was decided is forgotten.

@@ -1,7 +1,7 @@
 //! Carries a request out, whatever transport brought it: what acts goes to the host with a way back for its answer; what reads
 //! answers with a frame.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tidings_proto::{
     Code, ConversationId, DeviceId, Seq, UserId,
@@ -26,6 +26,7 @@ use crate::{
         inbox::{self, Cursor},
     },
     host::{Host, act::ActError, read::Ask},
+    metrics::Read,
     tables::LogRange,
 };
 
@@ -194,9 +195,22 @@ async fn act_send(host: &Host, send: client::Send, action: impl FnOnce(String, W
 
 /// Reads, and answers with a frame. `Err` is the refusal.
 pub async fn read(host: &Host, caller: &Caller, id: Option<RequestId>, command: Command) -> Result<String, Answer> {
+    let began = Instant::now();
+    let kind = match command {
+        Command::Inbox(_) => Read::Inbox,
+        Command::Sync(_) => Read::Sync,
+        _ => Read::Fetch,
+    };
+    let answer = try_read(host, caller, id, command).await;
+    host.metrics.reads.of(kind).observe(began.elapsed());
+    answer.inspect_err(|refusal| refusal.count(&host.metrics))
+}
+
+async fn try_read(host: &Host, caller: &Caller, id: Option<RequestId>, command: Command) -> Result<String, Answer> {
+    let refused = |error: ActError| host.answer(error);
     match command {
         Command::Fetch(Fetch { conversation: Some(conversation), page, .. }) => {
-            let page = fetch(host, caller, conversation, page).await.map_err(ActError::into_answer)?;
+            let page = fetch(host, caller, conversation, page).await.map_err(refused)?;
             Ok(ServerFrame::Entries(Entries {
                 re: id,
                 page: Some(page.shown(caller)),
@@ -215,14 +229,14 @@ pub async fn read(host: &Host, caller: &Caller, id: Option<RequestId>, command: 
                 None => None,
             };
             let (limit, tail) = (asked.limit.unwrap_or(INBOX_LIMIT), asked.tail.unwrap_or(0));
-            host.inbox(&caller.home, id, cursor, limit, tail).await.map_err(ActError::into_answer)
+            host.inbox(&caller.home, id, cursor, limit, tail).await.map_err(refused)
         }
         Command::Sync(sync) => {
             let since = host.read_token(&caller.home, sync.sync.as_deref()).map_err(|_| bad_sync())?;
-            host.ask_large(&caller.home).await.map_err(|error| ActError::from(error).into_answer())?;
+            host.ask_large(&caller.home).await.map_err(|error| refused(error.into()))?;
             let differences = inbox::differences(&caller.home.lock().state, since);
             let tail = sync.tail.unwrap_or(0);
-            host.changes(&caller.home, id, differences, tail).await.map_err(ActError::into_answer)
+            host.changes(&caller.home, id, differences, tail).await.map_err(refused)
         }
         _ => Err(Answer::refused(Code::BadRequest, "type: this frame does not read")),
     }
@@ -248,7 +262,7 @@ async fn fetch_ranges(host: &Host, caller: &Caller, re: Option<RequestId>, range
     for (conversation, page) in &mut pages {
         answers.push(match page {
             Ok(page) => RangeAnswer::Page(page.shown(caller)),
-            Err(error) => match std::mem::replace(error, ActError::UnknownUsers(Vec::new())).into_answer() {
+            Err(error) => match host.answer(std::mem::replace(error, ActError::UnknownUsers(Vec::new()))) {
                 Answer::Refused(refused) => {
                     RangeAnswer::Refused { conversation: *conversation, code: refused.code, message: refused.message }
                 }
