@@ -85,7 +85,7 @@ export class Person {
   }
 
   async open(name: string): Promise<void> {
-    await this.item(name).click();
+    await this.item(name).first().click();
     await this.page.waitForSelector('#composer');
   }
 

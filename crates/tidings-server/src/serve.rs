@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use tidings_proto::{CloseCode, frames::server::{Move, ServerFrame}};
+use tidings_proto::{
+    CloseCode,
+    frames::server::{Move, ServerFrame},
+};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -32,6 +35,9 @@ use crate::{
 /// How much of a journal is read at once for a replay.
 const REPLAY_BYTES: usize = 8 << 20;
 
+/// How long connections may take to end after their sessions were closed.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(transparent)]
@@ -50,9 +56,8 @@ pub enum ServeError {
 
 /// Serves until `shutdown` begins. `on_ready` is told where, once everything is open and connections are taken.
 pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| ServeError::Listen { address: config.listen, error })?;
+    let listener =
+        TcpListener::bind(config.listen).await.map_err(|error| ServeError::Listen { address: config.listen, error })?;
     let address = listener.local_addr().map_err(ServeError::Serve)?;
     let opened = open(config, &shutdown).await?;
     on_ready(address);
@@ -75,14 +80,21 @@ pub struct Opened {
 pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeError> {
     let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
     let metrics = Arc::new(Metrics::default());
-    let parts = |config, lineage, epoch| Parts { config, clock: Clock::system(), metrics: metrics.clone(), lineage, epoch };
+    let parts =
+        |config, lineage, epoch| Parts { config, clock: Clock::system(), metrics: metrics.clone(), lineage, epoch };
     match config.store {
         Store::Memory => {
             tracing::warn!("store = \"memory\": every message is lost when this process ends");
             let host = Host::new(parts(config, Lineage(rand::random()), 1), Arc::new(MemoryTables::new()));
             let tasks = host.run(Arc::new(MemoryJournal::new()), shutdown);
             let admin_token = given_token.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
-            Ok(Opened { host, auth: Arc::new(Auth::new(&admin_token)), admin_token: admin_token.into(), tasks, _folder: None })
+            Ok(Opened {
+                host,
+                auth: Arc::new(Auth::new(&admin_token)),
+                admin_token: admin_token.into(),
+                tasks,
+                _folder: None,
+            })
         }
         Store::Embedded => {
             let folder = DataFolder::open(&config.data)?;
@@ -107,7 +119,9 @@ async fn open_tables(config: &Config, folder: &Path) -> Result<Arc<dyn Tables>, 
 fn open_journal(config: &Config, folder: &Path) -> Result<Recovered, OpenError> {
     let options = FileJournalOptions { segment_bytes: config.journal.segment_bytes, ..FileJournalOptions::default() };
     let options = FileJournalOptions {
-        max_commit_bytes: options.max_commit_bytes.min(usize::try_from(options.segment_bytes / 4).unwrap_or(usize::MAX)),
+        max_commit_bytes: options
+            .max_commit_bytes
+            .min(usize::try_from(options.segment_bytes / 4).unwrap_or(usize::MAX)),
         ..options
     };
     FileJournal::open(&folder.join("journal"), options)
@@ -117,7 +131,9 @@ fn open_journal(config: &Config, folder: &Path) -> Result<Recovered, OpenError> 
 async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>, ServeError> {
     if let End::Unconfirmed { torn } = journal.end() {
         match torn {
-            Some(place) => tracing::warn!(%place, last = %journal.last(), "a torn commit was cut; it was never acknowledged"),
+            Some(place) => {
+                tracing::warn!(%place, last = %journal.last(), "a torn commit was cut; it was never acknowledged")
+            }
             None => tracing::info!(last = %journal.last(), "the server did not stop cleanly; replaying"),
         }
     }
@@ -152,18 +168,27 @@ async fn serve(listener: TcpListener, opened: &Opened, shutdown: &Shutdown) -> s
         let _ = stream.set_nodelay(true);
     });
     let server = axum::serve(listener, app).with_graceful_shutdown(async move { begun.begun().await });
+    let too_late = async {
+        shutdown.begun().await;
+        tokio::time::sleep(Duration::from_millis(opened.host.config.drain_ms) + CLOSE_WAIT).await;
+    };
     let drained = async {
         shutdown.begun().await;
-        drain(&opened.host).await;
+        drain(&opened.host, shutdown).await;
     };
-    tokio::select! {
-        served = server.into_future() => served,
-        () = drained => Ok(()),
-    }
+    // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.
+    let calls = async {
+        tokio::select! {
+            served = server.into_future() => served,
+            () = too_late => Ok(()),
+        }
+    };
+    let (served, ()) = tokio::join!(calls, drained);
+    served
 }
 
 /// Tells every session to move, within the time that a stop may take, and closes those that are still there then.
-async fn drain(host: &Arc<Host>) {
+async fn drain(host: &Arc<Host>, shutdown: &Shutdown) {
     let after_ms = host.config.drain_ms / 2;
     let frame = bytes::Bytes::from(ServerFrame::Move(Move { after_ms }).to_json());
     host.for_each_session(|outbox| outbox.push(frame.clone(), Class::Durable));
@@ -172,8 +197,6 @@ async fn drain(host: &Arc<Host>) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     host.for_each_session(|outbox| outbox.close(CloseCode::Draining));
-    let until = tokio::time::Instant::now() + Duration::from_millis(host.config.drain_ms - after_ms).min(Duration::from_secs(2));
-    while host.count_sessions() > 0 && tokio::time::Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    // Their tasks end with a word to the client, or without where nobody reads.
+    let _ = tokio::time::timeout(CLOSE_WAIT, shutdown.finished()).await;
 }

@@ -314,7 +314,7 @@ fn text_length(rest: &str) -> usize {
 }
 
 fn is_test(path: &str) -> bool {
-    ["/tests/", "/benches/", "/tests.rs", "/conformance"].iter().any(|part| path.contains(part))
+    ["/tests/", "/benches/", "/examples/", "/tests.rs", "/conformance"].iter().any(|part| path.contains(part))
 }
 
 fn sources() -> Vec<Source> {

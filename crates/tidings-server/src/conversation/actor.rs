@@ -302,7 +302,9 @@ impl Inner {
             return;
         }
         match change {
-            Change::Created(created) => self.changed_members.extend(created.members.iter().map(|(user, _)| user.clone())),
+            Change::Created(created) => {
+                self.changed_members.extend(created.members.iter().map(|(user, _)| user.clone()))
+            }
             Change::Entry(entry) => {
                 self.changed_members.insert(entry.from.clone());
                 if let crate::conversation::entry::Body::Members(change) = &entry.body {

@@ -30,12 +30,23 @@ pub enum Wish {
     Send(Message),
     /// Makes a group; its first entry names its members. (A direct conversation begins with its first message.)
     Create(Created),
-    Edit { target: Seq, text: Box<str> },
-    Redact { target: Seq },
-    React { target: Seq, emoji: Box<str>, on: bool },
+    Edit {
+        target: Seq,
+        text: Box<str>,
+    },
+    Redact {
+        target: Seq,
+    },
+    React {
+        target: Seq,
+        emoji: Box<str>,
+        on: bool,
+    },
     Members(MembersChange),
     Leave,
-    Rename { name: Box<str> },
+    Rename {
+        name: Box<str>,
+    },
 }
 
 impl Wish {
@@ -80,7 +91,10 @@ impl Refusal {
 
     /// To whom is no member, a conversation is the same as none.
     pub fn unknown_conversation() -> Self {
-        Self::new(Code::UnknownConversation, "there is no such conversation among yours; GET /v1/conversations lists them")
+        Self::new(
+            Code::UnknownConversation,
+            "there is no such conversation among yours; GET /v1/conversations lists them",
+        )
     }
 
     fn unknown_entry(seq: Seq) -> Self {
@@ -112,7 +126,9 @@ fn try_decide(state: &State, action: &Action, target: Option<&Entry>, rules: &Ru
         return Err(Refusal::new(Code::Blocked, "this person has blocked you"));
     }
     let visible = |entry: &&Entry| {
-        entry.seq >= state.first_seq(me) && !(entry.void && entry.from != action.by) && matches!(entry.body, Body::Message(_))
+        entry.seq >= state.first_seq(me)
+            && !(entry.void && entry.from != action.by)
+            && matches!(entry.body, Body::Message(_))
     };
     let target = target.filter(visible);
     match &action.wish {
@@ -179,7 +195,10 @@ fn send(state: &State, action: &Action, role: Role, kind: Kind, message: &Messag
     }
     if let Some(seq) = message.reply_to {
         if seq > state.last_seq || seq == Seq::NONE {
-            return Err(Refusal::new(Code::UnknownEntry, format!("reply_to: there is no entry {seq} in this conversation")));
+            return Err(Refusal::new(
+                Code::UnknownEntry,
+                format!("reply_to: there is no entry {seq} in this conversation"),
+            ));
         }
     }
     Ok(entry(state, action, Body::Message(message.clone())))
@@ -218,7 +237,15 @@ fn redact(state: &State, action: &Action, role: Role, seq: Seq, target: Option<&
     Ok(entry(state, action, Body::Redaction { target: seq, edits }))
 }
 
-fn react(state: &State, action: &Action, seq: Seq, target: Option<&Entry>, emoji: &str, on: bool, rules: &Rules) -> Decided {
+fn react(
+    state: &State,
+    action: &Action,
+    seq: Seq,
+    target: Option<&Entry>,
+    emoji: &str,
+    on: bool,
+    rules: &Rules,
+) -> Decided {
     let target = target.ok_or_else(|| Refusal::unknown_entry(seq))?;
     if is_redacted(target) {
         return Err(Refusal::new(Code::UnknownEntry, format!("message {seq} was deleted")));
@@ -252,7 +279,8 @@ fn group_is_full(rules: &Rules) -> Refusal {
 }
 
 fn members(state: &State, action: &Action, my_role: Role, change: &MembersChange, rules: &Rules) -> Decided {
-    let is_me_only = change.added.is_empty() && change.roles.is_empty() && change.removed.iter().all(|user| *user == action.by);
+    let is_me_only =
+        change.added.is_empty() && change.roles.is_empty() && change.removed.iter().all(|user| *user == action.by);
     if is_me_only {
         return Ok(entry(state, action, Body::Members(leave(state, &action.by))));
     }
@@ -272,7 +300,10 @@ fn members(state: &State, action: &Action, my_role: Role, change: &MembersChange
     for user in &change.removed {
         let Some(member) = state.members.get(user) else { continue };
         if member.role == Role::Owner && my_role < Role::Owner {
-            return Err(Refusal::new(Code::Forbidden, format!("remove: {user} is an owner; only owners remove owners")));
+            return Err(Refusal::new(
+                Code::Forbidden,
+                format!("remove: {user} is an owner; only owners remove owners"),
+            ));
         }
         if change.added.iter().any(|(added, _)| added == user) {
             return Err(Refusal::new(Code::BadRequest, format!("remove: {user} stands in add, too")));
@@ -307,7 +338,9 @@ fn hand_over_if_ownerless(state: &State, change: &mut MembersChange) {
     if change.removed.is_empty() && change.roles.is_empty() {
         return;
     }
-    let role_after = |user: &UserId, role: Role| change.roles.iter().find(|(other, _)| other == user).map_or(role, |(_, role)| *role);
+    let role_after = |user: &UserId, role: Role| {
+        change.roles.iter().find(|(other, _)| other == user).map_or(role, |(_, role)| *role)
+    };
     let staying = || state.members.iter().filter(|(user, _)| !change.removed.contains(user));
     let stays_owned = staying().any(|(user, member)| role_after(user, member.role) == Role::Owner)
         || change.added.iter().any(|(_, role)| *role == Role::Owner);

@@ -28,7 +28,12 @@ pub fn apply(entry: &mut Entry, change: &Entry) {
         // Only who made it sees it: it is kept apart, the latest of each kind.
         let fold = entry.fold.get_or_insert_default();
         fold.void.retain(|earlier| !same_place(&earlier.body, &change.body));
-        fold.void.push(VoidChange { seq: change.seq, at_ms: change.at_ms, by: change.from.clone(), body: change.body.clone() });
+        fold.void.push(VoidChange {
+            seq: change.seq,
+            at_ms: change.at_ms,
+            by: change.from.clone(),
+            body: change.body.clone(),
+        });
         return;
     }
     apply_body(entry, change.seq, change.at_ms, &change.from, &change.body);

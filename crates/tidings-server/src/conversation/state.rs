@@ -5,13 +5,11 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tidings_proto::{Seq, UserId};
 
-use crate::{
-    conversation::{
-        entry::{Body, Entry, MembersChange, Role},
-        event::{Change, Created, History, Kind},
-        fold,
-        members::{Member, Members},
-    },
+use crate::conversation::{
+    entry::{Body, Entry, MembersChange, Role},
+    event::{Change, Created, History, Kind},
+    fold,
+    members::{Member, Members},
 };
 
 /// How many of the newest mentions of everybody a large conversation remembers, for homes that ask later.
@@ -191,7 +189,8 @@ impl State {
 
     fn apply_receipt(&mut self, user: &UserId, delivered: Seq, read: Seq) {
         let Some(member) = self.members.get(user) else { return };
-        let moved = Member { delivered: member.delivered.max(delivered).max(read), read: member.read.max(read), ..*member };
+        let moved =
+            Member { delivered: member.delivered.max(delivered).max(read), read: member.read.max(read), ..*member };
         if moved != *member {
             self.members.insert(user.clone(), moved);
         }

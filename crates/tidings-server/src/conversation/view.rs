@@ -20,14 +20,14 @@ use crate::conversation::{
 #[derive(Clone, Copy)]
 pub struct Viewer<'a> {
     pub user: &'a UserId,
-    /// Whom this user blocks.
-    pub blocks: &'a dyn Fn(&UserId) -> bool,
+    /// Whose entries this reader does not see in this conversation.
+    pub hides: &'a dyn Fn(&UserId) -> bool,
 }
 
 impl Viewer<'_> {
     /// Whether this reader sees no more than that there is an entry.
     pub fn is_void(&self, entry: &Entry) -> bool {
-        entry.from != *self.user && (entry.void || (self.blocks)(&entry.from))
+        entry.from != *self.user && (entry.void || (self.hides)(&entry.from))
     }
 }
 
@@ -51,7 +51,15 @@ pub fn live(entry: &Entry) -> server::Entry<'_> {
 }
 
 pub fn void(entry: &Entry) -> server::Entry<'static> {
-    server::Entry { seq: entry.seq, kind: Kind::Void, from: None, at: None, client_msg_id: None, text: None, more: None }
+    server::Entry {
+        seq: entry.seq,
+        kind: Kind::Void,
+        from: None,
+        at: None,
+        client_msg_id: None,
+        text: None,
+        more: None,
+    }
 }
 
 /// The entry as a preview: its text cut.

@@ -60,7 +60,9 @@ pub async fn upgrade(
         return problem::rate_limited(wait);
     }
     let asked = headers.get_all("sec-websocket-protocol");
-    let asks = |name: &str| asked.iter().any(|value| value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim() == name)));
+    let asks = |name: &str| {
+        asked.iter().any(|value| value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim() == name)))
+    };
     if asked.iter().next().is_some() && !asks(SUBPROTOCOL) {
         return (StatusCode::BAD_REQUEST, format!("the subprotocol of this version is {SUBPROTOCOL}")).into_response();
     }
@@ -74,9 +76,12 @@ pub async fn upgrade(
         .write_buffer_size(BUFFER_BYTES)
         .max_message_size(edge.host.config.limits.frame_bytes)
         .max_frame_size(edge.host.config.limits.frame_bytes)
-        .on_upgrade(move |socket| async move {
-            let _connected = edge.host.metrics.connected(Transport::WebSocket);
-            Box::pin(Connection::new(edge, socket).run(identity)).await;
+        .on_upgrade(move |socket| {
+            let shutdown = edge.shutdown.clone();
+            shutdown.track(async move {
+                let _connected = edge.host.metrics.connected(Transport::WebSocket);
+                Connection::new(edge, socket).run(identity).await;
+            })
         })
 }
 
@@ -88,7 +93,9 @@ fn known_identity(edge: &Edge, params: &Params, headers: &HeaderMap) -> Result<O
         return identity.map(Some).ok_or_else(|| refused("the ticket was used or is too old; get another one"));
     }
     match super::http::bearer(headers) {
-        Some(token) => edge.auth.verify(token).map(Some).ok_or_else(|| refused("the token was not given here; log in again")),
+        Some(token) => {
+            edge.auth.verify(token).map(Some).ok_or_else(|| refused("the token was not given here; log in again"))
+        }
         None => Ok(None),
     }
 }
@@ -410,8 +417,9 @@ impl Connection {
                 while let Some(Ok(_)) = self.socket.next().await {}
             }
         };
-        // Whoever does not read is not waited for.
-        let _ = tokio::time::timeout(CLOSE_WAIT, say).await;
+        // Whoever does not read is not waited for; least of all by a server that stops.
+        let wait = if self.edge.shutdown.has_begun() { CLOSE_WAIT / 10 } else { CLOSE_WAIT };
+        let _ = tokio::time::timeout(wait, say).await;
     }
 }
 
@@ -445,7 +453,12 @@ fn done_or(outcome: Result<(), crate::tables::TablesError>) -> Answer {
 
 fn is_protocol_error(error: axum::Error) -> bool {
     let error = error.into_inner().downcast::<tungstenite::Error>();
-    error.is_ok_and(|error| matches!(*error, tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_) | tungstenite::Error::Protocol(_)))
+    error.is_ok_and(|error| {
+        matches!(
+            *error,
+            tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_) | tungstenite::Error::Protocol(_)
+        )
+    })
 }
 
 fn now_ms(edge: &Edge) -> u64 {

@@ -106,11 +106,15 @@ impl HomeChange {
     /// The inbox item that it is about.
     pub fn conversation(&self, home: &UserId) -> Option<ConversationId> {
         match self {
-            Self::Read { conversation, .. } | Self::Set { conversation, .. } | Self::PeerProfile { conversation, .. } => {
-                Some(*conversation)
-            }
+            Self::Read { conversation, .. }
+            | Self::Set { conversation, .. }
+            | Self::PeerProfile { conversation, .. } => Some(*conversation),
             Self::Blocked { user, .. } => Some(ConversationId::direct(home, user)),
-            Self::Known { .. } | Self::Device { .. } | Self::DeviceRevoked { .. } | Self::Profile { .. } | Self::Left { .. } => None,
+            Self::Known { .. }
+            | Self::Device { .. }
+            | Self::DeviceRevoked { .. }
+            | Self::Profile { .. }
+            | Self::Left { .. } => None,
         }
     }
 }
@@ -143,9 +147,17 @@ pub enum Told {
     Joined(Box<Joined>),
     Entry(Arc<Entry>),
     /// An entry that changed who belongs to it or how it is called.
-    Group { entry: Arc<Entry>, name: Arc<str>, member_count: u64, large: bool },
+    Group {
+        entry: Arc<Entry>,
+        name: Arc<str>,
+        member_count: u64,
+        large: bool,
+    },
     /// How far the other one of a direct conversation is.
-    Peer { delivered: Seq, read: Seq },
+    Peer {
+        delivered: Seq,
+        read: Seq,
+    },
 }
 
 /// A conversation as somebody finds it who becomes a member.

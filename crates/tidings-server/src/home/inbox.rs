@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tidings_proto::{
-    ConversationId,
+    ConversationId, UserId,
     frames::server::{self, ConversationKind, Peer, Who},
 };
 
@@ -24,8 +24,8 @@ pub const CHANGES_MAX: usize = 1_000;
 
 /// One item as its user sees it.
 pub fn item<'a>(state: &'a HomeState, conversation: ConversationId, item: &'a Item) -> server::Item<'a> {
-    let blocks = |user: &tidings_proto::UserId| state.row.blocks(user);
-    let viewer = Viewer { user: &state.user, blocks: &blocks };
+    let hides = |user: &UserId| state.hides(conversation, user);
+    let viewer = Viewer { user: &state.user, hides: &hides };
     let with = item.with.as_deref();
     let who = match (with, item.group.as_deref()) {
         (Some(with), _) => Who::Direct {
@@ -85,7 +85,8 @@ pub fn differences(state: &HomeState, since: Option<Token>) -> Differences {
     };
     let is_told = |item: &Item| item.version > page.since && item.version < page.below && !(page.full && item.gone);
     // An item that changed meanwhile has a version above `to`: it is told now, or after `to` is reached.
-    let mut changed: Vec<_> = state.items.iter().filter(|(_, item)| is_told(item)).map(|(id, item)| (item.version, *id)).collect();
+    let mut changed: Vec<_> =
+        state.items.iter().filter(|(_, item)| is_told(item)).map(|(id, item)| (item.version, *id)).collect();
     changed.sort_unstable_by_key(|change| Reverse(*change));
     let more = changed.len() > CHANGES_MAX;
     changed.truncate(CHANGES_MAX);

@@ -298,7 +298,10 @@ mod optional_shared {
         value.as_deref().encode(encoder, context)
     }
 
-    pub fn decode<C>(decoder: &mut Decoder<'_>, context: &mut C) -> Result<Option<Arc<Entry>>, minicbor::decode::Error> {
+    pub fn decode<C>(
+        decoder: &mut Decoder<'_>,
+        context: &mut C,
+    ) -> Result<Option<Arc<Entry>>, minicbor::decode::Error> {
         Ok(Option::<Entry>::decode(decoder, context)?.map(Arc::new))
     }
 }

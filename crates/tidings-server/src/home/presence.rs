@@ -70,7 +70,8 @@ impl Presence {
     /// The grace period is over. True: nobody came back, the user is offline now.
     pub fn end_grace(&self, user: &UserId, generation: u64) -> bool {
         let mut inner = self.inner.lock();
-        let is_over = inner.online.get(user).is_some_and(|online| online.sessions == 0 && online.generation == generation);
+        let is_over =
+            inner.online.get(user).is_some_and(|online| online.sessions == 0 && online.generation == generation);
         if is_over {
             inner.online.remove(user);
         }

@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use minicbor::{Decode, Encode};
 use tidings_proto::{ConversationId, DeviceId, UserId};
 
-use crate::conversation::event::ProfileOf;
+use crate::conversation::event::{Kind, ProfileOf};
 
 use super::{
     event::{Audience, HomeChange, Tell, Told},
@@ -161,6 +161,12 @@ impl HomeState {
         Self { user, epoch, row, items: HashMap::new() }
     }
 
+    /// Whether an entry by `from` in this conversation is hidden from the user: in groups by the block list as it is now. In direct
+    /// conversations the log itself says what is void.
+    pub fn hides(&self, conversation: ConversationId, from: &UserId) -> bool {
+        self.row.blocks(from) && self.items.get(&conversation).is_none_or(|item| item.kind != Kind::Direct)
+    }
+
     /// The version that a sync token of now carries.
     pub fn version(&self) -> u64 {
         self.row.version.max(self.epoch << COUNTER_BITS)
@@ -206,7 +212,7 @@ impl HomeState {
     /// Applies what a conversation told.
     pub fn tell(&mut self, tell: &Tell) -> Altered {
         let from_blocked = match &tell.what {
-            Told::Entry(entry) | Told::Group { entry, .. } => self.row.blocks(&entry.from),
+            Told::Entry(entry) | Told::Group { entry, .. } => self.hides(tell.conversation, &entry.from),
             Told::Joined(_) | Told::Peer { .. } => false,
         };
         let Some(item) = self.items.get_mut(&tell.conversation) else {

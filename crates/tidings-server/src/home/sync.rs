@@ -45,7 +45,9 @@ impl Token {
         let mut bytes = Vec::with_capacity(37);
         let (format, versions) = match self {
             Self::Home(version) => (HOME, vec![version]),
-            Self::More(More { since, below, to, full }) => (if full { MORE_FULL } else { MORE }, vec![since, below, to]),
+            Self::More(More { since, below, to, full }) => {
+                (if full { MORE_FULL } else { MORE }, vec![since, below, to])
+            }
         };
         bytes.push(format);
         bytes.extend(lineage.0);

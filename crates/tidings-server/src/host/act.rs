@@ -226,12 +226,7 @@ impl Host {
     }
 
     /// Hands events to the committer. Whoever owns them is locked, or their order does not matter.
-    pub(super) fn submit(
-        &self,
-        parts: SmallVec<[Part; 2]>,
-        answer: Option<(Reply, Answer)>,
-        permit: Option<Permit>,
-    ) {
+    pub(super) fn submit(&self, parts: SmallVec<[Part; 2]>, answer: Option<(Reply, Answer)>, permit: Option<Permit>) {
         let events = parts.iter().map(Part::encode).collect();
         let running = self.running.get().expect("a permit was given by the committer that runs");
         running.committer.submit(Submission { events, payload: Submitted { parts, answer }, permit });
@@ -270,10 +265,8 @@ impl Host {
         let mut inner = direct.lock();
         let event = inner.take_decided(direct.id, Change::Blocked { by: by.clone(), on, home_version });
         let change = HomeChange::Blocked { user: user.clone(), on, home_version };
-        let parts = smallvec![
-            Part::Home(HomeEvent { user: by.clone(), change }),
-            Part::Conversation(direct.clone(), event)
-        ];
+        let parts =
+            smallvec![Part::Home(HomeEvent { user: by.clone(), change }), Part::Conversation(direct.clone(), event)];
         self.submit(parts, Some((reply, Answer::Done)), Some(permit));
     }
 
@@ -378,7 +371,8 @@ impl Host {
             let mut after = crate::home::state::HomeState::new(user.clone(), 0, inner.state.row.clone());
             after.apply(&change);
             if after.row.profile != inner.state.row.profile {
-                let with = inner.state.items.iter().filter_map(|(id, item)| Some((*id, item.with.as_ref()?.user.clone())));
+                let with =
+                    inner.state.items.iter().filter_map(|(id, item)| Some((*id, item.with.as_ref()?.user.clone())));
                 parts.extend(with.map(|(conversation, other)| {
                     let profile = after.row.profile.clone();
                     Part::Home(HomeEvent { user: other, change: HomeChange::PeerProfile { conversation, profile } })

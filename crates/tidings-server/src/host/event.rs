@@ -30,7 +30,9 @@ impl Event {
         match bytes.split_first() {
             Some((&CONVERSATION, body)) => Ok(Self::Conversation(minicbor::decode(body)?)),
             Some((&HOME, body)) => Ok(Self::Home(minicbor::decode(body)?)),
-            Some((tag, _)) => Err(minicbor::decode::Error::message(format!("no version of tidings before wrote events {tag}"))),
+            Some((tag, _)) => {
+                Err(minicbor::decode::Error::message(format!("no version of tidings before wrote events {tag}")))
+            }
             None => Err(minicbor::decode::Error::end_of_input()),
         }
     }

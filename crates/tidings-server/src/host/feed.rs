@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidings_proto::{
-    ConversationId, DeviceId, Seq,
+    ConversationId, DeviceId, Seq, UserId,
     frames::{
         RequestId,
         server::{Changes, InboxPage, ServerFrame},
@@ -83,9 +83,12 @@ impl Host {
         }
         self.presence.unwatch(outbox.session);
         if let Left::Last { generation } = self.presence.leave(&home.user) {
-            let (host, home) = (self.clone(), home.clone());
+            let grace = std::time::Duration::from_millis(self.config.presence.grace_ms);
+            // A stop does not wait for the end of a grace period.
+            let (host, home) = (Arc::downgrade(self), home.clone());
             tokio::spawn(async move {
-                tokio::time::sleep(std::time::Duration::from_millis(host.config.presence.grace_ms)).await;
+                tokio::time::sleep(grace).await;
+                let Some(host) = host.upgrade() else { return };
                 if host.presence.end_grace(&home.user, generation) {
                     let change = HomeChange::Left { at_ms: host.clock.unix_ms() };
                     let event = crate::home::event::HomeEvent { user: home.user.clone(), change };
@@ -167,7 +170,12 @@ impl Host {
     }
 
     /// The newest entries of each conversation, as far as an answer's size allows.
-    async fn tails(&self, home: &Arc<Home>, ids: &[ConversationId], tail: usize) -> Result<Vec<Vec<Arc<Entry>>>, TablesError> {
+    async fn tails(
+        &self,
+        home: &Arc<Home>,
+        ids: &[ConversationId],
+        tail: usize,
+    ) -> Result<Vec<Vec<Arc<Entry>>>, TablesError> {
         let mut tails = Vec::with_capacity(ids.len());
         let mut bytes = 0;
         if tail == 0 {
@@ -203,10 +211,10 @@ fn items<'a>(
     ids: &[ConversationId],
     tails: &'a [Vec<Arc<Entry>>],
 ) -> Vec<tidings_proto::frames::server::Item<'a>> {
-    let blocks = |user: &tidings_proto::UserId| state.row.blocks(user);
-    let viewer = view::Viewer { user: &state.user, blocks: &blocks };
     let shown = ids.iter().enumerate().filter_map(|(at, id)| {
         let item = state.items.get(id).filter(|item| !item.gone)?;
+        let hides = |user: &UserId| state.hides(*id, user);
+        let viewer = view::Viewer { user: &state.user, hides: &hides };
         let mut shown = inbox::item(state, *id, item);
         shown.tail = tails.get(at).map(|tail| tail.iter().map(|entry| view::entry(entry, viewer)).collect());
         Some(shown)
@@ -215,7 +223,7 @@ fn items<'a>(
 }
 
 /// Whether two people share a conversation: what "contacts" means.
-pub(super) fn is_contact(state: &HomeState, other: &tidings_proto::UserId) -> bool {
+pub(super) fn is_contact(state: &HomeState, other: &UserId) -> bool {
     let direct = ConversationId::direct(&state.user, other);
     state.items.get(&direct).is_some_and(|item| item.kind == Kind::Direct && !item.gone)
 }

@@ -41,7 +41,11 @@ const DORMANT_AT_ONCE: usize = 4_096;
 impl Host {
     /// Flushes until the shutdown; the last flush is the caller's, when nothing is published any more. Runs on a thread of its own:
     /// it packs and compresses.
-    pub fn flush_all(self: &Arc<Self>, runtime: &tokio::runtime::Handle, shutdown: Shutdown) -> std::thread::JoinHandle<()> {
+    pub fn flush_all(
+        self: &Arc<Self>,
+        runtime: &tokio::runtime::Handle,
+        shutdown: Shutdown,
+    ) -> std::thread::JoinHandle<()> {
         let (host, runtime) = (self.clone(), runtime.clone());
         let flush_all = move || {
             runtime.block_on(async {
@@ -140,7 +144,9 @@ impl Host {
                 run.extend(self.tables.log(id, range, count).await?.iter().map(fingerprint));
             }
             let place = usize::try_from(from.0.saturating_sub(first_new.0)).expect("a window is in memory");
-            run.extend(window.new[place..].iter().take(fingerprints::RUN as usize - run.len()).map(|entry| fingerprint(entry)));
+            run.extend(
+                window.new[place..].iter().take(fingerprints::RUN as usize - run.len()).map(|entry| fingerprint(entry)),
+            );
             let value = Some(fingerprints::encode(&run).into());
             rows.push(Row { key: Key::Fingerprints(id, from), version: Version(window.state.version), value });
             window.fingerprints_from = Seq(from.0 + fingerprints::RUN);
@@ -149,12 +155,17 @@ impl Host {
     }
 
     /// Applies what waits for homes that are not in memory, and makes rows of it, without keeping them.
-    async fn dormant_rows(&self, dormant: Vec<(UserId, Arc<[Waiting]>)>, rows: &mut Vec<Row>) -> Result<(), TablesError> {
+    async fn dormant_rows(
+        &self,
+        dormant: Vec<(UserId, Arc<[Waiting]>)>,
+        rows: &mut Vec<Row>,
+    ) -> Result<(), TablesError> {
         for users in dormant.chunks(DORMANT_AT_ONCE) {
             let mut keys = Vec::new();
             for (user, waiting) in users {
                 keys.push(Key::Home(user.clone()));
-                let concerned: HashSet<ConversationId> = waiting.iter().filter_map(|waiting| waiting.conversation(user)).collect();
+                let concerned: HashSet<ConversationId> =
+                    waiting.iter().filter_map(|waiting| waiting.conversation(user)).collect();
                 keys.extend(concerned.into_iter().map(|id| Key::Inbox(user.clone(), id)));
             }
             let mut stored: HashMap<Key, _> = keys.clone().into_iter().zip(self.tables.get(keys).await?).collect();

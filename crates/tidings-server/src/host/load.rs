@@ -35,7 +35,10 @@ impl Host {
             return Ok(conversation);
         }
         let load = async || self.load_conversation(id).await;
-        let conversation = self.conversations.load(&id, load, |(state, stored)| Arc::new(Conversation::new(id, state, stored))).await?;
+        let conversation = self
+            .conversations
+            .load(&id, load, |(state, stored)| Arc::new(Conversation::new(id, state, stored)))
+            .await?;
         conversation.touch(self.sweep_now());
         self.subscribe_members(&conversation);
         Ok(conversation)
@@ -222,7 +225,9 @@ impl Host {
 }
 
 /// Reads a row's value; `place` names the row in the error.
-pub(crate) fn decode<'b, T: minicbor::Decode<'b, ()>>(value: &'b [u8], place: impl Fn() -> String) -> Result<T, TablesError> {
+pub(crate) fn decode<'b, T: minicbor::Decode<'b, ()>>(
+    value: &'b [u8],
+    place: impl Fn() -> String,
+) -> Result<T, TablesError> {
     minicbor::decode(value).map_err(|error| TablesError::Damaged { place: place(), what: error.to_string() })
 }
-

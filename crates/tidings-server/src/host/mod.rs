@@ -15,6 +15,7 @@ use crate::{
     clock::Clock,
     config::Config,
     conversation::{actor::Conversation, decide::Rules},
+    data_folder::Lineage,
     home::{
         actor::Home,
         event::{HomeChange, Tell},
@@ -26,7 +27,6 @@ use crate::{
         backlog::Permit,
         commit::{Closed, Committer, CommitterStatus},
     },
-    data_folder::Lineage,
     metrics::Metrics,
     session::outbox::Outbox,
     tables::{Tables, TablesError},

@@ -21,7 +21,7 @@ use crate::{
     home::presence::Presence,
     journal::{
         Journal, Position,
-        commit::{Appended, CommitterOptions, Committer},
+        commit::{Appended, Committer, CommitterOptions},
         framing,
     },
     metrics::Metrics,
@@ -54,8 +54,7 @@ pub struct Parts {
 impl Host {
     /// A host that reads `tables` and takes nothing yet.
     pub fn new(parts: Parts, tables: Arc<dyn Tables>) -> Arc<Self> {
-        let rules =
-            Rules { limits: parts.config.limits.wire(), notify_blocked: parts.config.blocking.notify_sender };
+        let rules = Rules { limits: parts.config.limits.wire(), notify_blocked: parts.config.blocking.notify_sender };
         Arc::new(Self {
             rules,
             config: parts.config,

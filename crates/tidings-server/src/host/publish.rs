@@ -67,7 +67,9 @@ impl Host {
             }
             for part in parts {
                 match part {
-                    Part::Conversation(conversation, event) => self.publish(&conversation, &event, Audience::Live(sender)),
+                    Part::Conversation(conversation, event) => {
+                        self.publish(&conversation, &event, Audience::Live(sender))
+                    }
                     Part::Home(event) => self.change(&event, Audience::Live(None)),
                 }
             }
@@ -175,13 +177,20 @@ impl Host {
     }
 
     fn deliver_entry(&self, home: &HomeInner, entry: &Entry, frames: &mut EntryFrames, sender: Option<SessionId>) {
-        let is_hidden = entry.from != home.state.user && (entry.void || home.state.row.blocks(&entry.from));
+        let is_hidden =
+            entry.from != home.state.user && (entry.void || home.state.hides(frames.conversation, &entry.from));
         let delivered = home.deliver(frames.get(entry, is_hidden), Class::Durable, sender);
         self.metrics.deliveries.inc_by(delivered as u64);
     }
 
     /// Hands the entry to all members of a large conversation that have sessions here.
-    fn fan_out(&self, conversation: &Conversation, entry: &Arc<Entry>, frames: &mut EntryFrames, sender: Option<SessionId>) {
+    fn fan_out(
+        &self,
+        conversation: &Conversation,
+        entry: &Arc<Entry>,
+        frames: &mut EntryFrames,
+        sender: Option<SessionId>,
+    ) {
         let mut inner = conversation.lock();
         if let Body::Members(change) = &entry.body {
             for user in &change.removed {

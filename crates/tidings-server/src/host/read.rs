@@ -45,7 +45,8 @@ impl Host {
 
     /// One entry as the tables have it. The overlay was looked at before.
     pub(super) async fn stored_entry(&self, id: ConversationId, seq: Seq) -> Result<Arc<Entry>, TablesError> {
-        let found = self.tables.log(id, LogRange::After(seq.previous()), 1).await?.pop().filter(|entry| entry.seq == seq);
+        let found =
+            self.tables.log(id, LogRange::After(seq.previous()), 1).await?.pop().filter(|entry| entry.seq == seq);
         found.map(Arc::new).ok_or_else(|| TablesError::Damaged {
             place: format!("the log of conversation {id}"),
             what: format!("entry {seq} is not there"),

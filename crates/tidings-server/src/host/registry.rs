@@ -36,10 +36,7 @@ pub struct Registry<K, A> {
 
 impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
     pub fn new() -> Self {
-        Self {
-            parts: (0..PARTS).map(|_| Mutex::new(HashMap::new())).collect(),
-            hasher: DefaultHashBuilder::default(),
-        }
+        Self { parts: (0..PARTS).map(|_| Mutex::new(HashMap::new())).collect(), hasher: DefaultHashBuilder::default() }
     }
 
     fn part(&self, key: &K) -> &Part<K, A> {

@@ -90,12 +90,8 @@ impl ConversationRow {
 
     /// The state again; `many` are the members that have rows of their own.
     pub fn into_state(self, many: Vec<(UserId, Member)>) -> (State, Stored) {
-        let stored = Stored {
-            tail: self.tail,
-            last_seq: self.last_seq,
-            fingerprints_from: self.fingerprints_from,
-            flushes: 0,
-        };
+        let stored =
+            Stored { tail: self.tail, last_seq: self.last_seq, fingerprints_from: self.fingerprints_from, flushes: 0 };
         let members = match self.members {
             Some(few) => Members::Few(Arc::new(few)),
             None => Members::Many(many.into_iter().collect()),

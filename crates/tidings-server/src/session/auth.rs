@@ -45,7 +45,10 @@ pub struct Auth {
 impl Auth {
     /// `secret` stays the same over restarts: tokens are signed with a key made of it.
     pub fn new(secret: &str) -> Self {
-        Self { key: blake3::derive_key("tidings 2026 tokens of the open mode", secret.as_bytes()), tickets: Mutex::default() }
+        Self {
+            key: blake3::derive_key("tidings 2026 tokens of the open mode", secret.as_bytes()),
+            tickets: Mutex::default(),
+        }
     }
 
     pub fn token(&self, identity: &Identity) -> String {
@@ -66,7 +69,11 @@ impl Auth {
         let claims = String::from_utf8(claims).ok()?;
         let mut parts = claims.split('\0');
         let (user, device, issued) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(Identity { user: UserId::new(user).ok()?, device: DeviceId::new(device).ok()?, issued_ms: issued.parse().ok()? })
+        Some(Identity {
+            user: UserId::new(user).ok()?,
+            device: DeviceId::new(device).ok()?,
+            issued_ms: issued.parse().ok()?,
+        })
     }
 
     /// A ticket for one use within [`TICKET_LIFE`].

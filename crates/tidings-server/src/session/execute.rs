@@ -133,7 +133,9 @@ pub async fn act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
             let wish = Wish::React { target: react.seq, emoji: react.emoji.into(), on: react.on };
             host.act_in(react.conversation, action(react.client_msg_id, wish), reply).await;
         }
-        Command::Block(block) if block.user == *user => reply.answer(Answer::refused(Code::BadRequest, "user: you cannot block yourself")),
+        Command::Block(block) if block.user == *user => {
+            reply.answer(Answer::refused(Code::BadRequest, "user: you cannot block yourself"))
+        }
         Command::Block(block) => host.block(user, &block.user, true, reply).await,
         Command::Unblock(unblock) => host.block(user, &unblock.user, false, reply).await,
         Command::MarkRead(read) => host.mark_read(user, read.conversation, read.seq, reply).await,
@@ -190,12 +192,20 @@ pub async fn read(host: &Host, caller: &Caller, id: Option<RequestId>, command: 
     match command {
         Command::Fetch(Fetch { conversation: Some(conversation), page, .. }) => {
             let page = fetch(host, caller, conversation, page).await.map_err(ActError::into_answer)?;
-            Ok(ServerFrame::Entries(Entries { re: id, page: Some(page.shown(caller)), ranges: None, more: page.is_cut }).to_json())
+            Ok(ServerFrame::Entries(Entries {
+                re: id,
+                page: Some(page.shown(caller)),
+                ranges: None,
+                more: page.is_cut,
+            })
+            .to_json())
         }
         Command::Fetch(Fetch { ranges, .. }) => Ok(fetch_ranges(host, caller, id, ranges.unwrap_or_default()).await),
         Command::Inbox(asked) => {
             let cursor = match asked.cursor.as_deref().map(Cursor::read) {
-                Some(None) => return Err(Answer::refused(Code::BadRequest, "cursor: take it from the page before, as `next`")),
+                Some(None) => {
+                    return Err(Answer::refused(Code::BadRequest, "cursor: take it from the page before, as `next`"));
+                }
                 Some(cursor) => cursor,
                 None => None,
             };
@@ -262,8 +272,8 @@ impl Fetched {
     /// As the caller sees it.
     pub fn shown(&self, caller: &Caller) -> EntriesPage<'_> {
         let home = caller.home.lock();
-        let blocks = |user: &UserId| home.state.row.blocks(user);
-        let viewer = Viewer { user: &caller.user, blocks: &blocks };
+        let hides = |user: &UserId| home.state.hides(self.conversation, user);
+        let viewer = Viewer { user: &caller.user, hides: &hides };
         EntriesPage {
             conversation: self.conversation,
             entries: self.entries.iter().map(|entry| view::entry(entry, viewer)).collect(),

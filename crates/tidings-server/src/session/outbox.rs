@@ -62,7 +62,13 @@ pub enum Next {
 
 impl Outbox {
     pub fn new(max_bytes: usize) -> Self {
-        Self { session: SessionId::next(), max_bytes, inner: Mutex::default(), changed: Notify::new(), closed: Notify::new() }
+        Self {
+            session: SessionId::next(),
+            max_bytes,
+            inner: Mutex::default(),
+            changed: Notify::new(),
+            closed: Notify::new(),
+        }
     }
 
     /// Puts a frame (one JSON object) behind the others. Never waits.

@@ -39,7 +39,9 @@ pub struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Nobody yet, since this time.
-    Unauthenticated { since_ms: u64 },
+    Unauthenticated {
+        since_ms: u64,
+    },
     Open,
 }
 
@@ -178,7 +180,9 @@ mod tests {
     #[test]
     fn hello_comes_first_and_once() {
         let mut state = state();
-        assert!(matches!(state.on_text(r#"{"type":"ping","id":1}"#, 0), Effect::Refuse(error) if error.code == Code::Unauthenticated));
+        assert!(
+            matches!(state.on_text(r#"{"type":"ping","id":1}"#, 0), Effect::Refuse(error) if error.code == Code::Unauthenticated)
+        );
         let hello = r#"{"type":"hello","username":"ada"}"#;
         assert!(matches!(state.on_text(hello, 0), Effect::Hello(None, _)));
         state.open();
@@ -205,7 +209,9 @@ mod tests {
         let mut state = open();
         let last = (0..10).map(|n| state.on_text("{", n)).last();
         assert!(matches!(last, Some(Effect::Close(CloseCode::BadFrame))));
-        assert!(matches!(open().on_text(r#"{"type":"send"}"#, 0), Effect::Refuse(error) if error.code == Code::BadRequest));
+        assert!(
+            matches!(open().on_text(r#"{"type":"send"}"#, 0), Effect::Refuse(error) if error.code == Code::BadRequest)
+        );
     }
 
     #[test]

@@ -19,13 +19,20 @@ const NEAR_PX = 800;
 const BOTTOM_PX = 60;
 const READ_EVERY_MS = 300;
 
+/** Each is a new wish, also when it names the same entry again. */
+export interface Goal {
+  /** Null: the newest. */
+  seq: Seq | null;
+}
+
 export interface HistoryProps {
   item: Item | undefined;
   log: Log | undefined;
   pending: readonly Pending[];
   unreadAfter: Seq | null;
   /** Where to be at first and whenever it changes: an entry, or the end. */
-  goal: { seq: Seq | null };
+  goal: Goal;
+  onReached(goal: Goal): void;
   acts: MessageActs;
   onRead(seq: Seq): void;
   fetchOlder(): Promise<void>;
@@ -76,13 +83,16 @@ export function History(props: HistoryProps) {
     list()?.scrollToIndex(keys().length - 1, { align: 'end' });
   }
 
-  let reached: object | null = null;
+  let reached: Goal | null = null;
   createEffect(() => {
     const handle = list();
     if (!handle || !props.log || keys().length === 0 || reached === props.goal) return;
     const { seq } = props.goal;
     if (seq === null) {
+      // The end of a window that is not at the newest is no end.
+      if (!props.log.attached) return;
       reached = props.goal;
+      props.onReached(props.goal);
       setAtEnd(true);
       return toEnd();
     }
@@ -91,6 +101,7 @@ export function History(props: HistoryProps) {
     const index = isLine ? line : indexOf(seq);
     if (index < 0) return;
     reached = props.goal;
+    props.onReached(props.goal);
     setAtEnd(false);
     handle.scrollToIndex(index, { align: isLine ? 'start' : 'center', offset: isLine ? -80 : 0 });
     // What it scrolled to may be the end.
@@ -107,10 +118,12 @@ export function History(props: HistoryProps) {
   function look(): void {
     const handle = list();
     if (!handle || reached === null) return;
-    const below = handle.scrollSize - handle.scrollOffset - handle.viewportSize;
+    // The page's own figures: the list's lag behind while it makes up for what came in front.
+    const above = scroller.scrollTop;
+    const below = scroller.scrollHeight - above - scroller.clientHeight;
     setAtEnd(below < BOTTOM_PX && (props.log?.attached ?? false));
     const { log } = props;
-    if (log && handle.scrollOffset < NEAR_PX && firstSeq(log) > Math.max(1, log.first_seq)) more(props.fetchOlder);
+    if (log && above < NEAR_PX && firstSeq(log) > Math.max(1, log.first_seq)) more(props.fetchOlder);
     if (log && below < NEAR_PX && !log.attached) more(props.fetchNewer);
     read();
   }
@@ -119,10 +132,12 @@ export function History(props: HistoryProps) {
     if (isFetching) return;
     isFetching = true;
     // One page at a time: the next when this one is shown.
-    void fetch().finally(() => {
-      isFetching = false;
-      requestAnimationFrame(look);
-    });
+    void fetch().finally(() =>
+      afterFrames(3, () => {
+        isFetching = false;
+        look();
+      }),
+    );
   }
 
   let readTimer: ReturnType<typeof setTimeout> | null = null;
@@ -247,6 +262,12 @@ export function History(props: HistoryProps) {
       </Show>
     </div>
   );
+}
+
+/** What came in front is placed and measured over a few frames; until then nothing more may come. */
+function afterFrames(count: number, act: () => void): void {
+  if (count === 0) act();
+  else requestAnimationFrame(() => afterFrames(count - 1, act));
 }
 
 /** Whether older messages, and nothing else, came before those that were there. */

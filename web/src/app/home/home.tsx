@@ -1,6 +1,6 @@
 /** The home list: who is there, what is new, what to start. */
 import { createMemo, createSignal, Match, Show, Switch } from 'solid-js';
-import { homeOrder, type Item, itemName } from '../../sdk';
+import { displayName, homeOrder, type Item, itemName } from '../../sdk';
 import { useApp } from '../context';
 import { ProfileDialog } from '../people/profile_dialog';
 import { Avatar } from '../ui/avatar';
@@ -52,7 +52,7 @@ export function Home(props: { onSwitch: () => void }) {
           <Compose />
         </button>
         <button class="avatar-button" type="button" aria-label="Your profile" onClick={() => setDialog('profile')}>
-          <Avatar name={state().users[state().me]?.name || state().me} id={state().me} size="small" />
+          <Avatar name={displayName(state(), state().me)} id={state().me} size="small" />
         </button>
       </header>
       <div class="search">

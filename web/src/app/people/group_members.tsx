@@ -1,6 +1,6 @@
 /** Who is in a group and what they may do there; adding, removing, roles. */
 import { createMemo, createSignal, For, Show } from 'solid-js';
-import { displayName, type Item, type Member, Refused, type Role } from '../../sdk';
+import { displayName, type Item, type Member, presenceOf, Refused, type Role } from '../../sdk';
 import { useApp } from '../context';
 import { go } from '../route';
 import { nameOf } from '../text/entries';
@@ -73,7 +73,7 @@ export function GroupMembers(props: { item: Item }) {
                 name={member.user === state().me ? displayName(state(), member.user) : nameOf(state(), member.user)}
                 id={member.user}
                 size="small"
-                isOnline={state().presence[member.user]?.state === 'online'}
+                isOnline={presenceOf(state(), member.user)?.state === 'online'}
               />
               <span class="person-name" dir="auto">
                 {nameOf(state(), member.user)}

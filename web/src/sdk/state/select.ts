@@ -2,6 +2,7 @@
 import type { ConversationId, EntryMaking, Item, Range, Seq, UserId } from '../frames';
 import { hasGap, type Pending, type State } from '../state';
 import { firstSeq, lastSeq } from './log';
+import { own } from './record';
 
 /** Where a person is: a conversation that exists, or one with a user that the first message will make. */
 export type Place = { conversation: ConversationId } | { user: UserId };
@@ -21,7 +22,7 @@ export function directWith(state: State, user: UserId): Item | undefined {
 
 /** The conversation's item, also when a place names the person it is with. */
 export function itemAt(state: State, place: Place): Item | undefined {
-  return 'user' in place ? directWith(state, place.user) : state.items[place.conversation];
+  return 'user' in place ? directWith(state, place.user) : own(state.items, place.conversation);
 }
 
 /** The home list's order: pinned first, then by last activity. */
@@ -35,7 +36,12 @@ export function homeOrder(items: readonly Item[]): Item[] {
 }
 
 export function displayName(state: State, user: UserId): string {
-  return state.users[user]?.name || user;
+  return own(state.users, user)?.name || user;
+}
+
+/** Whether a person is there, as far as it is known. */
+export function presenceOf(state: State, user: UserId | undefined): State['presence'][string] | undefined {
+  return own(state.presence, user);
 }
 
 export function itemName(state: State, item: Item): string {
@@ -63,7 +69,9 @@ export function aboutOf(frame: EntryMaking): string {
 
 /** How far everybody else has a message: for its ticks. */
 export function receiptOf(state: State, item: Item, seq: Seq): 'sent' | 'delivered' | 'read' {
-  const others = item.peer ? [item.peer] : (state.members[item.conversation] ?? []).filter(m => m.user !== state.me);
+  const others = item.peer
+    ? [item.peer]
+    : (own(state.members, item.conversation) ?? []).filter(m => m.user !== state.me);
   if (others.length === 0) return 'sent';
   if (others.every(other => (other.read_seq ?? 0) >= seq)) return 'read';
   return others.every(other => Math.max(other.delivered_seq ?? 0, other.read_seq ?? 0) >= seq) ? 'delivered' : 'sent';
@@ -81,7 +89,7 @@ export function gaps(state: State): { fill: Range[]; restart: ConversationId[] }
       const around = Math.round((firstSeq(log) + lastSeq(log)) / 2);
       fill.push({ conversation, around, limit: 200 });
     } else if (hasGap(state, conversation)) {
-      const missing = (state.items[conversation]?.last_seq ?? 0) - lastSeq(log);
+      const missing = (own(state.items, conversation)?.last_seq ?? 0) - lastSeq(log);
       if (missing > MOST_CATCH_UP) restart.push(conversation);
       else fill.push({ conversation, after: lastSeq(log), limit: 200 });
     }

@@ -60,7 +60,8 @@ impl FromRequestParts<Edge> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
         let refused = |why: &str| problem::of(&Answer::refused(Code::Unauthenticated, why));
-        let token = bearer(&parts.headers).ok_or_else(|| refused("show a token: Authorization: Bearer …; POST /v1/login gives one"))?;
+        let token = bearer(&parts.headers)
+            .ok_or_else(|| refused("show a token: Authorization: Bearer …; POST /v1/login gives one"))?;
         let identity = edge.auth.verify(token).ok_or_else(|| refused("the token was not given here; log in again"))?;
         log_in(&edge.host, &identity).await.map_err(|answer| problem::of(&answer))
     }

@@ -19,7 +19,9 @@ pub async fn live() -> &'static str {
 pub async fn ready(State(edge): State<Edge>) -> Response {
     match edge.host.failure() {
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("nothing can be stored: {why}\n")).into_response(),
-        None if edge.shutdown.has_begun() => (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response(),
+        None if edge.shutdown.has_begun() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response()
+        }
         None => "ok\n".into_response(),
     }
 }

@@ -55,7 +55,9 @@ pub async fn frames(State(edge): State<Edge>, caller: Caller, body: String) -> R
             let why = format!("frames: at most {FRAMES_MAX} are taken in one call");
             return problem::of(&Answer::refused(Code::BadRequest, why));
         }
-        Err(error) => return problem::of(&Answer::refused(Code::BadRequest, format!("send {{\"frames\":[…]}}: {error}"))),
+        Err(error) => {
+            return problem::of(&Answer::refused(Code::BadRequest, format!("send {{\"frames\":[…]}}: {error}")));
+        }
     };
     let mut answers = Vec::with_capacity(frames.len());
     for frame in frames {
