@@ -17,10 +17,7 @@ use tidings_proto::{
 use crate::{
     conversation::view,
     home::event::HomeChange,
-    host::{
-        act::ActError,
-        import::{Import, ImportedMessage},
-    },
+    host::import::{Import, ImportedMessage},
     session::reply::{Answer, Reply},
 };
 
@@ -181,7 +178,10 @@ struct Users {
 /// `POST /v1/admin/users/resolve`: which user a name of an import is, the same one for ever.
 async fn resolve(State(edge): State<Edge>, _: Operator, Body(Names { names }): Body<Names>) -> Response {
     let checked = at_most("names", names.len(), USERS_MAX).and_then(|()| {
-        let wrong = names.iter().enumerate().find_map(|(at, name)| check_name(name).err().map(|why| format!("names[{at}]: {why}")));
+        let wrong = names
+            .iter()
+            .enumerate()
+            .find_map(|(at, name)| check_name(name).err().map(|why| format!("names[{at}]: {why}")));
         wrong.map_or(Ok(()), Err)
     });
     if let Err(message) = checked {
@@ -216,7 +216,10 @@ async fn put_user(
 ) -> Response {
     let limits = &edge.host.rules.limits;
     if profile.name.as_ref().is_some_and(|name| name.chars().count() > limits.name_chars) {
-        return problem::of(&Answer::refused(Code::BadRequest, format!("name: at most {} characters", limits.name_chars)));
+        return problem::of(&Answer::refused(
+            Code::BadRequest,
+            format!("name: at most {} characters", limits.name_chars),
+        ));
     }
     let (reply, known) = Reply::to_call();
     let change = HomeChange::Known { at_ms: edge.host.clock.unix_ms(), name: None };
@@ -242,7 +245,7 @@ async fn put_user(
             presence: None,
             last_seen: None,
         }),
-        Err(error) => problem::of(&ActError::from(error).into_answer()),
+        Err(error) => problem::of(&edge.host.answer(error.into())),
     }
 }
 
@@ -260,7 +263,7 @@ struct Conversations {
 async fn find(State(edge): State<Edge>, _: Operator, Asked(ByName { name }): Asked<ByName>) -> Response {
     match edge.host.groups_named(&name, CONVERSATIONS_MAX).await {
         Ok(conversations) => object(&Conversations { conversations }),
-        Err(error) => problem::of(&ActError::from(error).into_answer()),
+        Err(error) => problem::of(&edge.host.answer(error.into())),
     }
 }
 
@@ -309,7 +312,7 @@ async fn export(
             let entries = export.entries.iter().map(|entry| exported(&export.names, entry)).collect();
             object(&Exported { entries, first_seq: Seq::FIRST.min(export.last_seq), last_seq: export.last_seq })
         }
-        Err(error) => problem::of(&error.into_answer()),
+        Err(error) => problem::of(&edge.host.answer(error)),
     }
 }
 
