@@ -192,7 +192,11 @@ impl Host {
         }
     }
 
-    async fn read_names(&self, users: Vec<UserId>, names: &mut HashMap<UserId, Option<Box<str>>>) -> Result<(), Answer> {
+    async fn read_names(
+        &self,
+        users: Vec<UserId>,
+        names: &mut HashMap<UserId, Option<Box<str>>>,
+    ) -> Result<(), Answer> {
         let rows = self.home_rows(&users).await.map_err(|error| ActError::from(error).into_answer())?;
         names.extend(users.into_iter().zip(rows.into_iter().map(|row| row.imported_as)));
         Ok(())
@@ -250,7 +254,8 @@ impl Host {
         let people: HashSet<&UserId> = entries.iter().map(|entry| &entry.from).collect();
         let people: Vec<UserId> = people.into_iter().cloned().collect();
         let rows = self.home_rows(&people).await?;
-        let names = people.into_iter().zip(rows).filter_map(|(user, row)| Some((user, row.imported_as.or(row.profile.name)?)));
+        let names =
+            people.into_iter().zip(rows).filter_map(|(user, row)| Some((user, row.imported_as.or(row.profile.name)?)));
         Ok(Export { names: names.collect(), entries, last_seq })
     }
 }
@@ -282,7 +287,9 @@ fn decide<'a>(
     let mut here = HashSet::new();
     for message in &import.messages {
         let seqs = inner.may_repeat(&message.from, &message.client_msg_id).ok_or(Missing::Repeats)?;
-        let is_it = |entry: &Arc<Entry>| entry.from == message.from && entry.client_msg_id.as_ref() == Some(&message.client_msg_id);
+        let is_it = |entry: &Arc<Entry>| {
+            entry.from == message.from && entry.client_msg_id.as_ref() == Some(&message.client_msg_id)
+        };
         let mut is_repeat = !here.insert((&message.from, &message.client_msg_id));
         for seq in seqs {
             match inner.in_memory(seq).or_else(|| read.get(&seq)) {
@@ -357,7 +364,8 @@ fn changes(
 /// second attempt on with a number.
 fn user_id(name: &str, attempt: usize) -> UserId {
     let ending = if attempt > 1 { format!("~{attempt}") } else { String::new() };
-    let plain = username(name).ok().filter(|user| user.as_str().len() + ending.len() <= tidings_proto::limits::USER_BYTES);
+    let plain =
+        username(name).ok().filter(|user| user.as_str().len() + ending.len() <= tidings_proto::limits::USER_BYTES);
     let stem = plain.map_or_else(|| encoded(name), |user| user.as_str().to_owned());
     UserId::new(&(stem + &ending)).expect("letters and digits of a bounded length are a name")
 }

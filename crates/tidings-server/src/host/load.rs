@@ -201,7 +201,8 @@ impl Host {
     pub async fn home_rows(&self, users: &[UserId]) -> Result<Vec<HomeRow>, TablesError> {
         // What waits is looked at first: it goes from there into memory or into the tables.
         let waiting: Vec<_> = users.iter().map(|user| self.dormant.own_changes(user)).collect();
-        let loaded: Vec<_> = users.iter().map(|user| self.homes.get(user).map(|home| home.lock().state.row.clone())).collect();
+        let loaded: Vec<_> =
+            users.iter().map(|user| self.homes.get(user).map(|home| home.lock().state.row.clone())).collect();
         let absent = users.iter().zip(&loaded).filter(|(_, loaded)| loaded.is_none());
         let keys: Vec<_> = absent.map(|(user, _)| Key::Home(user.clone())).collect();
         let mut stored = if keys.is_empty() { Vec::new() } else { self.tables.get(keys).await? }.into_iter();
@@ -215,7 +216,9 @@ impl Host {
                         None => HomeRow::default(),
                     };
                     let mut state = HomeState::new(user.clone(), self.epoch, row);
-                    waiting.iter().for_each(|change| drop(state.apply(change)));
+                    for change in &waiting {
+                        let _ = state.apply(change);
+                    }
                     state.row
                 }
             });

@@ -181,7 +181,10 @@ struct Users {
 /// `POST /v1/admin/users/resolve`: which user a name of an import is, the same one for ever.
 async fn resolve(State(edge): State<Edge>, _: Operator, Body(Names { names }): Body<Names>) -> Response {
     let checked = at_most("names", names.len(), USERS_MAX).and_then(|()| {
-        let wrong = names.iter().enumerate().find_map(|(at, name)| check_name(name).err().map(|why| format!("names[{at}]: {why}")));
+        let wrong = names
+            .iter()
+            .enumerate()
+            .find_map(|(at, name)| check_name(name).err().map(|why| format!("names[{at}]: {why}")));
         wrong.map_or(Ok(()), Err)
     });
     if let Err(message) = checked {
@@ -216,7 +219,10 @@ async fn put_user(
 ) -> Response {
     let limits = &edge.host.rules.limits;
     if profile.name.as_ref().is_some_and(|name| name.chars().count() > limits.name_chars) {
-        return problem::of(&Answer::refused(Code::BadRequest, format!("name: at most {} characters", limits.name_chars)));
+        return problem::of(&Answer::refused(
+            Code::BadRequest,
+            format!("name: at most {} characters", limits.name_chars),
+        ));
     }
     let (reply, known) = Reply::to_call();
     let change = HomeChange::Known { at_ms: edge.host.clock.unix_ms(), name: None };

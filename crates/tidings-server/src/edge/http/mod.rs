@@ -34,7 +34,9 @@ pub fn router(edge: Edge) -> Router {
         .route("/frames", post(send::frames))
         .layer(DefaultBodyLimit::max(edge.host.config.limits.frame_bytes))
         .nest("/admin", admin::router())
-        .fallback(|| async { problem::of(&Answer::refused(Code::NotFound, "there is no such call; see docs/protocol.md")) })
+        .fallback(|| async {
+            problem::of(&Answer::refused(Code::NotFound, "there is no such call; see docs/protocol.md"))
+        })
         .method_not_allowed_fallback(|| async {
             problem::of(&Answer::refused(Code::MethodNotAllowed, "this path takes other methods: see the Allow header"))
         });
