@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::BenchArgs;
+
 /// A messaging server and its clients.
 #[derive(Debug, Parser)]
 #[command(name = "tidings", version, propagate_version = true, max_term_width = 100)]
@@ -56,6 +58,8 @@ pub enum Command {
     Import(Import),
     /// Print a whole conversation as JSON lines (for operators)
     Export(Export),
+    /// Measure how fast this is on this machine
+    Bench(BenchArgs),
     /// Print or check a settings file
     #[command(subcommand)]
     Config(Config),

@@ -4,5 +4,6 @@ mod http_client;
 mod support;
 
 mod http_admin;
+mod metrics;
 mod restart;
 mod talk;

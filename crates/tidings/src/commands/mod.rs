@@ -15,7 +15,7 @@ use std::path::Path;
 use tidings_client::{Builder, Client, http::Http};
 
 use crate::{
-    account, chat,
+    account, bench, chat,
     cli::{Cli, Command, Operator, Shared},
     failure::{Failure, Result},
 };
@@ -35,6 +35,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Chat { conversation } => chat::run(&shared, conversation.as_deref()).await,
         Command::Import(import) => import::run(&shared, import).await,
         Command::Export(export) => export::run(&shared, export).await,
+        Command::Bench(flags) => {
+            bench::run(flags, shared.json).await.map_err(|error| Failure::refused(format!("{error:#}")))
+        }
         Command::Config(config) => config::run(&config, shared.json),
     }
 }

@@ -1,99 +1,14 @@
-//! The binary as people and scripts use it: a server on a port of its own, commands, exit codes.
-
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! The command line: what it prints, its exit codes, import and export.
 
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::Stdio,
 };
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A server and the folders of its users. Killed when dropped.
-struct Server {
-    process: Child,
-    url: String,
-    folder: TempDir,
-}
-
-impl Server {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (process, url) = serve(folder.path());
-        Self { process, url, folder }
-    }
-
-    /// SIGTERM, and the exit code.
-    fn stop(&mut self) -> Option<i32> {
-        assert!(Command::new("kill").arg(self.process.id().to_string()).status().unwrap().success());
-        self.process.wait().unwrap().code()
-    }
-
-    fn restart(&mut self) {
-        (self.process, self.url) = serve(self.folder.path());
-    }
-
-    /// A command of a person who has a config folder of their own.
-    fn command(&self, person: &str, words: &[&str]) -> Command {
-        let mut command = tidings();
-        command
-            .args(words)
-            .env("TIDINGS_URL", &self.url)
-            .env("TIDINGS_DATA", self.folder.path().join("data"))
-            .env("XDG_CONFIG_HOME", self.folder.path().join(person));
-        command
-    }
-
-    fn run(&self, person: &str, words: &[&str]) -> Output {
-        self.command(person, words).output().unwrap()
-    }
-
-    /// What a command prints that must succeed, line by line as JSON.
-    fn json(&self, person: &str, words: &[&str]) -> Vec<Value> {
-        let output = self.run(person, &[words, &["--json"]].concat());
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        lines(&output.stdout)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn tidings() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
-    for name in ["TIDINGS_URL", "TIDINGS_USER", "TIDINGS_ADMIN_TOKEN", "TIDINGS_DATA", "TIDINGS_CONFIG"] {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn serve(folder: &Path) -> (Child, String) {
-    let mut process = tidings()
-        .args(["serve", "--listen", "127.0.0.1:0", "--set", "log.level=error", "--data"])
-        .arg(folder.join("data"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let url = line.trim().strip_prefix("listening on ").expect("the line that says it is ready").to_owned();
-    (process, url)
-}
-
-fn lines(bytes: &[u8]) -> Vec<Value> {
-    String::from_utf8_lossy(bytes).lines().map(|line| serde_json::from_str(line).expect(line)).collect()
-}
-
-fn code(output: &Output) -> Option<i32> {
-    output.status.code()
-}
+use crate::server::{Server, code, lines, tidings};
 
 #[test]
 fn two_people_talk_and_a_restart_forgets_nothing() {
@@ -110,8 +25,6 @@ fn two_people_talk_and_a_restart_forgets_nothing() {
 
     assert_eq!(server.stop(), Some(0), "SIGTERM is a clean stop");
     server.restart();
-    // The account is remembered for each address; this one is new.
-    server.run("bob", &["login", "bob"]);
     let inbox = &server.json("bob", &["inbox"])[0];
     assert_eq!(
         (&inbox["with"], &inbox["unread"], &inbox["last"]["text"]),
