@@ -115,7 +115,7 @@ impl Item {
             last_seq: joined.last_seq,
             last_ord: joined.last_ord,
             last_at_ms: joined.at_ms,
-            preview: None,
+            preview: joined.preview.clone(),
             read_seq: joined.last_seq,
             read_ord: joined.last_ord,
             mentions: Vec::new(),
@@ -240,15 +240,15 @@ impl Item {
 
     /// Takes what a large conversation did not tell. True: the item is another now.
     pub fn ask(&mut self, user: &UserId, state: &State) -> bool {
-        if state.last_seq <= self.last_seq {
-            return false;
+        let was_read = self.read_to(state.imported.seq, state.imported.ord);
+        // Told of a mention of its user alone it may have passed over one of all.
+        let is_new = |mention: &&Seq| **mention > self.read_seq && !self.mentions.contains(mention);
+        let mentions: Vec<Seq> = state.mentions_of_all.iter().filter(is_new).copied().collect();
+        if state.last_seq <= self.last_seq && mentions.is_empty() {
+            return was_read;
         }
-        let seen = self.last_seq.max(self.read_seq);
-        for mention in state.mentions_of_all.iter().filter(|mention| **mention > seen) {
-            remember(&mut self.mentions, *mention);
-        }
+        mentions.into_iter().for_each(|mention| remember(&mut self.mentions, mention));
         self.mentions.sort_unstable();
-        self.mentions.dedup();
         self.last_seq = state.last_seq;
         self.last_ord = state.last_ord;
         self.last_at_ms = state.last_at_ms;

@@ -70,6 +70,7 @@ impl Host {
             unflushed: Mutex::new(Unflushed::default()),
             receipts: crate::home::receipts::Pending::default(),
             presence: Presence::default(),
+            naming: tokio::sync::Mutex::default(),
             sweep: AtomicU64::new(1),
             failed: OnceLock::new(),
         })

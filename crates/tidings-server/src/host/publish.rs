@@ -120,7 +120,7 @@ impl Host {
             _ => None,
         };
         let is_large = !state.members.is_small();
-        let has_just_grown = is_large && entry.is_some_and(|entry| has_just_grown(&state, entry));
+        let has_just_grown = is_large && has_just_grown(&state, &event.change);
         let mut frames = EntryFrames::new(conversation.id);
         for (user, tell) in tells(event, &state, !is_large || has_just_grown) {
             // Sessions of a large conversation get the entry as its subscribers.
@@ -247,7 +247,7 @@ impl Host {
 
     fn publish_receipt(&self, conversation: &Arc<Conversation>, state: &State, user: &UserId) {
         let is_small_group = state.kind() == Some(Kind::Group) && state.members.is_small();
-        if let Some(member) = state.members.get(user).filter(|_| is_small_group) {
+        if let Some(member) = state.member(user).filter(|_| is_small_group) {
             self.receipts.put(conversation, user, member.delivered, member.read);
         }
     }
@@ -295,10 +295,17 @@ impl Host {
     }
 }
 
-/// Whether the entry made its conversation a large one: until then each member's home was told of everything.
-fn has_just_grown(after: &State, entry: &Entry) -> bool {
-    let Body::Members(change) = &entry.body else { return false };
-    let before = after.members.len() + change.removed.len() - change.added.len().min(after.members.len());
+/// Whether the change made its conversation a large one: until then each member's home was told of everything.
+fn has_just_grown(after: &State, change: &Change) -> bool {
+    let (added, removed) = match change {
+        Change::Imported { members, .. } => (members.len(), 0),
+        Change::Entry(entry) => match &entry.body {
+            Body::Members(change) => (change.added.len(), change.removed.len()),
+            _ => return false,
+        },
+        _ => return false,
+    };
+    let before = after.members.len() + removed - added.min(after.members.len());
     before <= tidings_proto::limits::SMALL_CONVERSATION_MEMBERS
 }
 

@@ -10,9 +10,9 @@ use crate::{
     conversation::{
         actor::Stored,
         entry::Entry,
-        event::Created,
+        event::{Created, Kind},
         members::{Member, Members},
-        state::{Block, State},
+        state::{Block, Imported, State},
     },
     tables::flush::OpenTail,
 };
@@ -46,6 +46,9 @@ pub struct ConversationRow {
     tail: OpenTail,
     #[n(11)]
     fingerprints_from: Seq,
+    #[n(12)]
+    #[cbor(default)]
+    imported: Imported,
 }
 
 impl ConversationRow {
@@ -72,7 +75,13 @@ impl ConversationRow {
             mentions_of_all: state.mentions_of_all.clone(),
             tail,
             fingerprints_from,
+            imported: state.imported,
         }
+    }
+
+    /// Whether it is a group of this name.
+    pub fn is_group_named(&self, name: &str) -> bool {
+        *self.name == *name && self.created.as_ref().is_some_and(|created| created.kind == Kind::Group)
     }
 
     pub fn has_member_rows(&self) -> bool {
@@ -98,6 +107,7 @@ impl ConversationRow {
             blocks: self.blocks,
             preview: self.preview.map(Arc::new),
             mentions_of_all: self.mentions_of_all,
+            imported: self.imported,
         };
         (state, stored)
     }
