@@ -230,7 +230,9 @@ impl Host {
                         None => HomeRow::default(),
                     };
                     let mut state = HomeState::new(user.clone(), self.epoch, row);
-                    waiting.iter().for_each(|change| drop(state.apply(change)));
+                    for change in &waiting {
+                        let _ = state.apply(change);
+                    }
                     state.row
                 }
             });
