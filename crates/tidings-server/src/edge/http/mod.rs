@@ -6,6 +6,7 @@ pub mod account;
 pub mod admin;
 pub mod input;
 pub mod operators;
+pub mod people;
 pub mod problem;
 pub mod send;
 
@@ -34,6 +35,9 @@ pub fn router(edge: Edge) -> Router {
         .route("/tickets", post(account::ticket))
         .route("/messages", post(send::message))
         .route("/frames", post(send::frames))
+        .route("/users", get(people::users))
+        .route("/users/{user}", get(people::user))
+        .route("/conversations/{conversation}/members", get(people::members))
         .layer(DefaultBodyLimit::max(edge.host.config.limits.frame_bytes))
         .nest("/admin", admin::router())
         .fallback(|| async {
