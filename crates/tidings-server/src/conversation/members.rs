@@ -119,12 +119,3 @@ impl Members {
     }
 }
 
-impl FromIterator<(UserId, Member)> for Members {
-    fn from_iter<I: IntoIterator<Item = (UserId, Member)>>(members: I) -> Self {
-        let mut all = Self::default();
-        for (user, member) in members {
-            all.insert(user, member);
-        }
-        all
-    }
-}

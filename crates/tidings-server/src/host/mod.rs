@@ -43,6 +43,8 @@ pub mod publish;
 pub mod read;
 pub mod registry;
 pub mod row;
+#[cfg(test)]
+mod tests;
 
 use event::Submitted;
 use registry::{Cached, Registry};
