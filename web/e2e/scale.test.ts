@@ -65,15 +65,14 @@ test('a long history: older entries come in front without a jump, few rows are i
   await site.know('walt');
   await site.say('hist', sends);
   const walt = await Person.arrive(browser, site, 'walt');
-  await site.say('walt', [{ type: 'inbox', limit: 10 }]);
   await walt.open('hist');
   await walt.page.waitForSelector('.message');
-  await walt.page.click('.to-newest').catch(() => undefined);
+  await walt.page.click('.to-newest');
   await walt.message('2999 ').waitFor();
   const jumps: number[] = [];
-  for (let page = 0; page < 8; page += 1) jumps.push(await jumpOnPrepend(walt.page));
+  for (let page = 0; page < 5; page += 1) jumps.push(await jumpOnPrepend(walt.page));
   const moved = jumps.filter(jump => jump >= 0);
-  expect(moved.length).toBeGreaterThan(4);
+  expect(moved.length).toBeGreaterThan(3);
   expect(Math.max(...moved)).toBeLessThanOrEqual(1);
   expect(await nodes(walt.page)).toBeLessThan(2_500);
   // And back to the end, by the button.
@@ -101,7 +100,7 @@ function jumpOnPrepend(page: Page): Promise<number> {
     const top = anchor.getBoundingClientRect().top;
     const height = scroller.scrollHeight;
     let most = 0;
-    for (let index = 0; index < 40; index += 1) {
+    for (let index = 0; index < 25; index += 1) {
       await frame();
       if (anchor.isConnected) most = Math.max(most, Math.abs(anchor.getBoundingClientRect().top - top));
     }

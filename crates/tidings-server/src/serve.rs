@@ -12,14 +12,14 @@ use crate::{
     clock::Clock,
     config::{Config, Store},
     data_folder::{DataFolder, DataFolderError, Lineage},
-    edge::{Addresses, Edge, http::router},
+    edge::{Addresses, Edge, http},
     host::{
         Host,
         open::{Parts, ReplayError, Tasks},
     },
     journal::{
         Journal, Position,
-        file::{End, FileJournal, FileJournalOptions, OpenError, Recovered},
+        file::{FileJournal, FileJournalOptions, OpenError, Recovered},
         memory::MemoryJournal,
     },
     metrics::Metrics,
@@ -129,14 +129,6 @@ fn open_journal(config: &Config, folder: &Path) -> Result<Recovered, OpenError> 
 
 /// Brings the tables up to the journal's end, then lets it take commits.
 async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>, ServeError> {
-    if let End::Unconfirmed { torn } = journal.end() {
-        match torn {
-            Some(place) => {
-                tracing::warn!(%place, last = %journal.last(), "a torn commit was cut; it was never acknowledged")
-            }
-            None => tracing::info!(last = %journal.last(), "the server did not stop cleanly; replaying"),
-        }
-    }
     let began = std::time::Instant::now();
     let mut after = host.flushed().await?;
     let first = after;
@@ -153,6 +145,7 @@ async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>
     Ok(Arc::new(journal.start(flushed.max(Position::NONE))?))
 }
 
+/// Takes calls and sessions until the stop has begun, and drains the sessions then.
 async fn serve(listener: TcpListener, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
     let edge = Edge {
         host: opened.host.clone(),
@@ -161,13 +154,6 @@ async fn serve(listener: TcpListener, opened: &Opened, shutdown: &Shutdown) -> s
         addresses: Arc::new(Addresses::default()),
         shutdown: shutdown.clone(),
     };
-    let app = router(edge).into_make_service_with_connect_info::<SocketAddr>();
-    let begun = shutdown.clone();
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        // Frames are small and wanted at once.
-        let _ = stream.set_nodelay(true);
-    });
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move { begun.begun().await });
     let too_late = async {
         shutdown.begun().await;
         tokio::time::sleep(Duration::from_millis(opened.host.config.drain_ms) + CLOSE_WAIT).await;
@@ -179,7 +165,7 @@ async fn serve(listener: TcpListener, opened: &Opened, shutdown: &Shutdown) -> s
     // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.
     let calls = async {
         tokio::select! {
-            served = server.into_future() => served,
+            served = http::server::serve(listener, edge) => served,
             () = too_late => Ok(()),
         }
     };

@@ -191,7 +191,7 @@ export class Client {
       await this.#note({ type: 'users', users: [profile] });
       return profile;
     } catch (error) {
-      if (error instanceof Refused && (error.code === 'unknown_user' || error.code === 'not_found')) return null;
+      if (error instanceof Refused && error.code === 'unknown_user') return null;
       throw error;
     }
   }

@@ -193,13 +193,9 @@ fn send(state: &State, action: &Action, role: Role, kind: Kind, message: &Messag
     if to_all && (kind != Kind::Group || role < Role::Admin) {
         return Err(Refusal::new(Code::Forbidden, "mentions: only a group's admins may mention @all"));
     }
-    if let Some(seq) = message.reply_to {
-        if seq > state.last_seq || seq == Seq::NONE {
-            return Err(Refusal::new(
-                Code::UnknownEntry,
-                format!("reply_to: there is no entry {seq} in this conversation"),
-            ));
-        }
+    if let Some(seq) = message.reply_to.filter(|seq| *seq > state.last_seq || *seq == Seq::NONE) {
+        let why = format!("reply_to: there is no entry {seq} in this conversation");
+        return Err(Refusal::new(Code::UnknownEntry, why));
     }
     Ok(entry(state, action, Body::Message(message.clone())))
 }

@@ -8,6 +8,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use tidings_proto::Code;
 
 use crate::{
     host::Host,
@@ -53,7 +54,10 @@ impl Edge {
         };
         match bucket.take(rate, self.host.clock.monotonic_ns(), 0) {
             Ok(_) => Ok(()),
-            Err(wait_ns) => Err(Duration::from_nanos(wait_ns)),
+            Err(wait_ns) => {
+                self.host.metrics.refused.of(Code::RateLimited).inc();
+                Err(Duration::from_nanos(wait_ns))
+            }
         }
     }
 }

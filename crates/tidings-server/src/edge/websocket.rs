@@ -14,7 +14,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tidings_proto::{
-    CloseCode,
+    CloseCode, Code,
     frames::{
         client::{Command, Hello, Request},
         server::{Beat, Refused, ServerFrame, Welcome},
@@ -68,7 +68,7 @@ pub async fn upgrade(
     }
     let identity = match known_identity(&edge, &params, &headers) {
         Ok(identity) => identity,
-        Err(refusal) => return refusal,
+        Err(refusal) => return problem::of(&refusal),
     };
     upgrade
         .protocols([SUBPROTOCOL])
@@ -86,8 +86,8 @@ pub async fn upgrade(
 }
 
 /// Whom a ticket or the `Authorization` header names, before a `hello`.
-fn known_identity(edge: &Edge, params: &Params, headers: &HeaderMap) -> Result<Option<Identity>, Response> {
-    let refused = |why: &str| problem::of(&Answer::refused(tidings_proto::Code::Unauthenticated, why));
+fn known_identity(edge: &Edge, params: &Params, headers: &HeaderMap) -> Result<Option<Identity>, Answer> {
+    let refused = |why: &str| Answer::refused(Code::Unauthenticated, why);
     if let Some(ticket) = &params.ticket {
         let identity = edge.auth.redeem(ticket, edge.host.clock.unix_ms());
         return identity.map(Some).ok_or_else(|| refused("the ticket was used or is too old; get another one"));
@@ -170,7 +170,8 @@ impl Connection {
                 Effect::Hello(id, hello) => match self.welcome(&hello, identity.as_ref()).await? {
                     Ok(caller) => return Ok(caller),
                     Err(Answer::Refused(refused)) => {
-                        let is_unauthenticated = refused.code == tidings_proto::Code::Unauthenticated;
+                        self.edge.host.metrics.refused.of(refused.code).inc();
+                        let is_unauthenticated = refused.code == Code::Unauthenticated;
                         self.write(ServerFrame::Error(Refused { re: id, ..*refused }).to_json()).await?;
                         if is_unauthenticated {
                             return Err(End::Close(CloseCode::Unauthenticated));
@@ -201,7 +202,7 @@ impl Connection {
         let since = hello.sync.as_deref().map(|sync| host.read_token(&caller.home, Some(sync)).unwrap_or(None));
         let attached = match host.attach(&caller.home, &caller.device, &self.outbox, since).await {
             Ok(attached) => attached,
-            Err(error) => return Ok(Err(crate::host::act::ActError::from(error).into_answer())),
+            Err(error) => return Ok(Err(host.answer(error))),
         };
         self.state.open();
         let begun = self.begin(&caller, hello.tail.unwrap_or(0), attached).await;
@@ -228,7 +229,7 @@ impl Connection {
             match host.changes(&caller.home, None, differences, tail).await {
                 Ok(changes) => self.write(changes).await?,
                 Err(error) => {
-                    tracing::error!(%error, "a resume failed");
+                    host.answer(error);
                     return Err(End::Close(CloseCode::TryLater));
                 }
             }
@@ -240,10 +241,10 @@ impl Connection {
         // A read that came while another one is under way: nothing more is read from the socket until it can begin.
         let mut held: Option<Box<Request>> = None;
         loop {
-            if let Some(request) = held.take_if(|_| self.reading.is_none()) {
-                if let Err(end) = self.begin_read(caller, *request).await {
-                    return end;
-                }
+            if let Some(request) = held.take_if(|_| self.reading.is_none())
+                && let Err(end) = self.begin_read(caller, *request).await
+            {
+                return end;
             }
             let deadline_ms = self.state.deadline_ms();
             let effect = tokio::select! {
@@ -321,7 +322,7 @@ impl Connection {
         let Request { id, command } = request;
         self.edge.host.metrics.frames_in.of(command.kind()).inc();
         let host = self.edge.host.clone();
-        let reply = Reply::to_session(id, self.outbox.clone(), self.unanswered.begin());
+        let reply = Reply::to_session(id, self.outbox.clone(), self.unanswered.begin()).counted(&host.metrics);
         if is_rated(&command) {
             match take_rate(&host, caller) {
                 Ok(wait) if wait.is_zero() => {}
@@ -335,11 +336,11 @@ impl Connection {
         match command {
             Command::Typing(typing) => {
                 let typed = host.typing(&caller.user, typing.conversation, self.outbox.session).await;
-                reply.answer(done_or(typed));
+                reply.answer(typed.map_or_else(|error| host.answer(error), |()| Answer::Done));
             }
             Command::Watch(watch) => {
                 let watched = host.watch(&caller.user, &self.outbox, &watch.users).await;
-                reply.answer(done_or(watched));
+                reply.answer(watched.map_or_else(|error| host.answer(error), |()| Answer::Done));
             }
             command => self.drive(act(&host, caller, command, reply)).await?,
         }
@@ -397,7 +398,7 @@ impl Connection {
     }
 
     async fn feed(&mut self, frame: Bytes) -> Done {
-        self.edge.host.metrics.sent_bytes.inc_by(frame.len() as u64);
+        self.edge.host.metrics.sent(&frame);
         let text = Utf8Bytes::try_from(frame).expect("frames are JSON, which is UTF-8");
         let outbox = self.outbox.clone();
         unless_cut(&outbox, self.socket.feed(Message::Text(text))).await
@@ -441,13 +442,6 @@ async fn next_answer(reading: &mut Option<Reading>) -> String {
             frame
         }
         None => std::future::pending().await,
-    }
-}
-
-fn done_or(outcome: Result<(), crate::tables::TablesError>) -> Answer {
-    match outcome {
-        Ok(()) => Answer::Done,
-        Err(error) => crate::host::act::ActError::from(error).into_answer(),
     }
 }
 

@@ -15,6 +15,11 @@ use super::{
 /// Bits of a home version that count changes; above them stands the epoch.
 const COUNTER_BITS: u32 = 40;
 
+/// Devices that a home knows; the one that was not seen for the longest time makes room.
+const DEVICES_MAX: usize = 100;
+/// People whom one user may block.
+pub const BLOCKS_MAX: usize = 1_000;
+
 /// The home's own row.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct HomeRow {
@@ -94,7 +99,14 @@ impl HomeRow {
             }
             HomeChange::Device { device, at_ms } => match self.devices.iter_mut().find(|known| known.id == *device) {
                 Some(known) => known.seen_at_ms = *at_ms,
-                None => self.devices.push(Device { id: device.clone(), seen_at_ms: *at_ms, revoked_at_ms: 0 }),
+                None => {
+                    if self.devices.len() >= DEVICES_MAX {
+                        let longest =
+                            (0..self.devices.len()).min_by_key(|at| self.devices[*at].seen_at_ms).unwrap_or(0);
+                        self.devices.remove(longest);
+                    }
+                    self.devices.push(Device { id: device.clone(), seen_at_ms: *at_ms, revoked_at_ms: 0 });
+                }
             },
             HomeChange::DeviceRevoked { device, at_ms } => {
                 if let Some(known) = self.devices.iter_mut().find(|known| known.id == *device) {
@@ -102,7 +114,7 @@ impl HomeRow {
                 }
             }
             HomeChange::Profile { name, picture, audience } => {
-                let given = |value: &Box<str>| (!value.is_empty()).then(|| value.clone());
+                let given = |value: &str| (!value.is_empty()).then(|| value.into());
                 if let Some(name) = name {
                     self.profile.name = given(name);
                 }

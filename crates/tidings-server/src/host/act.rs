@@ -17,11 +17,15 @@ use crate::{
         event::{Change, Created, History, Kind},
         tell,
     },
-    home::event::{HomeChange, HomeEvent},
+    home::{
+        event::{HomeChange, HomeEvent},
+        state::BLOCKS_MAX,
+    },
     journal::{
         backlog::Permit,
         commit::{Closed, Submission},
     },
+    metrics,
     session::reply::{Answer, Reply},
     tables::TablesError,
 };
@@ -59,6 +63,14 @@ impl ActError {
 }
 
 impl Host {
+    /// What a client is told of an error; one of the tables is counted.
+    pub fn answer(&self, error: ActError) -> Answer {
+        if let ActError::Tables(_) = error {
+            self.metrics.errors.of(metrics::Part::Tables).inc();
+        }
+        error.into_answer()
+    }
+
     /// Sends into a direct conversation, which is made if there is none.
     pub async fn send_to_user(&self, to: &UserId, action: Action, reply: Reply) {
         let id = ConversationId::direct(&action.by, to);
@@ -75,7 +87,7 @@ impl Host {
         };
         match outcome.await {
             Ok((conversation, begin)) => self.act(&conversation, &action, begin.as_ref(), reply).await,
-            Err(error) => reply.answer(ActError::into_answer(error)),
+            Err(error) => reply.answer(self.answer(error)),
         }
     }
 
@@ -93,7 +105,7 @@ impl Host {
         };
         match conversation {
             Ok(conversation) => self.act(&conversation, &action, None, reply).await,
-            Err(error) => reply.answer(error.into_answer()),
+            Err(error) => reply.answer(self.answer(error)),
         }
     }
 
@@ -108,7 +120,7 @@ impl Host {
         };
         match outcome.await {
             Ok(conversation) => self.act(&conversation, &action, None, reply).await,
-            Err(error) => reply.answer(ActError::into_answer(error)),
+            Err(error) => reply.answer(self.answer(error)),
         }
     }
 
@@ -140,10 +152,10 @@ impl Host {
 
     async fn act(&self, conversation: &Arc<Conversation>, action: &Action, begin: Option<&Created>, reply: Reply) {
         let mut reply = Some(reply);
-        if let Err(error) = self.try_act(conversation, action, begin, &mut reply).await {
-            if let Some(reply) = reply {
-                reply.answer(error.into_answer());
-            }
+        if let Err(error) = self.try_act(conversation, action, begin, &mut reply).await
+            && let Some(reply) = reply
+        {
+            reply.answer(self.answer(error));
         }
     }
 
@@ -236,7 +248,7 @@ impl Host {
     pub async fn commit(&self, parts: SmallVec<[Part; 2]>, reply: Reply) {
         match self.reserve(parts.len() * 128).await {
             Ok(permit) => self.submit(parts, Some((reply, Answer::Done)), Some(permit)),
-            Err(closed) => reply.answer(ActError::from(closed).into_answer()),
+            Err(closed) => reply.answer(self.answer(closed.into())),
         }
     }
 
@@ -253,13 +265,18 @@ impl Host {
         let outcome = async {
             self.ensure_known(std::slice::from_ref(user)).await?;
             let home = self.home(by).await?;
+            let blocked = home.lock().state.row.blocks.iter().filter(|block| block.on).count();
+            if on && blocked >= BLOCKS_MAX {
+                let message = format!("you block {BLOCKS_MAX} people already; unblock one of them first");
+                return Err(Refusal::new(Code::LimitReached, message).into());
+            }
             let direct = self.conversation(ConversationId::direct(by, user)).await?;
             let permit = self.reserve(256).await?;
             Ok((home, direct, permit))
         };
         let (home, direct, permit) = match outcome.await {
             Ok(found) => found,
-            Err(error) => return reply.answer(ActError::into_answer(error)),
+            Err(error) => return reply.answer(self.answer(error)),
         };
         let home_version = home.lock().next_block_version();
         let mut inner = direct.lock();
@@ -273,14 +290,14 @@ impl Host {
     /// The user has read up to `seq`: the home's register moves, and the conversation's copy of it.
     pub async fn mark_read(&self, user: &UserId, id: ConversationId, seq: Seq, reply: Reply) {
         if let Err((error, reply)) = self.try_receipt(user, id, seq, true, reply).await {
-            reply.answer(error.into_answer());
+            reply.answer(self.answer(error));
         }
     }
 
     /// A device of the user has everything up to `seq`.
     pub async fn mark_delivered(&self, user: &UserId, id: ConversationId, seq: Seq, reply: Reply) {
         if let Err((error, reply)) = self.try_receipt(user, id, seq, false, reply).await {
-            reply.answer(error.into_answer());
+            reply.answer(self.answer(error));
         }
     }
 
@@ -349,7 +366,7 @@ impl Host {
             if is_mine { Ok(()) } else { Err(ActError::from(Refusal::unknown_conversation())) }
         };
         if let Err(error) = found.await {
-            return reply.answer(error.into_answer());
+            return reply.answer(self.answer(error));
         }
         self.change_home(user, change, reply).await;
     }
@@ -363,7 +380,7 @@ impl Host {
     pub async fn change_profile(&self, user: &UserId, change: HomeChange, reply: Reply) {
         let home = match self.home(user).await {
             Ok(home) => home,
-            Err(error) => return reply.answer(ActError::from(error).into_answer()),
+            Err(error) => return reply.answer(self.answer(error.into())),
         };
         let mut parts: SmallVec<[Part; 2]> = SmallVec::new();
         {

@@ -21,7 +21,7 @@ use crate::{
         state::{Altered, HomeState},
         sync::{Shown, Token},
     },
-    session::outbox::Outbox,
+    session::outbox::{Class, Outbox},
     tables::{LogRange, TablesError},
 };
 
@@ -55,7 +55,7 @@ impl Host {
         device: &DeviceId,
         outbox: &Arc<Outbox>,
         since: Option<Option<Token>>,
-    ) -> Result<Attached, TablesError> {
+    ) -> Result<Attached, ActError> {
         self.ask_large(home).await?;
         let session = Session { device: device.clone(), outbox: outbox.clone() };
         let attached = {
@@ -65,6 +65,11 @@ impl Host {
             Attached { token: self.token(&inner.state), differences }
         };
         self.subscribe_home(home, true);
+        // What a large conversation got between the question and the subscription was handed to nobody.
+        for id in self.ask_large(home).await? {
+            let inner = home.lock();
+            outbox.push(self.changes_of(&inner.state, id).into(), Class::Durable);
+        }
         if self.presence.enter(&home.user) {
             self.publish_presence(home);
         }
@@ -100,22 +105,28 @@ impl Host {
         }
     }
 
-    /// Large conversations tell no home of their entries: the home asks, before it answers what is new.
-    pub async fn ask_large(&self, home: &Arc<Home>) -> Result<(), TablesError> {
+    /// Large conversations tell no home of their entries: the home asks, before it answers what is new. Tells which items are
+    /// others now.
+    pub async fn ask_large(&self, home: &Arc<Home>) -> Result<Vec<ConversationId>, TablesError> {
         let large: Vec<ConversationId> = {
             let inner = home.lock();
             inner.state.items.iter().filter(|(_, item)| item.is_large() && !item.gone).map(|(id, _)| *id).collect()
         };
+        let mut changed = Vec::new();
         for id in large {
             let state = self.conversation(id).await?.state();
             let mut inner = home.lock();
             let user = home.user.clone();
             let altered = inner.state.alter(id, |item| item.ask(&user, &state));
-            if altered != Altered::Nothing && inner.note(altered) {
+            if altered == Altered::Nothing {
+                continue;
+            }
+            changed.push(id);
+            if inner.note(altered) {
                 self.unflushed.lock().homes.push(home.clone());
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// The frame that tells of one item that is another, or gone.

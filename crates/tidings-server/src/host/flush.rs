@@ -20,6 +20,7 @@ use crate::{
         state::{HomeRow, HomeState},
     },
     journal::Position,
+    metrics::{Cache, Part, gauge},
     shutdown::Shutdown,
     tables::{
         Freshness, Key, Row, TablesError, Version, fingerprints,
@@ -77,6 +78,7 @@ impl Host {
     pub async fn flush_or_fail(&self) -> Result<(), TablesError> {
         let outcome = self.flush(Freshness::Newest).await;
         if let Err(error) = &outcome {
+            self.metrics.errors.of(Part::Tables).inc();
             self.fail(error.to_string());
         }
         outcome
@@ -90,9 +92,11 @@ impl Host {
         let (conversations, homes) = {
             let mut unflushed = self.unflushed.lock();
             unflushed.bytes = 0;
+            unflushed.flushing_since = unflushed.since.take();
             (std::mem::take(&mut unflushed.conversations), std::mem::take(&mut unflushed.homes))
         };
         if conversations.is_empty() && homes.is_empty() && dormant.is_empty() {
+            self.unflushed.lock().flushing_since = None;
             return Ok(());
         }
         let mut windows: Vec<_> = conversations.iter().map(Window::take).collect();
@@ -106,6 +110,7 @@ impl Host {
         self.tables.set_flushed(position).await?;
         windows.into_iter().for_each(Window::end);
         self.dormant.end_flush();
+        self.unflushed.lock().flushing_since = None;
         self.release(position).await;
         self.metrics.flush_rows.inc_by(count as u64);
         self.metrics.flush_duration.observe(began.elapsed());
@@ -200,6 +205,7 @@ impl Host {
         running.committer.flushed(position);
         // That it takes more room than it must is no reason to stop.
         if let Err(error) = running.journal.trim(position).await {
+            self.metrics.errors.of(Part::Journal).inc();
             tracing::warn!(%error, "the journal could not be trimmed");
         }
     }
@@ -208,8 +214,10 @@ impl Host {
     fn give_up_idle(&self) {
         let sweep = self.sweep.fetch_add(1, Ordering::Relaxed);
         let bytes = |setting: u64| usize::try_from(setting).unwrap_or(usize::MAX);
-        self.conversations.give_up(bytes(self.config.cache.conversations_bytes), sweep);
-        self.homes.give_up(bytes(self.config.cache.homes_bytes), sweep);
+        let conversations = self.conversations.give_up(bytes(self.config.cache.conversations_bytes), sweep);
+        let homes = self.homes.give_up(bytes(self.config.cache.homes_bytes), sweep);
+        self.metrics.cache_bytes.of(Cache::Conversations).set(gauge(conversations as u64));
+        self.metrics.cache_bytes.of(Cache::Homes).set(gauge(homes as u64));
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
         item::Item,
         state::{HomeRow, HomeState},
     },
+    metrics::Cache,
     tables::{Key, LogRange, Prefix, TablesError, fingerprints},
 };
 
@@ -32,8 +33,10 @@ impl Host {
     pub async fn conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, TablesError> {
         if let Some(conversation) = self.conversations.get(&id) {
             conversation.touch(self.sweep_now());
+            self.metrics.cache_hits.of(Cache::Conversations).inc();
             return Ok(conversation);
         }
+        self.metrics.cache_misses.of(Cache::Conversations).inc();
         let load = async || self.load_conversation(id).await;
         let conversation = self
             .conversations
@@ -95,8 +98,27 @@ impl Host {
         if stored.last_seq == Seq::NONE {
             return Ok(repeats);
         }
+        if stored.fingerprints_from > Seq::FIRST {
+            self.read_fingerprints(id, &mut repeats).await?;
+        }
+        // Behind the last complete run the entries themselves tell.
+        let mut after = stored.fingerprints_from.previous();
+        while after < stored.last_seq {
+            let entries = self.tables.log(id, LogRange::After(after), ENTRIES).await?;
+            let Some(last) = entries.last() else { break };
+            after = last.seq;
+            for entry in entries.iter().filter(|entry| entry.seq <= stored.last_seq) {
+                if let Some(client_msg_id) = &entry.client_msg_id {
+                    repeats.insert(Fingerprint::of(&entry.from, client_msg_id), entry.seq);
+                }
+            }
+        }
+        Ok(repeats)
+    }
+
+    async fn read_fingerprints(&self, id: ConversationId, repeats: &mut Repeats) -> Result<(), TablesError> {
         let mut after = None;
-        while stored.fingerprints_from > Seq::FIRST {
+        loop {
             let rows = self.tables.rows(Prefix::Fingerprints(id), after.clone(), ROWS).await?;
             let is_last = rows.len() < ROWS;
             after = rows.last().map(|(key, _)| key.clone());
@@ -113,28 +135,20 @@ impl Host {
                 }
             }
             if is_last {
-                break;
+                return Ok(());
             }
         }
-        let mut after = stored.fingerprints_from.previous();
-        while after < stored.last_seq {
-            let entries = self.tables.log(id, LogRange::After(after), ENTRIES).await?;
-            let Some(last) = entries.last() else { break };
-            after = last.seq;
-            for entry in entries.iter().filter(|entry| entry.seq <= stored.last_seq) {
-                if let Some(client_msg_id) = &entry.client_msg_id {
-                    repeats.insert(Fingerprint::of(&entry.from, client_msg_id), entry.seq);
-                }
-            }
-        }
-        Ok(repeats)
     }
 
     /// The home with all its items.
     pub async fn home(&self, user: &UserId) -> Result<Arc<Home>, TablesError> {
         let home = match self.homes.get(user) {
-            Some(home) => home,
+            Some(home) => {
+                self.metrics.cache_hits.of(Cache::Homes).inc();
+                home
+            }
             None => {
+                self.metrics.cache_misses.of(Cache::Homes).inc();
                 let load = async || self.load_home(user).await;
                 self.homes.load(user, load, |state| self.wake_home(state)).await?
             }

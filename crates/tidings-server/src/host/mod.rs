@@ -2,9 +2,12 @@
 //!
 //! It knows conversations, homes, journal and tables; it knows no transport.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use hashbrown::HashMap;
@@ -27,9 +30,9 @@ use crate::{
         backlog::Permit,
         commit::{Closed, Committer, CommitterStatus},
     },
-    metrics::Metrics,
+    metrics::{Metrics, gauge},
     session::outbox::Outbox,
-    tables::{Tables, TablesError},
+    tables::{Footprint, Tables, TablesError},
 };
 
 pub mod act;
@@ -88,6 +91,9 @@ pub(crate) struct Unflushed {
     pub position: Position,
     /// About how many bytes of commits they came in.
     pub bytes: usize,
+    /// When the first of them was published, and the first of those that a flush under way writes.
+    pub since: Option<Instant>,
+    pub flushing_since: Option<Instant>,
 }
 
 /// Changes of homes that are not in memory. They wait, coalesced, for the home to be loaded or for the next flush.
@@ -149,8 +155,8 @@ impl Dormant {
 impl Host {
     /// Says that nothing can be stored any more, and why; it stays so until a restart.
     pub(crate) fn fail(&self, why: String) {
-        if self.failed.set(why.clone()).is_ok() {
-            tracing::error!(%why, "nothing is acknowledged from now on; repair the disk and restart");
+        if self.failed.set(why).is_ok() {
+            tracing::error!(why = self.failure(), "nothing is acknowledged from now on; repair the disk and restart");
         }
     }
 
@@ -191,8 +197,19 @@ impl Host {
     /// Brings the gauges up to date that nobody moves.
     pub fn measure(&self) {
         if let Some(status) = self.committer_status() {
-            self.metrics.backlog_bytes.set(i64::try_from(status.backlog_bytes).unwrap_or(i64::MAX));
+            self.metrics.backlog_bytes.set(gauge(status.backlog_bytes));
         }
+        if let Some(running) = self.running.get() {
+            self.metrics.journal_segments.set(gauge(running.journal.segments() as u64));
+        }
+        let Footprint { disk_bytes, unmerged_bytes } = self.tables.footprint();
+        self.metrics.tables_disk_bytes.set(gauge(disk_bytes));
+        self.metrics.tables_unmerged_bytes.set(gauge(unmerged_bytes));
+        let oldest = {
+            let unflushed = self.unflushed.lock();
+            unflushed.flushing_since.or(unflushed.since)
+        };
+        self.metrics.flush_lag.set(oldest.map_or(0.0, |since| since.elapsed().as_secs_f64()));
     }
 
     /// A conversation or home was asked for: it stays in memory for a while.

@@ -11,10 +11,9 @@ use tidings_proto::{
 use crate::{
     home::{actor::Home, event::Audience, presence::LAST_SEEN_STEP, state::HomeState},
     session::outbox::{Class, Outbox, SessionId},
-    tables::TablesError,
 };
 
-use super::{Host, feed::is_contact};
+use super::{Host, act::ActError, feed::is_contact};
 
 impl Host {
     /// Tells those who watch a user that it came or went.
@@ -33,7 +32,7 @@ impl Host {
     }
 
     /// Sets whom a session watches, and tells it how they are now.
-    pub async fn watch(&self, user: &UserId, outbox: &Arc<Outbox>, users: &[UserId]) -> Result<(), TablesError> {
+    pub async fn watch(&self, user: &UserId, outbox: &Arc<Outbox>, users: &[UserId]) -> Result<(), ActError> {
         self.presence.watch(user, outbox, users);
         for watched in users {
             let presence = self.presence_of(watched, user).await?;
@@ -43,7 +42,7 @@ impl Host {
     }
 
     /// How `asker` sees a user's presence.
-    pub async fn presence_of(&self, user: &UserId, asker: &UserId) -> Result<server::Presence, TablesError> {
+    pub async fn presence_of(&self, user: &UserId, asker: &UserId) -> Result<server::Presence, ActError> {
         let home = self.home(user).await?;
         let inner = home.lock();
         Ok(self.presence_for(&inner.state, asker))
@@ -68,7 +67,7 @@ impl Host {
     }
 
     /// Tells the other members of a small conversation that somebody types.
-    pub async fn typing(&self, user: &UserId, id: ConversationId, session: SessionId) -> Result<(), TablesError> {
+    pub async fn typing(&self, user: &UserId, id: ConversationId, session: SessionId) -> Result<(), ActError> {
         let state = self.conversation(id).await?.state();
         if state.members.get(user).is_none() || !state.members.is_small() || state.is_blocked(user) {
             return Ok(());

@@ -3,7 +3,7 @@
 //! One task does it for the whole node, so that order needs no further thought. It never waits for a disk: what is told to a home that
 //! is not in memory waits there (`Dormant`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tidings_proto::{
@@ -26,6 +26,7 @@ use crate::{
         state::Altered,
     },
     journal::commit::{Committed, CommittedReceiver, Outcome},
+    metrics,
     session::outbox::{Class, SessionId},
 };
 
@@ -41,6 +42,7 @@ impl Host {
             match outcome {
                 Outcome::Committed(committed) => self.publish_commit(committed),
                 Outcome::Failed(failed) => {
+                    self.metrics.errors.of(metrics::Part::Journal).inc();
                     self.fail(failed.error.to_string());
                     for submitted in failed.payloads {
                         self.drop_submitted(submitted);
@@ -77,6 +79,9 @@ impl Host {
         let mut unflushed = self.unflushed.lock();
         unflushed.position = unflushed.position.max(position);
         unflushed.bytes += commit.len();
+        if !commit.is_empty() {
+            unflushed.since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Nothing of it may be acknowledged: the answer is `unavailable`, and what was decided is forgotten.
@@ -119,7 +124,7 @@ impl Host {
         let mut frames = EntryFrames::new(conversation.id);
         for (user, tell) in tells(event, &state, !is_large || has_just_grown) {
             // Sessions of a large conversation get the entry as its subscribers.
-            self.tell(&user, tell, &mut frames, audience, !is_large);
+            self.tell(&user, &tell, &mut frames, audience, !is_large);
         }
         let Audience::Live(sender) = audience else { return };
         if let Some(entry) = entry.filter(|_| is_large) {
@@ -130,11 +135,11 @@ impl Host {
         }
     }
 
-    fn tell(&self, user: &UserId, tell: Tell, frames: &mut EntryFrames, audience: Audience, with_entry: bool) {
+    fn tell(&self, user: &UserId, tell: &Tell, frames: &mut EntryFrames, audience: Audience, with_entry: bool) {
         let home = self.homes.get_or_else(user, || self.dormant.push(user, Waiting::Tell(tell.clone())));
         let Some(home) = home else { return };
         let mut inner = home.lock();
-        let altered = inner.state.tell(&tell);
+        let altered = inner.state.tell(tell);
         if inner.note(altered) {
             self.unflushed.lock().homes.push(home.clone());
         }

@@ -34,11 +34,13 @@ pub struct Registry<K, A> {
     hasher: DefaultHashBuilder,
 }
 
-impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
-    pub fn new() -> Self {
+impl<K, A> Default for Registry<K, A> {
+    fn default() -> Self {
         Self { parts: (0..PARTS).map(|_| Mutex::new(HashMap::new())).collect(), hasher: DefaultHashBuilder::default() }
     }
+}
 
+impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
     fn part(&self, key: &K) -> &Part<K, A> {
         let hash = self.hasher.hash_one(key);
         &self.parts[(hash >> 32) as usize % PARTS]

@@ -69,6 +69,11 @@ pub trait Journal: Send + Sync + 'static {
     async fn seal(&self) -> Result<Position, AppendError>;
 
     fn max_commit_bytes(&self) -> usize;
+
+    /// How many files of this machine hold commits, for operators; none where the journal is elsewhere.
+    fn segments(&self) -> usize {
+        0
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

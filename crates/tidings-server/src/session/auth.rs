@@ -11,8 +11,7 @@ use tidings_proto::{Code, DeviceId, UserId, frames::client::Hello};
 
 use crate::{
     home::event::{HomeChange, HomeEvent},
-    host::{Host, act::ActError, event::Part},
-    tables::TablesError,
+    host::{Host, event::Part},
 };
 
 use super::{
@@ -128,7 +127,7 @@ pub fn identify(auth: &Auth, hello: &Hello, now_ms: u64) -> Result<Identity, Ans
 
 /// Logs somebody in: the user and the device are known, durably, when this returns.
 pub async fn log_in(host: &Arc<Host>, identity: &Identity) -> Result<Caller, Answer> {
-    let home = host.home(&identity.user).await.map_err(unreadable)?;
+    let home = host.home(&identity.user).await.map_err(|error| host.answer(error.into()))?;
     let now_ms = host.clock.unix_ms();
     let mut changes = Vec::new();
     {
@@ -156,10 +155,6 @@ pub async fn log_in(host: &Arc<Host>, identity: &Identity) -> Result<Caller, Ans
         }
     }
     Ok(Caller { user: identity.user.clone(), device: identity.device.clone(), home })
-}
-
-fn unreadable(error: TablesError) -> Answer {
-    ActError::from(error).into_answer()
 }
 
 #[cfg(test)]

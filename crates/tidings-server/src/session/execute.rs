@@ -1,7 +1,7 @@
 //! Carries a request out, whatever transport brought it: what acts goes to the host with a way back for its answer; what reads
 //! answers with a frame.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tidings_proto::{
     Code, ConversationId, DeviceId, Seq, UserId,
@@ -17,7 +17,7 @@ use crate::{
     conversation::{
         decide::{Action, Refusal, Wish},
         entry::{Entry, MembersChange, Message, Role},
-        event::History,
+        event::{Created, History},
         view::{self, Viewer},
     },
     home::{
@@ -26,6 +26,7 @@ use crate::{
         inbox::{self, Cursor},
     },
     host::{Host, act::ActError, read::Ask},
+    metrics::Read,
     tables::LogRange,
 };
 
@@ -101,20 +102,12 @@ pub async fn act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
     match command {
         Command::Send(send) => act_send(host, send, action, reply).await,
         Command::Create(create) => {
-            let history = match create.history {
-                client::History::All => History::All,
-                client::History::Joined => History::Joined,
-            };
-            let created = Host::group(user, create.name.trim(), &create.members, history, host.clock.unix_ms());
+            let created = group(host, user, &create);
             host.create_group(action(create.client_msg_id, Wish::Create(created)), reply).await;
         }
         Command::Members(members) => {
-            let change = MembersChange {
-                added: members.add.into_iter().map(|user| (user, Role::Member)).collect(),
-                removed: members.remove,
-                roles: members.roles.into_iter().map(|(user, role)| (user, view::role(role))).collect(),
-            };
-            host.act_in(members.conversation, action(members.client_msg_id, Wish::Members(change)), reply).await;
+            let (id, client_msg_id) = (members.conversation, members.client_msg_id.clone());
+            host.act_in(id, action(client_msg_id, Wish::Members(members_change(members))), reply).await;
         }
         Command::Leave(leave) => host.act_in(leave.conversation, action(leave.client_msg_id, Wish::Leave), reply).await,
         Command::Rename(rename) => {
@@ -144,19 +137,7 @@ pub async fn act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
             let client::Set { conversation, muted, pinned, archived } = set;
             host.set(user, HomeChange::Set { conversation, muted, pinned, archived }, conversation, reply).await;
         }
-        Command::Profile(profile) => {
-            let audience = profile.presence.map(|audience| match audience {
-                client::PresenceAudience::Everyone => Audience::Everyone,
-                client::PresenceAudience::Contacts => Audience::Contacts,
-                client::PresenceAudience::Nobody => Audience::Nobody,
-            });
-            let change = HomeChange::Profile {
-                name: profile.name.map(Into::into),
-                picture: profile.picture.map(Into::into),
-                audience,
-            };
-            host.change_profile(user, change, reply).await;
-        }
+        Command::Profile(profile) => host.change_profile(user, profile_change(profile), reply).await,
         Command::Hello(_)
         | Command::Auth(_)
         | Command::Fetch(_)
@@ -169,6 +150,31 @@ pub async fn act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
             reply.answer(Answer::refused(Code::BadRequest, "type: this frame does not fit here"));
         }
     }
+}
+
+fn group(host: &Host, creator: &UserId, create: &client::Create) -> Created {
+    let history = match create.history {
+        client::History::All => History::All,
+        client::History::Joined => History::Joined,
+    };
+    Host::group(creator, create.name.trim(), &create.members, history, host.clock.unix_ms())
+}
+
+fn members_change(members: client::Members) -> MembersChange {
+    MembersChange {
+        added: members.add.into_iter().map(|user| (user, Role::Member)).collect(),
+        removed: members.remove,
+        roles: members.roles.into_iter().map(|(user, role)| (user, view::role(role))).collect(),
+    }
+}
+
+fn profile_change(profile: client::Profile) -> HomeChange {
+    let audience = profile.presence.map(|audience| match audience {
+        client::PresenceAudience::Everyone => Audience::Everyone,
+        client::PresenceAudience::Contacts => Audience::Contacts,
+        client::PresenceAudience::Nobody => Audience::Nobody,
+    });
+    HomeChange::Profile { name: profile.name.map(Into::into), picture: profile.picture.map(Into::into), audience }
 }
 
 async fn act_send(host: &Host, send: client::Send, action: impl FnOnce(String, Wish) -> Action, reply: Reply) {
@@ -189,9 +195,22 @@ async fn act_send(host: &Host, send: client::Send, action: impl FnOnce(String, W
 
 /// Reads, and answers with a frame. `Err` is the refusal.
 pub async fn read(host: &Host, caller: &Caller, id: Option<RequestId>, command: Command) -> Result<String, Answer> {
+    let began = Instant::now();
+    let kind = match command {
+        Command::Inbox(_) => Read::Inbox,
+        Command::Sync(_) => Read::Sync,
+        _ => Read::Fetch,
+    };
+    let answer = try_read(host, caller, id, command).await;
+    host.metrics.reads.of(kind).observe(began.elapsed());
+    answer.inspect_err(|refusal| refusal.count(&host.metrics))
+}
+
+async fn try_read(host: &Host, caller: &Caller, id: Option<RequestId>, command: Command) -> Result<String, Answer> {
+    let refused = |error: ActError| host.answer(error);
     match command {
         Command::Fetch(Fetch { conversation: Some(conversation), page, .. }) => {
-            let page = fetch(host, caller, conversation, page).await.map_err(ActError::into_answer)?;
+            let page = fetch(host, caller, conversation, page).await.map_err(refused)?;
             Ok(ServerFrame::Entries(Entries {
                 re: id,
                 page: Some(page.shown(caller)),
@@ -210,14 +229,14 @@ pub async fn read(host: &Host, caller: &Caller, id: Option<RequestId>, command: 
                 None => None,
             };
             let (limit, tail) = (asked.limit.unwrap_or(INBOX_LIMIT), asked.tail.unwrap_or(0));
-            host.inbox(&caller.home, id, cursor, limit, tail).await.map_err(ActError::into_answer)
+            host.inbox(&caller.home, id, cursor, limit, tail).await.map_err(refused)
         }
         Command::Sync(sync) => {
             let since = host.read_token(&caller.home, sync.sync.as_deref()).map_err(|_| bad_sync())?;
-            host.ask_large(&caller.home).await.map_err(|error| ActError::from(error).into_answer())?;
+            host.ask_large(&caller.home).await.map_err(|error| refused(error.into()))?;
             let differences = inbox::differences(&caller.home.lock().state, since);
             let tail = sync.tail.unwrap_or(0);
-            host.changes(&caller.home, id, differences, tail).await.map_err(ActError::into_answer)
+            host.changes(&caller.home, id, differences, tail).await.map_err(refused)
         }
         _ => Err(Answer::refused(Code::BadRequest, "type: this frame does not read")),
     }
@@ -243,7 +262,7 @@ async fn fetch_ranges(host: &Host, caller: &Caller, re: Option<RequestId>, range
     for (conversation, page) in &mut pages {
         answers.push(match page {
             Ok(page) => RangeAnswer::Page(page.shown(caller)),
-            Err(error) => match std::mem::replace(error, ActError::UnknownUsers(Vec::new())).into_answer() {
+            Err(error) => match host.answer(std::mem::replace(error, ActError::UnknownUsers(Vec::new()))) {
                 Answer::Refused(refused) => {
                     RangeAnswer::Refused { conversation: *conversation, code: refused.code, message: refused.message }
                 }

@@ -1,6 +1,6 @@
 //! Where an answer goes: to a connection's outbox, in order with its live frames, or to a call that waits for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tidings_proto::{
@@ -12,7 +12,7 @@ use tidings_proto::{
 };
 use tokio::sync::oneshot;
 
-use crate::conversation::decide::Refusal;
+use crate::{conversation::decide::Refusal, metrics::Metrics};
 
 use super::{
     outbox::{Class, Outbox, SessionId},
@@ -59,6 +59,20 @@ impl Answer {
         self
     }
 
+    /// Counts it among the acks, or the refusals.
+    pub fn count(&self, metrics: &Metrics) {
+        match self {
+            Self::Sent { repeat, .. } | Self::Created { repeat, .. } => {
+                metrics.sends_acked.inc();
+                metrics.sends_repeated.inc_by(u64::from(*repeat));
+            }
+            Self::Done => {}
+            Self::Refused(refused) => {
+                metrics.refused.of(refused.code).inc();
+            }
+        }
+    }
+
     pub fn into_frame(self, re: Option<RequestId>) -> ServerFrame<'static> {
         match self {
             Self::Sent { conversation, seq, at_ms, repeat } => {
@@ -84,6 +98,10 @@ impl From<Refusal> for Answer {
 pub struct Reply {
     id: Option<RequestId>,
     to: Option<To>,
+    /// When its request was read.
+    since: Instant,
+    /// Counts the answer; none where the server asks itself.
+    metrics: Option<Arc<Metrics>>,
 }
 
 #[derive(Debug)]
@@ -94,13 +112,20 @@ enum To {
 
 impl Reply {
     pub fn to_session(id: Option<RequestId>, outbox: Arc<Outbox>, unanswered: Unanswered) -> Self {
-        Self { id, to: Some(To::Session(outbox, unanswered)) }
+        Self { id, to: Some(To::Session(outbox, unanswered)), since: Instant::now(), metrics: None }
     }
 
     /// For a caller that waits, such as an HTTP call.
     pub fn to_call() -> (Self, oneshot::Receiver<Answer>) {
         let (tx, rx) = oneshot::channel();
-        (Self { id: None, to: Some(To::Call(tx)) }, rx)
+        (Self { id: None, to: Some(To::Call(tx)), since: Instant::now(), metrics: None }, rx)
+    }
+
+    /// Has the answer counted, and of an ack the time since this was made.
+    #[must_use]
+    pub fn counted(mut self, metrics: &Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics.clone());
+        self
     }
 
     /// The session that is not told of its own entry, because it gets this answer.
@@ -116,6 +141,12 @@ impl Reply {
     }
 
     fn give(&mut self, answer: Answer) {
+        if let Some(metrics) = self.metrics.take() {
+            answer.count(&metrics);
+            if matches!(answer, Answer::Sent { .. } | Answer::Created { .. }) {
+                metrics.send_ack.observe(self.since.elapsed());
+            }
+        }
         match self.to.take() {
             Some(To::Session(outbox, unanswered)) => {
                 let id = self.id.take();

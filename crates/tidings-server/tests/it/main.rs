@@ -2,5 +2,6 @@
 
 mod support;
 
+mod metrics;
 mod restart;
 mod talk;

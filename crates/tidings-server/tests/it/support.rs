@@ -12,7 +12,7 @@ use tokio_tungstenite::{
 };
 
 /// Longer than anything here takes: a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct TestServer {
     pub address: SocketAddr,

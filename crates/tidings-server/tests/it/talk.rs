@@ -169,3 +169,49 @@ async fn wrong_bytes_are_told_and_ended() {
     assert_eq!(u16::from(silent.closed().await.code), 3501);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_large_group_is_followed_live_and_over_a_cut() {
+    let folder = tempdir().unwrap();
+    let server = TestServer::start(folder.path(), &[]).await;
+    let names: Vec<String> = (0..80).map(|n| format!("user-{n}")).collect();
+    for name in &names {
+        server.connect(name, "phone").await;
+    }
+    let mut ada = server.connect("ada", "laptop").await;
+    let create = json!({"type": "create", "client_msg_id": "g", "name": "All", "members": names[..60]});
+    let group = ada.ask(create).await["conversation"].clone();
+    let mut early = server.connect("user-0", "laptop").await;
+    let sync = early.ask(json!({"type": "sync"})).await["sync"].clone();
+    let add = json!({"type": "members", "client_msg_id": "m", "conversation": group, "add": names[60..]});
+    assert_eq!(ada.ask(add).await["seq"], 2, "the group grows over 64");
+    assert_eq!(early.next_of("entry").await["seq"], 2);
+    let mut late = server.connect("user-79", "laptop").await;
+    let say = |n: u32, text: &str, mentions: serde_json::Value| json!({"type": "send", "to": {"conversation": group}, "client_msg_id": format!("c-{n}"), "text": text, "mentions": mentions});
+    assert_eq!(ada.ask(say(1, "hello all", json!([]))).await["seq"], 3);
+    assert_eq!(early.next_of("entry").await["text"], "hello all");
+    assert_eq!(late.next_of("entry").await["text"], "hello all");
+    drop(early);
+    assert_eq!(ada.ask(say(2, "you there?", json!(["user-0"]))).await["seq"], 4);
+    assert_eq!(ada.ask(say(3, "all of you?", json!(["@all"]))).await["seq"], 5);
+    let hello = json!({"type": "hello", "username": "user-0", "device": "laptop", "sync": sync});
+    let (mut early, _) = server.hello(hello).await;
+    let changes = early.next_of("changes").await;
+    let item = &changes["items"][0];
+    assert_eq!((&item["last_seq"], &item["unread"], &item["mentions"]), (&json!(5), &json!(3), &json!(2)), "{item}");
+    assert_eq!((&item["member_count"], &item["last"]["text"]), (&json!(81), &json!("all of you?")));
+    assert_eq!(ada.ask(say(4, "live again", json!([]))).await["seq"], 6);
+    assert_eq!(early.next_of("entry").await["text"], "live again");
+    server.stop().await;
+
+    let server = TestServer::start(folder.path(), &[]).await;
+    let mut early = server.connect("user-0", "laptop").await;
+    let item = early.item(&group).await;
+    assert_eq!(
+        (&item["last_seq"], &item["unread"], &item["member_count"]),
+        (&json!(6), &json!(4), &json!(81)),
+        "{item}"
+    );
+    assert_eq!(early.texts(&group).await[2..], ["hello all", "you there?", "all of you?", "live again"]);
+    server.stop().await;
+}

@@ -29,7 +29,7 @@ export function Home(props: { onSwitch: () => void }) {
     const sought = query().trim().toLowerCase();
     const all = Object.values(state().items);
     // A search looks everywhere, whatever the filter.
-    if (sought === '') return homeOrder(all.filter(FILTERS[filter()]));
+    if (sought === '') return homeOrder(all.filter(FILTERS[filter()]), state().outbox);
     return homeOrder(all.filter(item => itemName(state(), item).toLowerCase().includes(sought)));
   });
 

@@ -25,12 +25,18 @@ export function itemAt(state: State, place: Place): Item | undefined {
   return 'user' in place ? directWith(state, place.user) : own(state.items, place.conversation);
 }
 
-/** The home list's order: pinned first, then by last activity. */
-export function homeOrder(items: readonly Item[]): Item[] {
+/** The home list's order: pinned first, then by last activity; what waits to be sent counts as that. */
+export function homeOrder(items: readonly Item[], outbox: readonly Pending[] = []): Item[] {
+  const waiting = new Map(outbox.map(pending => [aboutOf(pending.frame), pending.at]));
+  const activeAt = (item: Item) => {
+    const at = item.last?.at ?? 0;
+    if (waiting.size === 0) return at;
+    return Math.max(at, waiting.get(item.conversation) ?? 0, waiting.get(`user:${item.with}`) ?? 0);
+  };
   return [...items].sort(
     (one, other) =>
       Number(other.pinned) - Number(one.pinned) ||
-      (other.last?.at ?? 0) - (one.last?.at ?? 0) ||
+      activeAt(other) - activeAt(one) ||
       (one.conversation < other.conversation ? -1 : 1),
   );
 }
@@ -48,6 +54,17 @@ export function itemName(state: State, item: Item): string {
   if (item.kind !== 'direct') return item.name ?? 'Conversation';
   return item.with_name || displayName(state, item.with ?? '');
 }
+
+/** Who is known to be in a conversation: its members as far as they are loaded, and who wrote last. */
+export function knownIn(state: State, item: Item): UserId[] {
+  if (item.kind === 'direct') return item.with === undefined ? [] : [item.with];
+  const members = (own(state.members, item.conversation) ?? []).map(member => member.user);
+  const recent = own(state.logs, item.conversation)?.entries.slice(-RECENT_ENTRIES) ?? [];
+  const writers = recent.flatMap(entry => [entry.from ?? state.me, ...(entry.add ?? [])]);
+  const gone = new Set(recent.flatMap(entry => entry.remove ?? []));
+  return [...new Set([...members, ...writers.filter(user => !gone.has(user))])].filter(user => user !== state.me);
+}
+const RECENT_ENTRIES = 300;
 
 /** What waits in the outbox for a place, in order. */
 export function pendingAt(state: State, place: Place): Pending[] {

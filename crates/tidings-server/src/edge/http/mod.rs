@@ -1,5 +1,7 @@
 //! HTTP: the router, and the calls. An answer is the same object as the frame; a refusal is a problem document.
 
+pub mod server;
+
 pub mod account;
 pub mod operators;
 pub mod problem;
@@ -54,7 +56,10 @@ impl FromRequestParts<Edge> for Caller {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
-        let refused = |why: &str| problem::of(&Answer::refused(Code::Unauthenticated, why));
+        let refused = |why: &str| {
+            edge.host.metrics.refused.of(Code::Unauthenticated).inc();
+            problem::of(&Answer::refused(Code::Unauthenticated, why))
+        };
         let token = bearer(&parts.headers)
             .ok_or_else(|| refused("show a token: Authorization: Bearer …; POST /v1/login gives one"))?;
         let identity = edge.auth.verify(token).ok_or_else(|| refused("the token was not given here; log in again"))?;

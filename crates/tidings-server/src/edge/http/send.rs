@@ -31,6 +31,7 @@ const FRAMES_MAX: usize = 100;
 
 /// `POST /v1/messages`: the body is a `send`, its `type` may be left out.
 pub async fn message(State(edge): State<Edge>, caller: Caller, body: String) -> Response {
+    edge.host.metrics.received_bytes.inc_by(body.len() as u64);
     let send = match serde_json::from_str(&body) {
         Ok(send) => Command::Send(send),
         Err(error) => return problem::of(&Answer::refused(Code::BadRequest, error.to_string())),
@@ -49,6 +50,7 @@ struct Frames<'a> {
 
 /// `POST /v1/frames`: what each frame would be answered over WebSocket, in order.
 pub async fn frames(State(edge): State<Edge>, caller: Caller, body: String) -> Response {
+    edge.host.metrics.received_bytes.inc_by(body.len() as u64);
     let frames = match serde_json::from_str::<Frames<'_>>(&body) {
         Ok(Frames { frames }) if frames.len() <= FRAMES_MAX => frames,
         Ok(_) => {
@@ -62,6 +64,7 @@ pub async fn frames(State(edge): State<Edge>, caller: Caller, body: String) -> R
     let mut answers = Vec::with_capacity(frames.len());
     for frame in frames {
         let answer = one_frame(&edge, &caller, frame.get()).await;
+        edge.host.metrics.sent(answer.as_bytes());
         answers.push(RawValue::from_string(answer).expect("a frame is JSON"));
     }
     json(serde_json::to_string(&Answers { answers }).expect("frames are JSON")).into_response()
@@ -74,8 +77,12 @@ async fn one_frame(edge: &Edge, caller: &Caller, text: &str) -> String {
     });
     let Request { id, command } = match checked {
         Ok(request) => request,
-        Err(error) => return Answer::refused(error.code, error.message).into_frame(error.id).to_json(),
+        Err(error) => {
+            edge.host.metrics.refused.of(error.code).inc();
+            return Answer::refused(error.code, error.message).into_frame(error.id).to_json();
+        }
     };
+    edge.host.metrics.frames_in.of(command.kind()).inc();
     if is_read(&command) {
         return match read(&edge.host, caller, id.clone(), command).await {
             Ok(frame) => frame,
@@ -89,6 +96,7 @@ async fn one_frame(edge: &Edge, caller: &Caller, text: &str) -> String {
 
 /// Acts at the user's rate: a caller that is a little too fast waits, one that is much too fast is refused.
 pub async fn rated_act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
+    let reply = reply.counted(&host.metrics);
     if is_rated(&command) {
         match take_rate(host, caller) {
             Ok(wait) if wait.is_zero() => {}
