@@ -118,4 +118,3 @@ impl Members {
         self.len() * 96
     }
 }
-

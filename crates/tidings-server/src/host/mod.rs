@@ -68,6 +68,8 @@ pub struct Host {
     pub(crate) homes: Registry<UserId, Home>,
     pub(crate) dormant: Dormant,
     pub(crate) unflushed: Mutex<Unflushed>,
+    /// Held while what follows from one submission is done: whoever takes it finds no event committed and not yet told.
+    pub(crate) publishing: Mutex<()>,
     pub(crate) receipts: crate::home::receipts::Pending,
     pub presence: Presence,
     /// Counts sweeps of the caches; what was asked for since the last one stays.

@@ -46,6 +46,9 @@ pub struct ConversationRow {
     tail: OpenTail,
     #[n(11)]
     fingerprints_from: Seq,
+    #[n(12)]
+    #[cbor(default)]
+    redacted: Vec<Seq>,
 }
 
 impl ConversationRow {
@@ -72,6 +75,7 @@ impl ConversationRow {
             mentions_of_all: state.mentions_of_all.clone(),
             tail,
             fingerprints_from,
+            redacted: state.redacted.clone(),
         }
     }
 
@@ -98,6 +102,7 @@ impl ConversationRow {
             blocks: self.blocks,
             preview: self.preview.map(Arc::new),
             mentions_of_all: self.mentions_of_all,
+            redacted: self.redacted,
         };
         (state, stored)
     }

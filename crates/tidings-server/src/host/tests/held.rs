@@ -26,7 +26,8 @@ fn sent(answer: &Answer) -> (u64, bool) {
 #[tokio::test]
 async fn a_conversation_that_is_only_decided_is_not_there() {
     let rig = rig().await;
-    let (ada, phone, bob) = (rig.device("ada", "laptop").await, rig.device("ada", "phone").await, rig.device("bob", "laptop").await);
+    let (ada, phone, bob) =
+        (rig.device("ada", "laptop").await, rig.device("ada", "phone").await, rig.device("bob", "laptop").await);
     let id = direct("ada", "bob");
     let tokens = (ada.token().await, bob.token().await);
     let hold = rig.journal.hold();
@@ -41,14 +42,18 @@ async fn a_conversation_that_is_only_decided_is_not_there() {
     assert_eq!((&changes["items"], &changes["sync"]), (&json!([]), &tokens.1));
     let refused = bob.ask(json!({"type": "mark_read", "conversation": id, "seq": 1})).await;
     assert_eq!(code(&refused), Some(Code::UnknownConversation));
-    assert_eq!(code(&bob.ask(json!({"type": "set", "conversation": id, "muted": true})).await), Some(Code::UnknownConversation));
+    assert_eq!(
+        code(&bob.ask(json!({"type": "set", "conversation": id, "muted": true})).await),
+        Some(Code::UnknownConversation)
+    );
 
     // What rests on it waits: the repeat from another device, the other one's answer, what changes nothing, a refusal.
     let mut repeat = phone.begin(send("bob", "c-1")).await;
     let mut answer = bob.begin(send("ada", "c-1")).await;
     let same_text = json!({"type": "edit", "client_msg_id": "e", "conversation": id, "seq": 1, "text": "text of c-1"});
     let mut nothing = ada.begin(same_text).await;
-    let mut refused = bob.begin(json!({"type": "edit", "client_msg_id": "e", "conversation": id, "seq": 1, "text": "no"})).await;
+    let mut refused =
+        bob.begin(json!({"type": "edit", "client_msg_id": "e", "conversation": id, "seq": 1, "text": "no"})).await;
     for asked in [&mut first, &mut repeat, &mut answer, &mut nothing, &mut refused] {
         assert!(!asked.is_answered());
     }
@@ -71,17 +76,20 @@ async fn a_conversation_that_is_only_decided_is_not_there() {
 #[tokio::test]
 async fn entries_receipts_and_settings_show_when_they_are_committed() {
     let rig = rig().await;
-    let (ada, bob, phone) = (rig.device("ada", "laptop").await, rig.device("bob", "laptop").await, rig.device("bob", "phone").await);
+    let (ada, bob, phone) =
+        (rig.device("ada", "laptop").await, rig.device("bob", "laptop").await, rig.device("bob", "phone").await);
     let id = direct("ada", "bob");
     for n in 1..=3 {
         ada.make(send("bob", &format!("c-{n}"))).await;
     }
     let token = bob.token().await;
-    (ada.heard(), phone.heard());
+    ada.heard();
+    phone.heard();
     let hold = rig.journal.hold();
     let mut fourth = ada.begin(send("bob", "c-4")).await;
     hold.reached().await;
-    let mut edit = ada.begin(json!({"type": "edit", "client_msg_id": "e", "conversation": id, "seq": 3, "text": "new"})).await;
+    let mut edit =
+        ada.begin(json!({"type": "edit", "client_msg_id": "e", "conversation": id, "seq": 3, "text": "new"})).await;
     let mut read = bob.begin(json!({"type": "mark_read", "conversation": id, "seq": 3})).await;
     let mut set = bob.begin(json!({"type": "set", "conversation": id, "pinned": true})).await;
     let mut block = bob.begin(json!({"type": "block", "user": "ada"})).await;
@@ -121,7 +129,8 @@ async fn who_was_put_out_by_an_uncommitted_entry_still_reads_and_is_refused_late
     ada.make(json!({"type": "create", "client_msg_id": "g", "name": "Team", "members": ["bob"]})).await;
     let id = ConversationId::group(&user("ada"), "g");
     let hold = rig.journal.hold();
-    let mut remove = ada.begin(json!({"type": "members", "client_msg_id": "m", "conversation": id, "remove": ["bob"]})).await;
+    let mut remove =
+        ada.begin(json!({"type": "members", "client_msg_id": "m", "conversation": id, "remove": ["bob"]})).await;
     hold.reached().await;
     let mut refused = bob.begin(send_in(id, "c-1")).await;
     assert!(!remove.is_answered() && !refused.is_answered());
@@ -143,7 +152,8 @@ async fn a_failed_commit_leaves_no_trace_and_ends_all_acks() {
         let id = direct("ada", "bob");
         ada.make(send("bob", "c-1")).await;
         let token = bob.token().await;
-        (phone.heard(), bob.heard());
+        phone.heard();
+        bob.heard();
 
         rig.journal.fail_next_append(fate);
         let hold = rig.journal.hold();
@@ -192,7 +202,10 @@ async fn what_waits_for_a_flush_is_read_as_after_it() {
     assert_eq!((bob.fetch(id).await, bob.item(id).await), before);
     // Decided and committed while the flush is under way: the next one's.
     assert_eq!(ada.make(json!({"type": "redact", "client_msg_id": "d", "conversation": id, "seq": 2})).await, 7);
-    assert_eq!(bob.ask(send("ada", "b-1")).await, Answer::Sent { conversation: id, seq: Seq(8), at_ms: at(&bob, id, 8).await, repeat: false });
+    assert_eq!(
+        bob.ask(send("ada", "b-1")).await,
+        Answer::Sent { conversation: id, seq: Seq(8), at_ms: at(&bob, id, 8).await, repeat: false }
+    );
     let during = (bob.fetch(id).await, bob.item(id).await);
     tables.release();
     flushing.await.unwrap().unwrap();

@@ -11,7 +11,8 @@ use super::{Device, Rig, send_in, user};
 
 /// A group of ada's with so many members, the first of whom are bob and cid.
 async fn group(rig: &Rig, ada: &Device, count: usize) -> ConversationId {
-    let names: Vec<_> = ["bob", "cid"].into_iter().map(str::to_owned).chain((3..count).map(|n| format!("m-{n}"))).collect();
+    let names: Vec<_> =
+        ["bob", "cid"].into_iter().map(str::to_owned).chain((3..count).map(|n| format!("m-{n}"))).collect();
     rig.make_known(&names).await;
     ada.make(json!({"type": "create", "client_msg_id": "g", "name": "Big", "members": names})).await;
     ConversationId::group(&user("ada"), "g")
@@ -84,11 +85,30 @@ async fn a_group_that_grows_and_shrinks_stays_one_and_the_same() {
     assert_eq!((&before.1["unread"], &before.1["member_count"]), (&json!(2), &json!(64)));
 
     let rig = Rig::start(rig.crash().await, tables.clone(), 2).await;
-    let (ada, bob, eve) = (rig.device("ada", "laptop").await, rig.device("bob", "phone").await, rig.device("eve", "phone").await);
+    let (ada, bob, eve) =
+        (rig.device("ada", "laptop").await, rig.device("bob", "phone").await, rig.device("eve", "phone").await);
     assert_eq!((bob.fetch(id).await, bob.item(id).await), before);
     ada.make(send_in(id, "c-3")).await;
     assert_eq!((seqs(&bob), seqs(&eve)), (vec![6], vec![]));
     assert_eq!(bob.item(id).await["last"]["seq"], 6);
     assert_eq!(eve.fetch(id).await["code"], "unknown_conversation", "who was put out is no member again");
     rig.crash().await;
+}
+
+#[tokio::test]
+async fn a_flush_without_a_commit_does_not_set_the_mark_back() {
+    let tables = Arc::new(MemoryTables::new());
+    let rig = Rig::start(MemoryJournal::new(), tables.clone(), 1).await;
+    let ada = rig.device("ada", "laptop").await;
+    let id = group(&rig, &ada, 70).await;
+    rig.device("bob", "phone").await;
+    ada.make(send_in(id, "c-1")).await;
+    rig.flush().await;
+    let flushed = rig.host.flushed().await.unwrap();
+    let rig = Rig::start(rig.crash().await, tables.clone(), 2).await;
+    // Bob's home asks the group, and so is to be written.
+    assert_eq!(rig.device("bob", "phone").await.item(id).await["last_seq"], 2);
+    rig.flush().await;
+    assert_eq!(rig.host.flushed().await.unwrap(), flushed);
+    Rig::start(rig.crash().await, tables, 3).await.crash().await;
 }

@@ -1,8 +1,6 @@
 //! The host alone, over a journal and tables in memory that tests can hold back, fail and cut: no socket, no disk.
 
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use serde_json::{Value, json};
 use tidings_proto::{Code, ConversationId, DeviceId, UserId, frames::client::Request};
@@ -58,14 +56,12 @@ impl Rig {
     /// A host as it is after a replay, which takes nothing.
     async fn replayed(journal: &MemoryJournal, tables: Arc<dyn Tables>, epoch: u64) -> Arc<Host> {
         // Flushes and presence are the test's business; nobody is refused for being quick.
-        let settings = [
-            ("flush.window_ms", "60000"),
-            ("presence.grace_ms", "600000"),
-            ("rates.sends_burst", "1000000"),
-        ];
+        let settings =
+            [("flush.window_ms", "60000"), ("presence.grace_ms", "600000"), ("rates.sends_burst", "1000000")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Config::load(None, settings).expect("the settings are right");
-        let parts = Parts { config, clock: clock(), metrics: Arc::new(Metrics::default()), lineage: Lineage([7; 8]), epoch };
+        let parts =
+            Parts { config, clock: clock(), metrics: Arc::new(Metrics::default()), lineage: Lineage([7; 8]), epoch };
         let host = Host::new(parts, tables);
         use crate::journal::Journal;
         let commits = journal.read(host.flushed().await.expect("readable"), usize::MAX).await.expect("readable");
