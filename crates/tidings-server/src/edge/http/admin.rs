@@ -17,10 +17,7 @@ use tidings_proto::{
 use crate::{
     conversation::view,
     home::event::HomeChange,
-    host::{
-        act::ActError,
-        import::{Import, ImportedMessage},
-    },
+    host::import::{Import, ImportedMessage},
     session::reply::{Answer, Reply},
 };
 
@@ -248,7 +245,7 @@ async fn put_user(
             presence: None,
             last_seen: None,
         }),
-        Err(error) => problem::of(&ActError::from(error).into_answer()),
+        Err(error) => problem::of(&edge.host.answer(error.into())),
     }
 }
 
@@ -266,7 +263,7 @@ struct Conversations {
 async fn find(State(edge): State<Edge>, _: Operator, Asked(ByName { name }): Asked<ByName>) -> Response {
     match edge.host.groups_named(&name, CONVERSATIONS_MAX).await {
         Ok(conversations) => object(&Conversations { conversations }),
-        Err(error) => problem::of(&ActError::from(error).into_answer()),
+        Err(error) => problem::of(&edge.host.answer(error.into())),
     }
 }
 
@@ -315,7 +312,7 @@ async fn export(
             let entries = export.entries.iter().map(|entry| exported(&export.names, entry)).collect();
             object(&Exported { entries, first_seq: Seq::FIRST.min(export.last_seq), last_seq: export.last_seq })
         }
-        Err(error) => problem::of(&error.into_answer()),
+        Err(error) => problem::of(&edge.host.answer(error)),
     }
 }
 
