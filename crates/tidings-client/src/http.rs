@@ -219,6 +219,9 @@ pub mod admin {
         /// The display name of `from`: as it was imported.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub from_name: Option<String>,
+        /// Sent by somebody who was blocked: nobody else sees it.
+        #[serde(default)]
+        pub void: bool,
         #[serde(flatten)]
         pub entry: Entry<'static>,
     }

@@ -31,6 +31,15 @@ impl Failure {
         Self::Refused { code: None, message: message.into() }
     }
 
+    /// The same, with what to know besides.
+    pub fn and(mut self, note: &str) -> Self {
+        if let Self::Refused { message, .. } | Self::Usage(message) | Self::Unreachable(message) = &mut self {
+            message.push_str("; ");
+            message.push_str(note);
+        }
+        self
+    }
+
     fn message(&self) -> &str {
         match self {
             Self::Refused { message, .. } | Self::Usage(message) | Self::Unreachable(message) => message,

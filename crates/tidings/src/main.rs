@@ -1,8 +1,8 @@
 //! The one binary of Tidings: the server, a command line client for people and scripts, and what operators need.
 //!
 //! `cli` says which words there are, `commands` holds one file for each, `chat` the full-screen client, `bench` the
-//! measurements. Nothing here decides about
-//! messages: the server is `tidings-server`, the protocol's client `tidings-client`.
+//! measurements. Nothing here decides about messages: the server is `tidings-server`, the protocol's client
+//! `tidings-client`.
 
 mod account;
 mod bench;

@@ -13,6 +13,7 @@ use std::{
 
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 use tidings_proto::{ConversationId, Seq, UserId};
 
 use crate::{
@@ -172,7 +173,7 @@ impl Inner {
     pub fn take_decided(&mut self, conversation: ConversationId, change: Change) -> ConversationEvent {
         let version = self.decided.version + 1;
         self.decided.apply(version, &change);
-        if let Change::Entry(entry) = &change {
+        for entry in change.entries() {
             self.uncommitted.push_back(entry.clone());
             if let (Some(repeats), Some(id)) = (&mut self.repeats, &entry.client_msg_id) {
                 repeats.insert(Fingerprint::of(&entry.from, id), entry.seq);
@@ -196,7 +197,7 @@ impl Inner {
             // A replay: nothing was decided here.
             self.decided = self.committed.clone();
         }
-        if let Change::Entry(entry) = &event.change {
+        for entry in event.change.entries() {
             if self.uncommitted.front().is_some_and(|front| front.seq == entry.seq) {
                 self.uncommitted.pop_front();
             }
@@ -243,10 +244,20 @@ impl Inner {
         self.repeats = Some(repeats);
     }
 
+    /// Seqs whose entries may have been made by `user` with this id; to be confirmed by the entry. `None`: load the repeats index.
+    pub fn may_repeat(&self, user: &UserId, client_msg_id: &str) -> Option<SmallVec<[Seq; 1]>> {
+        let repeats = self.repeats.as_ref()?;
+        Some(repeats.find(Fingerprint::of(user, client_msg_id), self.decided.last_seq))
+    }
+
+    /// An entry that is not in the tables yet, decided or committed.
+    pub fn in_memory(&self, seq: Seq) -> Option<&Arc<Entry>> {
+        at(&self.uncommitted, seq).or_else(|| self.overlaid(seq))
+    }
+
     /// An entry of the overlay.
     pub fn overlaid(&self, seq: Seq) -> Option<&Arc<Entry>> {
-        let first = self.overlay.front()?.seq;
-        self.overlay.get(usize::try_from(seq.0.checked_sub(first.0)?).ok()?)
+        at(&self.overlay, seq)
     }
 
     /// Gives up what the tables have up to `seq`, and everything read from the tables before.
@@ -271,8 +282,7 @@ impl Inner {
     }
 
     fn entry_at(&self, seq: Seq, proposal: &Proposal<'_>) -> Option<Arc<Entry>> {
-        let decided = self.uncommitted.iter().find(|entry| entry.seq == seq);
-        if let Some(entry) = decided.or_else(|| self.overlaid(seq)) {
+        if let Some(entry) = self.in_memory(seq) {
             return Some(entry.clone());
         }
         // What was read before a flush may lack what that flush took out of the overlay.
@@ -307,10 +317,16 @@ impl Inner {
             Change::Receipt { user, .. } => {
                 self.changed_members.insert(user.clone());
             }
-            Change::Imported { members } => self.changed_members.extend(members.iter().cloned()),
+            Change::Imported { members, .. } => self.changed_members.extend(members.iter().cloned()),
             Change::Blocked { .. } => {}
         }
     }
+}
+
+/// The entry with this seq among some that are dense.
+fn at(entries: &VecDeque<Arc<Entry>>, seq: Seq) -> Option<&Arc<Entry>> {
+    let first = entries.front()?.seq;
+    entries.get(usize::try_from(seq.0.checked_sub(first.0)?).ok()?)
 }
 
 fn is_made_by(entry: &Entry, action: &Action) -> bool {

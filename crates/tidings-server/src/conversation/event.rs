@@ -69,12 +69,26 @@ pub enum Change {
         #[n(2)]
         read: Seq,
     },
-    /// Members without an entry: an import, which brings its own past.
+    /// An import brings its own past: members without an entry, then messages of any time, in order. Everybody has read them.
     #[n(4)]
     Imported {
+        /// Who was no member before.
         #[n(0)]
         members: Vec<UserId>,
+        #[cbor(n(1), with = "all_shared")]
+        entries: Vec<Arc<Entry>>,
     },
+}
+
+impl Change {
+    /// The entries that it adds to the log, in order.
+    pub fn entries(&self) -> &[Arc<Entry>] {
+        match self {
+            Self::Entry(entry) => std::slice::from_ref(entry),
+            Self::Imported { entries, .. } => entries,
+            Self::Created(_) | Self::Blocked { .. } | Self::Receipt { .. } => &[],
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -124,5 +138,28 @@ mod shared {
         context: &mut C,
     ) -> Result<Arc<T>, minicbor::decode::Error> {
         T::decode(decoder, context).map(Arc::new)
+    }
+}
+
+/// The same for many.
+mod all_shared {
+    use std::sync::Arc;
+
+    use minicbor::{Decode, Decoder, Encode, Encoder};
+
+    pub fn encode<C, T: Encode<C>, W: minicbor::encode::Write>(
+        values: &Vec<Arc<T>>,
+        encoder: &mut Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        encoder.array(values.len() as u64)?;
+        values.iter().try_for_each(|value| (**value).encode(encoder, context))
+    }
+
+    pub fn decode<'b, C, T: Decode<'b, C>>(
+        decoder: &mut Decoder<'b>,
+        context: &mut C,
+    ) -> Result<Vec<Arc<T>>, minicbor::decode::Error> {
+        Ok(Vec::<T>::decode(decoder, context)?.into_iter().map(Arc::new).collect())
     }
 }

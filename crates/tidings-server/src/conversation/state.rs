@@ -29,6 +29,8 @@ pub struct State {
     pub last_ord: u64,
     pub last_at_ms: u64,
     pub members: Members,
+    /// Every member has read up to here, whatever their own registers say: an import ended here.
+    pub imported: Imported,
     /// Of a direct conversation: who blocks the other one.
     pub blocks: Vec<Block>,
     /// Of a large conversation: the newest entry a home may show, folded.
@@ -37,6 +39,16 @@ pub struct State {
     pub mentions_of_all: Vec<Seq>,
     /// Of a large conversation: which messages were deleted last, in the order of their deletion.
     pub redacted: Vec<Seq>,
+}
+
+/// The last entry of the last import.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Imported {
+    #[n(0)]
+    pub seq: Seq,
+    /// `Entry::ord` of it.
+    #[n(1)]
+    pub ord: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -83,12 +95,36 @@ impl State {
             Change::Entry(entry) => self.apply_entry(entry),
             Change::Blocked { by, on, home_version } => self.apply_block(by, *on, *home_version),
             Change::Receipt { user, delivered, read } => self.apply_receipt(user, *delivered, *read),
-            Change::Imported { members } => {
-                for user in members {
-                    if self.members.get(user).is_none() {
-                        self.join(user, Role::Member, Seq::NONE);
-                    }
-                }
+            Change::Imported { members, entries } => self.apply_imported(members, entries),
+        }
+    }
+
+    /// What a user is here, with how far everybody is.
+    pub fn member(&self, user: &UserId) -> Option<Member> {
+        self.members.get(user).map(|member| self.with_imported(member))
+    }
+
+    /// A member's registers, with how far everybody is.
+    pub fn with_imported(&self, member: &Member) -> Member {
+        let seq = self.imported.seq;
+        Member { delivered: member.delivered.max(seq), read: member.read.max(seq), ..*member }
+    }
+
+    fn apply_imported(&mut self, members: &[UserId], entries: &[Arc<Entry>]) {
+        for user in members {
+            if self.members.get(user).is_none() {
+                self.join(user, Role::Member, Seq::NONE);
+            }
+        }
+        for entry in entries {
+            self.last_seq = entry.seq;
+            self.last_ord = entry.ord;
+            self.last_at_ms = self.last_at_ms.max(entry.at_ms);
+        }
+        if let Some(last) = entries.last() {
+            self.imported = Imported { seq: last.seq, ord: last.ord };
+            if !self.members.is_small() {
+                fold::preview(&mut self.preview, last);
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     conversation::{
         entry::{Body, Entry, Role},
         event::{Change, ConversationEvent, Created, Kind, ProfileOf},
+        fold,
         state::State,
     },
     home::event::{Joined, Tell, Told},
@@ -21,11 +22,7 @@ pub fn tells(event: &ConversationEvent, after: &State, was_small: bool) -> Vec<(
         Change::Entry(entry) => tells.entry(entry, after, was_small),
         Change::Blocked { .. } => {}
         Change::Receipt { user, .. } => tells.receipt(user, after),
-        Change::Imported { members } => {
-            for user in members {
-                tells.to(user, Told::Joined(Box::new(joined(after, Role::Member, None))));
-            }
-        }
+        Change::Imported { members, entries } => tells.imported(members, entries, after, was_small),
     }
     tells.all
 }
@@ -86,6 +83,21 @@ impl Tells {
         }
     }
 
+    /// Who comes with an import finds it as it is, and so does everybody else in a small conversation: all of it is read.
+    fn imported(&mut self, members: &[UserId], entries: &[Arc<Entry>], after: &State, was_small: bool) {
+        let mut last = after.preview.clone();
+        entries.last().filter(|_| last.is_none()).into_iter().for_each(|entry| fold::preview(&mut last, entry));
+        let mut tell = |user: &UserId, role| {
+            let found = Joined { preview: last.clone(), ..joined(after, role, None) };
+            self.to(user, Told::Joined(Box::new(found)));
+        };
+        if was_small {
+            after.members.iter().for_each(|(user, member)| tell(user, member.role));
+        } else {
+            members.iter().for_each(|user| tell(user, Role::Member));
+        }
+    }
+
     fn receipt(&mut self, user: &UserId, after: &State) {
         if after.kind() != Some(Kind::Direct) {
             return;
@@ -123,6 +135,7 @@ fn joined(after: &State, role: Role, entry: Option<Arc<Entry>>) -> Joined {
         last_seq: entry.as_ref().map_or(after.last_seq, |entry| entry.seq.previous()),
         last_ord: entry.as_ref().map_or(after.last_ord, |entry| entry.ord),
         at_ms: after.last_at_ms,
+        preview: None,
         entry,
     }
 }

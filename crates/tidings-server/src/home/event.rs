@@ -27,7 +27,7 @@ pub enum HomeChange {
     Known {
         #[n(0)]
         at_ms: u64,
-        /// A display name, unless there is one already.
+        /// What an import calls the user: it stays the name of the id for imports, and is a display name unless there is one already.
         #[n(1)]
         name: Option<Box<str>>,
     },
@@ -172,6 +172,8 @@ pub struct Joined {
     pub large: bool,
     /// The entry that added the user; none for the people of a direct conversation, and after an import.
     pub entry: Option<Arc<Entry>>,
+    /// After an import: what the item shows.
+    pub preview: Option<Arc<Entry>>,
     pub last_seq: Seq,
     pub last_ord: u64,
     pub at_ms: u64,

@@ -42,6 +42,9 @@ pub struct HomeRow {
     #[n(6)]
     #[cbor(default)]
     pub last_seen_ms: u64,
+    /// The name that an import found; no other name gets this user id.
+    #[n(7)]
+    pub imported_as: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -92,6 +95,9 @@ impl HomeRow {
             HomeChange::Known { at_ms, name } => {
                 if self.known_at_ms == 0 {
                     self.known_at_ms = *at_ms;
+                }
+                if self.imported_as.is_none() {
+                    self.imported_as.clone_from(name);
                 }
                 if self.profile.name.is_none() {
                     self.profile.name.clone_from(name);

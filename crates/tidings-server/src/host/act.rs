@@ -52,7 +52,7 @@ pub enum ActError {
 }
 
 impl ActError {
-    pub fn into_answer(self) -> Answer {
+    fn into_answer(self) -> Answer {
         match self {
             Self::Refused(refusal) => refusal.into(),
             Self::UnknownUsers(users) => Answer::unknown_users(users),

@@ -202,39 +202,42 @@ impl Host {
 
     /// Those of `users` whom nobody ever made known.
     pub async fn unknown_among(&self, users: &[UserId]) -> Result<Vec<UserId>, TablesError> {
-        let mut asked = Vec::new();
-        for user in users {
-            let is_known = match self.homes.get(user) {
-                Some(home) => home.lock().state.row.is_known(),
-                None => self.dormant.makes_known(user),
-            };
-            if !is_known {
-                asked.push(user.clone());
-            }
-        }
-        if asked.is_empty() {
-            return Ok(asked);
-        }
-        let rows = self.tables.get(asked.iter().cloned().map(Key::Home).collect()).await?;
-        let mut unknown = Vec::new();
-        for (user, stored) in asked.into_iter().zip(rows) {
-            let row = match stored {
-                Some(stored) => decode(&stored.value, || format!("the home row of {user}"))?,
-                None => HomeRow::default(),
-            };
-            if !row.is_known() {
-                unknown.push(user);
-            }
-        }
-        Ok(unknown)
+        let rows = self.home_rows(users).await?;
+        Ok(users.iter().zip(rows).filter(|(_, row)| !row.is_known()).map(|(user, _)| user.clone()).collect())
     }
 
     /// How a user is shown.
     pub async fn profile(&self, user: &UserId) -> Result<ProfileOf, TablesError> {
-        match self.homes.get(user) {
-            Some(home) => Ok(home.lock().state.row.profile.clone()),
-            None => Ok(self.home_row(user).await?.profile),
+        Ok(self.home_rows(std::slice::from_ref(user)).await?.pop().unwrap_or_default().profile)
+    }
+
+    /// The own rows of `users`, each in its place, without waking their homes.
+    pub async fn home_rows(&self, users: &[UserId]) -> Result<Vec<HomeRow>, TablesError> {
+        // What waits is looked at first: it goes from there into memory or into the tables.
+        let waiting: Vec<_> = users.iter().map(|user| self.dormant.own_changes(user)).collect();
+        let loaded: Vec<_> =
+            users.iter().map(|user| self.homes.get(user).map(|home| home.lock().state.row.clone())).collect();
+        let absent = users.iter().zip(&loaded).filter(|(_, loaded)| loaded.is_none());
+        let keys: Vec<_> = absent.map(|(user, _)| Key::Home(user.clone())).collect();
+        let mut stored = if keys.is_empty() { Vec::new() } else { self.tables.get(keys).await? }.into_iter();
+        let mut rows = Vec::with_capacity(users.len());
+        for ((user, loaded), waiting) in users.iter().zip(loaded).zip(waiting) {
+            rows.push(match loaded {
+                Some(row) => row,
+                None => {
+                    let row = match stored.next().flatten() {
+                        Some(stored) => decode(&stored.value, || format!("the home row of {user}"))?,
+                        None => HomeRow::default(),
+                    };
+                    let mut state = HomeState::new(user.clone(), self.epoch, row);
+                    for change in &waiting {
+                        let _ = state.apply(change);
+                    }
+                    state.row
+                }
+            });
         }
+        Ok(rows)
     }
 }
 

@@ -39,6 +39,7 @@ pub mod act;
 pub mod event;
 pub mod feed;
 pub mod flush;
+pub mod import;
 pub mod load;
 pub mod open;
 mod presence;
@@ -72,6 +73,8 @@ pub struct Host {
     pub(crate) publishing: Mutex<()>,
     pub(crate) receipts: crate::home::receipts::Pending,
     pub presence: Presence,
+    /// Held while an import gives names to users: one name at a time gets an id.
+    pub(crate) naming: tokio::sync::Mutex<()>,
     /// Counts sweeps of the caches; what was asked for since the last one stays.
     pub(crate) sweep: AtomicU64,
     /// Once true nothing is acked any more: journal or tables failed.
@@ -129,17 +132,23 @@ impl Dormant {
 
     /// What waits for this user, in order; nothing waits afterwards.
     pub fn wake(&self, user: &UserId) -> Vec<Waiting> {
-        let flushing = self.flushing.lock().get(user).cloned();
-        let mut waiting: Vec<_> = flushing.iter().flat_map(|flushing| flushing.iter().cloned()).collect();
+        // Held until both were looked at: a flush that begins moves everything from the one to the other.
+        let flushing = self.flushing.lock();
+        let mut waiting: Vec<_> = flushing.get(user).map(|flushing| flushing.to_vec()).unwrap_or_default();
         waiting.extend(self.users.lock().remove(user).unwrap_or_default());
         waiting
     }
 
-    /// Whether a user is made known by something that waits.
-    pub fn makes_known(&self, user: &UserId) -> bool {
-        let is_known = |waiting: &Waiting| matches!(waiting, Waiting::Change(HomeChange::Known { .. }));
-        self.users.lock().get(user).is_some_and(|waiting| waiting.iter().any(is_known))
-            || self.flushing.lock().get(user).is_some_and(|waiting| waiting.iter().any(is_known))
+    /// What waits of the user's own changes, in order; it goes on waiting.
+    pub fn own_changes(&self, user: &UserId) -> Vec<HomeChange> {
+        let own = |waiting: &Waiting| match waiting {
+            Waiting::Change(change) => Some(change.clone()),
+            Waiting::Tell(_) => None,
+        };
+        let flushing = self.flushing.lock();
+        let mut changes: Vec<_> = flushing.get(user).into_iter().flat_map(|all| all.iter().filter_map(own)).collect();
+        changes.extend(self.users.lock().get(user).into_iter().flatten().filter_map(own));
+        changes
     }
 
     pub fn begin_flush(&self) -> Vec<(UserId, Arc<[Waiting]>)> {

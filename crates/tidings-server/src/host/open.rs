@@ -71,6 +71,7 @@ impl Host {
             publishing: Mutex::default(),
             receipts: crate::home::receipts::Pending::default(),
             presence: Presence::default(),
+            naming: tokio::sync::Mutex::default(),
             sweep: AtomicU64::new(1),
             failed: OnceLock::new(),
         })

@@ -10,9 +10,9 @@ use crate::{
     conversation::{
         actor::Stored,
         entry::Entry,
-        event::Created,
+        event::{Created, Kind},
         members::{Member, Members},
-        state::{Block, State},
+        state::{Block, Imported, State},
     },
     tables::flush::OpenTail,
 };
@@ -48,7 +48,11 @@ pub struct ConversationRow {
     fingerprints_from: Seq,
     #[n(12)]
     #[cbor(default)]
+<<<<<<< HEAD
     redacted: Vec<Seq>,
+=======
+    imported: Imported,
+>>>>>>> main
 }
 
 impl ConversationRow {
@@ -75,8 +79,17 @@ impl ConversationRow {
             mentions_of_all: state.mentions_of_all.clone(),
             tail,
             fingerprints_from,
+<<<<<<< HEAD
             redacted: state.redacted.clone(),
+=======
+            imported: state.imported,
+>>>>>>> main
         }
+    }
+
+    /// Whether it is a group of this name.
+    pub fn is_group_named(&self, name: &str) -> bool {
+        *self.name == *name && self.created.as_ref().is_some_and(|created| created.kind == Kind::Group)
     }
 
     pub fn has_member_rows(&self) -> bool {
@@ -102,7 +115,11 @@ impl ConversationRow {
             blocks: self.blocks,
             preview: self.preview.map(Arc::new),
             mentions_of_all: self.mentions_of_all,
+<<<<<<< HEAD
             redacted: self.redacted,
+=======
+            imported: self.imported,
+>>>>>>> main
         };
         (state, stored)
     }

@@ -14,14 +14,14 @@ use crate::support::{PATIENCE, TestServer};
 
 /// The figures by name and labels, as `/metrics` shows them.
 async fn figures(server: &TestServer) -> HashMap<String, f64> {
-    let mut line = TcpStream::connect(server.address).await.unwrap();
-    line.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut line = TcpStream::connect(server.address).await.expect("the server takes connections");
+    line.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("the line stands");
     let mut answer = String::new();
-    line.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    line.read_to_string(&mut answer).await.expect("the line stands");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
     assert!(head.starts_with("HTTP/1.0 200"), "{head}");
     let figures = body.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
-    figures.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect()
+    figures.map(|(name, value)| (name.to_owned(), value.parse().expect("figures are numbers"))).collect()
 }
 
 /// The figures as soon as they are as wished.

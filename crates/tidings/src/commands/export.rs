@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde_json::{Map, Value};
+use serde::Serialize;
 use tidings_client::{
     ClientError, ConversationId, Seq, UserId,
     http::{
@@ -11,6 +11,7 @@ use tidings_client::{
         admin::{ExportEntry, ExportPage},
     },
 };
+use tidings_proto::frames::server::{Kind, More};
 
 use crate::{
     cli::{Export, Shared},
@@ -33,7 +34,7 @@ pub async fn run(shared: &Shared, export: Export) -> Result<()> {
     let mut out = BufWriter::with_capacity(256 * 1024, io::stdout().lock());
     while let Some(entries) = pages.try_next().await? {
         for entry in entries {
-            serde_json::to_writer(&mut out, &line(entry)).map_err(io::Error::from)?;
+            serde_json::to_writer(&mut out, &line(&entry)).map_err(io::Error::from)?;
             out.write_all(b"\n")?;
         }
     }
@@ -79,16 +80,39 @@ async fn range(
     Ok(entries)
 }
 
-/// `from` is what the author is called, `user` their id.
-fn line(exported: ExportEntry) -> Map<String, Value> {
-    let mut line = match serde_json::to_value(exported.entry) {
-        Ok(Value::Object(fields)) => fields,
-        _ => unreachable!("an entry is an object"),
-    };
-    if let Some(user) = line.remove("from") {
-        let name = exported.from_name.map_or_else(|| user.clone(), Value::String);
-        line.insert("from".to_owned(), name);
-        line.insert("user".to_owned(), user);
+/// One line. `from` is what the author is called, `user` their id.
+#[derive(Serialize)]
+struct Line<'a> {
+    seq: Seq,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a UserId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_msg_id: Option<&'a str>,
+    /// Seen by nobody but its sender.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    void: bool,
+    #[serde(flatten)]
+    more: Option<&'a More>,
+}
+
+fn line(exported: &ExportEntry) -> Line<'_> {
+    let entry = &exported.entry;
+    Line {
+        seq: entry.seq,
+        from: exported.from_name.as_deref().or(entry.from.as_ref().map(AsRef::as_ref)),
+        at: entry.at,
+        text: entry.text.as_deref(),
+        kind: entry.kind,
+        user: entry.from.as_ref(),
+        client_msg_id: entry.client_msg_id.as_deref(),
+        void: exported.void,
+        more: entry.more.as_deref(),
     }
-    line
 }

@@ -62,13 +62,12 @@ pub async fn run(shared: &Shared, import: Import) -> Result<()> {
         repeats: 0,
         answer: None,
     };
-    let mut lines = Lines::open(&import.file)?;
-    while let Some(message) = lines.next()? {
-        importer.add(message).await?;
-        bar.set_position(lines.number);
-    }
-    importer.flush().await?;
+    let done = importer.take_all(&import.file, &bar).await;
     bar.finish_and_clear();
+    let saved = importer.imported + importer.repeats;
+    done.map_err(|failure| {
+        failure.and(&format!("{saved} messages are saved; run it again and it goes on from there"))
+    })?;
     tell(shared, &import, &importer, survey.authors.len(), started.elapsed())
 }
 
@@ -113,6 +112,15 @@ struct Importer {
 }
 
 impl Importer {
+    async fn take_all(&mut self, file: &Path, bar: &ProgressBar) -> Result<()> {
+        let mut lines = Lines::open(file)?;
+        while let Some(message) = lines.next()? {
+            self.add(message).await?;
+            bar.set_position(lines.number);
+        }
+        self.flush().await
+    }
+
     async fn add(&mut self, message: Message) -> Result<()> {
         let bytes = FRAMING_BYTES + json_bytes(&message.text) + json_bytes(&message.from);
         if self.batch.messages.len() == BATCH || self.bytes + bytes > BATCH_BYTES {

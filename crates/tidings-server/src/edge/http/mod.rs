@@ -3,13 +3,15 @@
 pub mod server;
 
 pub mod account;
+pub mod admin;
+pub mod input;
 pub mod operators;
 pub mod problem;
 pub mod send;
 
 use axum::{
     Router,
-    extract::FromRequestParts,
+    extract::{DefaultBodyLimit, FromRequestParts},
     http::{HeaderMap, header::AUTHORIZATION, request::Parts},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -32,8 +34,13 @@ pub fn router(edge: Edge) -> Router {
         .route("/tickets", post(account::ticket))
         .route("/messages", post(send::message))
         .route("/frames", post(send::frames))
+        .layer(DefaultBodyLimit::max(edge.host.config.limits.frame_bytes))
+        .nest("/admin", admin::router())
         .fallback(|| async {
-            problem::of(&Answer::refused(Code::NotFound, "there is no such call; see /openapi.json"))
+            problem::of(&Answer::refused(Code::NotFound, "there is no such call; see docs/protocol.md"))
+        })
+        .method_not_allowed_fallback(|| async {
+            problem::of(&Answer::refused(Code::MethodNotAllowed, "this path takes other methods: see the Allow header"))
         });
     Router::new()
         .nest("/v1", v1)
