@@ -44,6 +44,13 @@ pub fn local(at_ms: u64) -> Zoned {
     at.to_zoned(TimeZone::system())
 }
 
+/// What an entry says with its author before it: `bob: hi`, or `bob left`. `None` for those that only alter others.
+pub fn said(entry: &Entry<'_>, author: &str) -> Option<String> {
+    let words = words(entry)?;
+    let is_talk = matches!(entry.kind, Kind::Message | Kind::Tip);
+    Some(if author.is_empty() { words } else { format!("{author}{} {words}", if is_talk { ":" } else { "" }) })
+}
+
 /// What an entry says, in one or more lines; `None` for those that only alter others.
 pub fn words(entry: &Entry<'_>) -> Option<String> {
     let names = |users: &[tidings_client::UserId]| users.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
@@ -68,10 +75,12 @@ pub fn words(entry: &Entry<'_>) -> Option<String> {
             if !more.add.is_empty() {
                 parts.push(format!("added {}", names(&more.add)));
             }
-            parts.extend(more.roles.iter().map(|(user, role)| format!("made {user} {role:?}").to_lowercase()));
-            Some(format!("* {}", parts.join(", ")))
+            // Whoever makes a group is its owner: that goes without saying.
+            let roles = more.roles.iter().filter(|(user, _)| Some(*user) != entry.from.as_ref());
+            parts.extend(roles.map(|(user, role)| format!("made {user} {role:?}").to_lowercase()));
+            Some(parts.join(", "))
         }
-        Kind::Rename => Some(format!("* named this {}", more?.name.as_deref().unwrap_or_default())),
+        Kind::Rename => Some(format!("named this {}", more?.name.as_deref().unwrap_or_default())),
         Kind::Edit | Kind::Redaction | Kind::Reaction | Kind::Void | Kind::Unknown => None,
     }
 }

@@ -150,20 +150,22 @@ impl Inner {
             },
             _ => None,
         };
-        let mut events = Vec::new();
-        if let (Some(created), None) = (proposal.begin, &self.decided.created) {
-            events.push(self.take_decided(id, Change::Created(created.clone())));
-        }
-        match decide(&self.decided, action, target.as_deref(), rules) {
+        let begin = proposal.begin.filter(|_| self.decided.created.is_none()).cloned().map(Change::Created);
+        // It begins with its first message only: one that is refused makes nothing.
+        let decision = match &begin {
+            Some(begin) => {
+                let mut begun = self.decided.clone();
+                begun.apply(begun.version + 1, begin);
+                decide(&begun, action, target.as_deref(), rules)
+            }
+            None => decide(&self.decided, action, target.as_deref(), rules),
+        };
+        match decision {
             Decision::Events(changes) => {
-                events.extend(changes.into_iter().map(|change| self.take_decided(id, change)));
-                Verdict::Events(events)
+                Verdict::Events(begin.into_iter().chain(changes).map(|change| self.take_decided(id, change)).collect())
             }
             Decision::Nothing => Verdict::Nothing,
-            Decision::Refused(refusal) => {
-                debug_assert!(events.is_empty(), "the first message of a new direct conversation is not refused");
-                Verdict::Refused(refusal)
-            }
+            Decision::Refused(refusal) => Verdict::Refused(refusal),
         }
     }
 

@@ -154,11 +154,15 @@ fn try_decide(state: &State, action: &Action, target: Option<&Entry>, rules: &Ru
 
 /// The one entry of this action, with the next seq.
 fn entry(state: &State, action: &Action, body: Body) -> Option<Vec<Change>> {
-    Some(vec![make_entry(state, action, body)])
+    Some(vec![make_entry(state, action, body, state.is_blocked(&action.by))])
 }
 
-fn make_entry(state: &State, action: &Action, body: Body) -> Change {
-    let void = state.is_blocked(&action.by);
+/// The same, about an earlier entry: what changes a void one is as void, also when its sender is no longer blocked.
+fn entry_about(target: &Entry, state: &State, action: &Action, body: Body) -> Option<Vec<Change>> {
+    Some(vec![make_entry(state, action, body, state.is_blocked(&action.by) || target.void)])
+}
+
+fn make_entry(state: &State, action: &Action, body: Body, void: bool) -> Change {
     let counts = matches!(body, Body::Message(_)) && !void;
     Change::Entry(Arc::new(Entry {
         seq: state.last_seq.next(),
@@ -184,7 +188,7 @@ fn create(state: &State, action: &Action, created: &Created, rules: &Rules) -> D
     let added = created.members.clone();
     let begin = Change::Created(Created { members: Vec::new(), ..created.clone() });
     after.apply(state.version + 1, &begin);
-    let first = make_entry(&after, action, Body::Members(MembersChange { added, ..MembersChange::default() }));
+    let first = make_entry(&after, action, Body::Members(MembersChange { added, ..MembersChange::default() }), false);
     Ok(Some(vec![begin, first]))
 }
 
@@ -218,7 +222,7 @@ fn edit(state: &State, action: &Action, seq: Seq, target: Option<&Entry>, text: 
     if target.fold.as_ref().is_some_and(|fold| fold.edits.len() >= EDITS_OF_AN_ENTRY) {
         return Err(Refusal::new(Code::LimitReached, format!("a message is edited at most {EDITS_OF_AN_ENTRY} times")));
     }
-    Ok(entry(state, action, Body::Edit { target: seq, text: text.into() }))
+    Ok(entry_about(target, state, action, Body::Edit { target: seq, text: text.into() }))
 }
 
 fn redact(state: &State, action: &Action, role: Role, seq: Seq, target: Option<&Entry>) -> Decided {
@@ -230,7 +234,7 @@ fn redact(state: &State, action: &Action, role: Role, seq: Seq, target: Option<&
         return Ok(None);
     }
     let edits = target.fold.as_ref().map(|fold| fold.edits.clone()).unwrap_or_default();
-    Ok(entry(state, action, Body::Redaction { target: seq, edits }))
+    Ok(entry_about(target, state, action, Body::Redaction { target: seq, edits }))
 }
 
 fn react(
@@ -256,7 +260,7 @@ fn react(
         let message = format!("a message holds at most {} reactions", rules.limits.reactions_an_entry);
         return Err(Refusal::new(Code::LimitReached, message));
     }
-    Ok(entry(state, action, Body::Reaction { target: seq, emoji: emoji.into(), on }))
+    Ok(entry_about(target, state, action, Body::Reaction { target: seq, emoji: emoji.into(), on }))
 }
 
 fn is_redacted(entry: &Entry) -> bool {

@@ -27,7 +27,7 @@ pub fn apply(entry: &mut Entry, change: &Entry) {
     if change.void && !entry.void {
         // Only who made it sees it: it is kept apart, the latest of each kind.
         let fold = entry.fold.get_or_insert_default();
-        fold.void.retain(|earlier| !same_place(&earlier.body, &change.body));
+        fold.void.retain(|earlier| earlier.by != change.from || !same_place(&earlier.body, &change.body));
         fold.void.push(VoidChange {
             seq: change.seq,
             at_ms: change.at_ms,

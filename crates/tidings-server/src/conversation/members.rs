@@ -118,13 +118,3 @@ impl Members {
         self.len() * 96
     }
 }
-
-impl FromIterator<(UserId, Member)> for Members {
-    fn from_iter<I: IntoIterator<Item = (UserId, Member)>>(members: I) -> Self {
-        let mut all = Self::default();
-        for (user, member) in members {
-            all.insert(user, member);
-        }
-        all
-    }
-}

@@ -12,8 +12,9 @@ use crate::conversation::{
     members::{Member, Members},
 };
 
-/// How many of the newest mentions of everybody a large conversation remembers, for homes that ask later.
-const MENTIONS_OF_ALL: usize = 100;
+/// How many of the newest mentions of everybody, and of the latest deletions, a large conversation remembers for homes that
+/// ask later.
+const REMEMBERED: usize = 100;
 
 /// Everything `decide` needs but single entries. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,8 @@ pub struct State {
     pub preview: Option<Arc<Entry>>,
     /// Of a large conversation: the newest mentions of all, ascending.
     pub mentions_of_all: Vec<Seq>,
+    /// Of a large conversation: which messages were deleted last, in the order of their deletion.
+    pub redacted: Vec<Seq>,
 }
 
 /// The last entry of the last import.
@@ -149,13 +152,16 @@ impl State {
             Body::Rename { name } => self.name = name.as_ref().into(),
             Body::Message(message) => {
                 if message.mentions.iter().any(|name| name.as_ref() == "@all") {
-                    self.mentions_of_all.push(entry.seq);
-                    if self.mentions_of_all.len() > MENTIONS_OF_ALL {
-                        self.mentions_of_all.remove(0);
-                    }
+                    remember(&mut self.mentions_of_all, entry.seq);
                 }
             }
-            Body::Edit { .. } | Body::Redaction { .. } | Body::Reaction { .. } => {}
+            Body::Redaction { target, .. } => {
+                self.mentions_of_all.retain(|mention| mention != target);
+                if !self.members.is_small() {
+                    remember(&mut self.redacted, *target);
+                }
+            }
+            Body::Edit { .. } | Body::Reaction { .. } => {}
         }
         // Who sends has seen what is there.
         self.apply_receipt(&entry.from, entry.seq, entry.seq);
@@ -195,4 +201,11 @@ impl State {
             self.members.insert(user.clone(), moved);
         }
     }
+}
+
+fn remember(seqs: &mut Vec<Seq>, seq: Seq) {
+    if seqs.len() == REMEMBERED {
+        seqs.remove(0);
+    }
+    seqs.push(seq);
 }

@@ -185,6 +185,7 @@ impl Item {
             // A large conversation was asked in the moment before it told of a mention.
             if !mine && entry.seq > self.read_seq && !self.mentions.contains(&entry.seq) && mentions(entry, user) {
                 remember(&mut self.mentions, entry.seq);
+                self.mentions.sort_unstable();
             }
             return;
         }
@@ -200,7 +201,8 @@ impl Item {
             (with.delivered, with.read) = (entry.seq, entry.seq);
         }
         self.count(user, entry, mine, from_blocked);
-        if !from_blocked {
+        // What somebody blocked writes is not shown; what they change of what is shown, is.
+        if !from_blocked || !fold::is_previewed(entry) {
             fold::preview(&mut self.preview, entry);
         }
     }
@@ -215,12 +217,7 @@ impl Item {
                     remember(&mut self.mentions, entry.seq);
                 }
             }
-            Body::Redaction { target, .. } if *target > self.read_seq => {
-                self.mentions.retain(|mention| mention != target);
-                if !self.uncounted.contains(target) {
-                    remember(&mut self.uncounted, *target);
-                }
-            }
+            Body::Redaction { target, .. } if *target > self.read_seq => self.take_back(*target),
             Body::Members(change) => {
                 self.last_at_ms = entry.at_ms;
                 self.told_members(user, change);
@@ -240,15 +237,30 @@ impl Item {
 
     /// Takes what a large conversation did not tell. True: the item is another now.
     pub fn ask(&mut self, user: &UserId, state: &State) -> bool {
+<<<<<<< HEAD
+        let before = self.clone();
+        // It may have told of newer ones already, to whom they mention.
+        for mention in state.mentions_of_all.iter().filter(|mention| **mention > before.read_seq) {
+            if !before.mentions.contains(mention) {
+                remember(&mut self.mentions, *mention);
+            }
+=======
         let was_read = self.read_to(state.imported.seq, state.imported.ord);
         // Told of a mention of its user alone it may have passed over one of all.
         let is_new = |mention: &&Seq| **mention > self.read_seq && !self.mentions.contains(mention);
         let mentions: Vec<Seq> = state.mentions_of_all.iter().filter(is_new).copied().collect();
         if state.last_seq <= self.last_seq && mentions.is_empty() {
             return was_read;
+>>>>>>> main
         }
         mentions.into_iter().for_each(|mention| remember(&mut self.mentions, mention));
         self.mentions.sort_unstable();
+<<<<<<< HEAD
+        for redacted in state.redacted.iter().filter(|redacted| **redacted > before.read_seq) {
+            self.take_back(*redacted);
+        }
+=======
+>>>>>>> main
         self.last_seq = state.last_seq;
         self.last_ord = state.last_ord;
         self.last_at_ms = state.last_at_ms;
@@ -260,7 +272,15 @@ impl Item {
                 group.role = member.role;
             }
         }
-        true
+        *self != before
+    }
+
+    /// A message that is not read yet was deleted: it counts no more.
+    fn take_back(&mut self, target: Seq) {
+        self.mentions.retain(|mention| *mention != target);
+        if !self.uncounted.contains(&target) {
+            remember(&mut self.uncounted, target);
+        }
     }
 
     /// About how many bytes this takes in memory.

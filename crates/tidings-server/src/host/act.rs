@@ -35,6 +35,9 @@ use super::{
     event::{Event, Part, Submitted},
 };
 
+/// Home events submitted together: well below the largest commit that a journal takes.
+const PARTS_A_COMMIT: usize = 500;
+
 /// Why a wish did not become a submission.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
@@ -397,6 +400,14 @@ impl Host {
             }
         }
         parts.push(Part::Home(HomeEvent { user: user.clone(), change }));
+        // Somebody may know more people than fit into one commit. The user's own row comes last, with the answer.
+        while parts.len() > PARTS_A_COMMIT {
+            let parts = parts.drain(..PARTS_A_COMMIT).collect::<SmallVec<_>>();
+            match self.reserve(parts.len() * 128).await {
+                Ok(permit) => self.submit(parts, None, Some(permit)),
+                Err(closed) => return reply.answer(self.answer(closed.into())),
+            }
+        }
         self.commit(parts, reply).await;
     }
 }

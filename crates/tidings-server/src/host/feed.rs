@@ -21,7 +21,7 @@ use crate::{
         state::{Altered, HomeState},
         sync::{Shown, Token},
     },
-    session::outbox::{Class, Outbox},
+    session::outbox::Outbox,
     tables::{LogRange, TablesError},
 };
 
@@ -47,8 +47,8 @@ impl Host {
         }
     }
 
-    /// Attaches a session: from now on it is handed everything. What differs since `since` is told under the same lock, so that nothing
-    /// falls between.
+    /// Attaches a session: from now on it is handed everything. What differs since `since` is read after that, so that nothing
+    /// falls between; what comes meanwhile is told twice.
     pub async fn attach(
         &self,
         home: &Arc<Home>,
@@ -56,24 +56,20 @@ impl Host {
         outbox: &Arc<Outbox>,
         since: Option<Option<Token>>,
     ) -> Result<Attached, ActError> {
-        self.ask_large(home).await?;
         let session = Session { device: device.clone(), outbox: outbox.clone() };
-        let attached = {
-            let mut inner = home.lock();
-            inner.register(session, self.config.limits.connections_a_device);
-            let differences = since.map(|since| inbox::differences(&inner.state, since));
-            Attached { token: self.token(&inner.state), differences }
-        };
-        self.subscribe_home(home, true);
-        // What a large conversation got between the question and the subscription was handed to nobody.
-        for id in self.ask_large(home).await? {
-            let inner = home.lock();
-            outbox.push(self.changes_of(&inner.state, id).into(), Class::Durable);
+        home.lock().register(session, self.config.limits.connections_a_device);
+        self.subscribe_home(home);
+        if let Err(error) = self.ask_large(home).await {
+            home.lock().unregister(outbox.session);
+            self.subscribe_home(home);
+            return Err(error.into());
         }
         if self.presence.enter(&home.user) {
             self.publish_presence(home);
         }
-        Ok(attached)
+        let inner = home.lock();
+        let differences = since.map(|since| inbox::differences(&inner.state, since));
+        Ok(Attached { token: self.token(&inner.state), differences })
     }
 
     /// Ends a session's attachment.
@@ -84,7 +80,7 @@ impl Host {
             inner.sessions.is_empty()
         };
         if is_last {
-            self.subscribe_home(home, false);
+            self.subscribe_home(home);
         }
         self.presence.unwatch(outbox.session);
         if let Left::Last { generation } = self.presence.leave(&home.user) {

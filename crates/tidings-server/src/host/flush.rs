@@ -86,20 +86,22 @@ impl Host {
 
     pub(super) async fn flush(&self, freshness: Freshness) -> Result<(), TablesError> {
         let began = Instant::now();
-        // The position first: everything up to it is in the lists, or among the dormant, by now.
-        let position = self.unflushed.lock().position;
-        let dormant = self.dormant.begin_flush();
-        let (conversations, homes) = {
+        let (position, conversations) = {
             let mut unflushed = self.unflushed.lock();
             unflushed.bytes = 0;
             unflushed.flushing_since = unflushed.since.take();
-            (std::mem::take(&mut unflushed.conversations), std::mem::take(&mut unflushed.homes))
+            // Everything up to this position is in the lists, or among the dormant, by now.
+            (unflushed.position, std::mem::take(&mut unflushed.conversations))
         };
-        if conversations.is_empty() && homes.is_empty() && dormant.is_empty() {
-            self.unflushed.lock().flushing_since = None;
-            return Ok(());
-        }
         let mut windows: Vec<_> = conversations.iter().map(Window::take).collect();
+        // All that the windows hold has been told before the homes are taken: a state is written with all that it told.
+        drop(self.publishing.lock());
+        let dormant = self.dormant.begin_flush();
+        let homes = std::mem::take(&mut self.unflushed.lock().homes);
+        if windows.is_empty() && homes.is_empty() && dormant.is_empty() {
+            self.unflushed.lock().flushing_since = None;
+            return self.mark_flushed(position).await;
+        }
         let mut rows = self.log_rows(&mut windows).await?;
         rows.extend(windows.iter().map(Window::state_row));
         let loaded: HashSet<UserId> = homes.iter().map(|home| home.user.clone()).collect();
@@ -114,6 +116,15 @@ impl Host {
         self.release(position).await;
         self.metrics.flush_rows.inc_by(count as u64);
         self.metrics.flush_duration.observe(began.elapsed());
+        Ok(())
+    }
+
+    /// Nothing is to be written: what was committed changed nothing.
+    async fn mark_flushed(&self, position: Position) -> Result<(), TablesError> {
+        if self.tables.flushed().await? < position {
+            self.tables.set_flushed(position).await?;
+            self.release(position).await;
+        }
         Ok(())
     }
 

@@ -47,6 +47,8 @@ pub mod publish;
 pub mod read;
 pub mod registry;
 pub mod row;
+#[cfg(test)]
+mod tests;
 
 use event::Submitted;
 use registry::{Cached, Registry};
@@ -67,6 +69,8 @@ pub struct Host {
     pub(crate) homes: Registry<UserId, Home>,
     pub(crate) dormant: Dormant,
     pub(crate) unflushed: Mutex<Unflushed>,
+    /// Held while what follows from one submission is done: whoever takes it finds no event committed and not yet told.
+    pub(crate) publishing: Mutex<()>,
     pub(crate) receipts: crate::home::receipts::Pending,
     pub presence: Presence,
     /// Held while an import gives names to users: one name at a time gets an id.

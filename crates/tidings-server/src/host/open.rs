@@ -68,6 +68,7 @@ impl Host {
             homes: Registry::default(),
             dormant: Dormant::default(),
             unflushed: Mutex::new(Unflushed::default()),
+            publishing: Mutex::default(),
             receipts: crate::home::receipts::Pending::default(),
             presence: Presence::default(),
             naming: tokio::sync::Mutex::default(),
@@ -90,8 +91,8 @@ impl Host {
                 match event {
                     Event::Conversation(event) => {
                         let conversation = self.conversation(event.conversation).await?;
-                        self.commit_event(&conversation, &event);
-                        self.publish(&conversation, &event, Audience::Replay);
+                        let found = self.commit_event(&conversation, &event);
+                        self.publish(&conversation, &event, found, Audience::Replay);
                     }
                     Event::Home(event) => self.change(&event, Audience::Replay),
                 }
@@ -122,6 +123,12 @@ impl Host {
 
     /// Writes what was replayed into the tables. Tells up to which position they have everything now.
     pub async fn end_replay(&self) -> Result<Position, TablesError> {
+        // Also if there was nothing to replay: a first flush without a commit must not set the mark back.
+        let flushed = self.tables.flushed().await?;
+        {
+            let mut unflushed = self.unflushed.lock();
+            unflushed.position = unflushed.position.max(flushed);
+        }
         self.flush(Freshness::Unknown).await?;
         self.tables.flushed().await
     }

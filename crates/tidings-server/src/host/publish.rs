@@ -1,4 +1,4 @@
-//! What follows a commit, in its order: the committed state, the answer, what homes are told, what sessions are handed.
+//! What follows a commit, in its order: the committed state, what homes are told and sessions are handed, the answer.
 //!
 //! One task does it for the whole node, so that order needs no further thought. It never waits for a disk: what is told to a home that
 //! is not in memory waits there (`Dormant`).
@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tidings_proto::{
     ConversationId, UserId,
     frames::server::{LiveEntry, Receipt, ServerFrame},
@@ -25,7 +26,10 @@ use crate::{
         event::{HomeChange, HomeEvent, Tell, Told},
         state::Altered,
     },
-    journal::commit::{Committed, CommittedReceiver, Outcome},
+    journal::{
+        AppendError,
+        commit::{Committed, CommittedReceiver, Outcome},
+    },
     metrics,
     session::outbox::{Class, SessionId},
 };
@@ -43,7 +47,14 @@ impl Host {
                 Outcome::Committed(committed) => self.publish_commit(committed),
                 Outcome::Failed(failed) => {
                     self.metrics.errors.of(metrics::Part::Journal).inc();
-                    self.fail(failed.error.to_string());
+                    let is_home = |part: &Part| matches!(part, Part::Home(_));
+                    let is_alone = failed.payloads.iter().all(|submitted| submitted.parts.iter().all(is_home));
+                    // What is too large was not appended, and concerns no others, unless they rest on its decisions.
+                    if is_alone && matches!(*failed.error, AppendError::TooLarge { .. }) {
+                        tracing::error!(error = %failed.error, "a change of homes was refused");
+                    } else {
+                        self.fail(failed.error.to_string());
+                    }
                     for submitted in failed.payloads {
                         self.drop_submitted(submitted);
                     }
@@ -58,22 +69,27 @@ impl Host {
             let Submitted { parts, answer } = item.payload;
             let (reply, answer) = answer.unzip();
             let sender = reply.as_ref().and_then(crate::session::reply::Reply::session);
-            // The sender learns it first; then, in the order of the log, everybody else.
-            for part in &parts {
-                if let Part::Conversation(conversation, event) = part {
-                    self.commit_event(conversation, event);
-                }
-            }
-            if let (Some(reply), Some(answer)) = (reply, answer) {
-                reply.answer(answer);
-            }
+            let _publishing = self.publishing.lock();
+            let found: SmallVec<[Found; 2]> = parts
+                .iter()
+                .filter_map(|part| match part {
+                    Part::Conversation(conversation, event) => Some(self.commit_event(conversation, event)),
+                    Part::Home(_) => None,
+                })
+                .collect();
+            let mut found = found.into_iter();
             for part in parts {
                 match part {
                     Part::Conversation(conversation, event) => {
-                        self.publish(&conversation, &event, Audience::Live(sender))
+                        let found = found.next().expect("each of them was committed above");
+                        self.publish(&conversation, &event, found, Audience::Live(sender));
                     }
                     Part::Home(event) => self.change(&event, Audience::Live(None)),
                 }
+            }
+            // Behind the tells: who asks for the inbox after the answer finds there what was answered.
+            if let (Some(reply), Some(answer)) = (reply, answer) {
+                reply.answer(answer);
             }
         }
         let mut unflushed = self.unflushed.lock();
@@ -97,7 +113,7 @@ impl Host {
     }
 
     /// Makes the event part of the committed state, and the conversation part of the next flush.
-    pub(super) fn commit_event(&self, conversation: &Arc<Conversation>, event: &ConversationEvent) -> bool {
+    pub(super) fn commit_event(&self, conversation: &Arc<Conversation>, event: &ConversationEvent) -> Found {
         let mut inner = conversation.lock();
         let was_small = inner.committed().members.is_small();
         let is_new = inner.take_committed(event);
@@ -109,20 +125,33 @@ impl Host {
         if has_grown {
             self.subscribe_members(conversation);
         }
-        was_small
+        Found { is_new, was_small }
     }
 
-    /// Tells homes and sessions of a committed event.
-    pub(super) fn publish(&self, conversation: &Arc<Conversation>, event: &ConversationEvent, audience: Audience) {
+    /// Tells homes and sessions of a committed event. One that the conversation had already was told, too: a flush writes
+    /// a state together with all that it told.
+    pub(super) fn publish(
+        &self,
+        conversation: &Arc<Conversation>,
+        event: &ConversationEvent,
+        found: Found,
+        audience: Audience,
+    ) {
+        if !found.is_new {
+            return;
+        }
         let state = conversation.state();
         let entry = match &event.change {
             Change::Entry(entry) => Some(entry),
             _ => None,
         };
         let is_large = !state.members.is_small();
+<<<<<<< HEAD
+=======
         let has_just_grown = is_large && has_just_grown(&state, &event.change);
+>>>>>>> main
         let mut frames = EntryFrames::new(conversation.id);
-        for (user, tell) in tells(event, &state, !is_large || has_just_grown) {
+        for (user, tell) in tells(event, &state, found.was_small) {
             // Sessions of a large conversation get the entry as its subscribers.
             self.tell(&user, &tell, &mut frames, audience, !is_large);
         }
@@ -227,8 +256,8 @@ impl Host {
         conversation.lock().subscribers.extend(online);
     }
 
-    /// Makes a home that has sessions a subscriber of its large conversations, or no longer.
-    pub(super) fn subscribe_home(&self, home: &Arc<Home>, is_online: bool) {
+    /// Makes a home a subscriber of its large conversations if it has sessions, and else no longer.
+    pub(super) fn subscribe_home(&self, home: &Arc<Home>) {
         let large: Vec<ConversationId> = {
             let inner = home.lock();
             inner.state.items.iter().filter(|(_, item)| item.is_large() && !item.gone).map(|(id, _)| *id).collect()
@@ -237,6 +266,8 @@ impl Host {
             // One that is not in memory looks for its members' sessions when it is loaded.
             let Some(conversation) = self.conversations.get(&id) else { continue };
             let mut inner = conversation.lock();
+            // Asked under this lock: whoever comes or goes at the same time asks after us, or we after them.
+            let is_online = !home.lock().sessions.is_empty();
             if is_online {
                 inner.subscribers.insert(home.user.clone(), home.clone());
             } else {
@@ -295,6 +326,15 @@ impl Host {
     }
 }
 
+<<<<<<< HEAD
+/// What an event found when it was committed.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    /// The conversation did not have it yet.
+    is_new: bool,
+    /// Until this event each member's home was told of everything.
+    was_small: bool,
+=======
 /// Whether the change made its conversation a large one: until then each member's home was told of everything.
 fn has_just_grown(after: &State, change: &Change) -> bool {
     let (added, removed) = match change {
@@ -307,6 +347,7 @@ fn has_just_grown(after: &State, change: &Change) -> bool {
     };
     let before = after.members.len() + removed - added.min(after.members.len());
     before <= tidings_proto::limits::SMALL_CONVERSATION_MEMBERS
+>>>>>>> main
 }
 
 /// Who learns of an event.

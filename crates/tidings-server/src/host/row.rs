@@ -48,7 +48,11 @@ pub struct ConversationRow {
     fingerprints_from: Seq,
     #[n(12)]
     #[cbor(default)]
+<<<<<<< HEAD
+    redacted: Vec<Seq>,
+=======
     imported: Imported,
+>>>>>>> main
 }
 
 impl ConversationRow {
@@ -75,7 +79,11 @@ impl ConversationRow {
             mentions_of_all: state.mentions_of_all.clone(),
             tail,
             fingerprints_from,
+<<<<<<< HEAD
+            redacted: state.redacted.clone(),
+=======
             imported: state.imported,
+>>>>>>> main
         }
     }
 
@@ -107,7 +115,11 @@ impl ConversationRow {
             blocks: self.blocks,
             preview: self.preview.map(Arc::new),
             mentions_of_all: self.mentions_of_all,
+<<<<<<< HEAD
+            redacted: self.redacted,
+=======
             imported: self.imported,
+>>>>>>> main
         };
         (state, stored)
     }

@@ -446,7 +446,12 @@ impl Conversation {
                     item.mentions += u64::from(mentions.iter().any(|user| user == me.as_str() || user == "@all"));
                 }
             }
-            Kind::Members => item.last = Some(entry.clone()),
+            Kind::Members => {
+                if let (Who::Group { member_count, .. }, Some(more), true) = (&mut item.who, &entry.more, is_new) {
+                    *member_count = (*member_count + more.add.len() as u64).saturating_sub(more.remove.len() as u64);
+                }
+                item.last = Some(entry.clone());
+            }
             Kind::Rename => {
                 let renamed = entry.more.as_ref().and_then(|more| more.name.clone());
                 if let (Who::Group { name, .. }, Some(renamed)) = (&mut item.who, renamed) {

@@ -97,8 +97,7 @@ fn block(
         lines.extend(message(app, open, entry, width));
     } else {
         let from = entry.from.as_ref().map_or("", |from| app.name(from));
-        let words = crate::output::words(entry).unwrap_or_default();
-        let said = format!("{from} {}", words.trim_start_matches("* "));
+        let said = crate::output::said(entry, from).unwrap_or_default();
         lines.extend(wrapped(&said, width, "  ", Style::new().dim().italic()));
     }
     Block { seq: Some(entry.seq), lines }

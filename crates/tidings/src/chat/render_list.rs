@@ -8,7 +8,7 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Block, Borders, Paragraph},
 };
-use tidings_proto::frames::server::{PresenceState, Who};
+use tidings_proto::frames::server::{Kind, PresenceState, Who};
 use unicode_width::UnicodeWidthStr;
 
 use super::{
@@ -96,14 +96,15 @@ fn preview(app: &App, conversation: &Conversation, width: usize) -> String {
         return cut(&format!("  draft: {}", one_line(draft)), width);
     }
     let Some(last) = &conversation.item.last else { return String::new() };
+    let is_talk = matches!(last.kind, Kind::Message | Kind::Tip);
     let who = match &last.from {
-        Some(from) if *from == app.me => "you: ".to_owned(),
-        Some(from) if conversation.with().is_none() => format!("{}: ", app.name(from)),
-        _ => String::new(),
+        Some(from) if *from == app.me => "you",
+        Some(from) if conversation.with().is_none() || !is_talk => app.name(from),
+        _ => "",
     };
     let at = last.at.map_or_else(String::new, |at| when(&output::local(at), &Zoned::now()));
-    let words = output::words(last).unwrap_or_default();
-    let said = cut(&one_line(&format!("{who}{words}")), width.saturating_sub(3 + at.width()));
+    let said = output::said(last, who).unwrap_or_default();
+    let said = cut(&one_line(&said), width.saturating_sub(3 + at.width()));
     let gap = width.saturating_sub(2 + said.width() + at.width());
     format!("  {said}{}{at}", " ".repeat(gap))
 }

@@ -110,10 +110,9 @@ fn print_one(entry: &Entry<'_>, json: bool) -> Result<()> {
 
 /// `seq date time from: words`, further lines of it indented.
 pub fn as_text(entry: &Entry<'_>) -> Option<String> {
-    let words = output::words(entry)?.replace('\n', "\n    ");
+    let said = output::said(entry, entry.from.as_ref().map_or("", AsRef::as_ref))?.replace('\n', "\n    ");
     let at = entry.at.map_or_else(String::new, |at| output::local(at).strftime("%Y-%m-%d %H:%M:%S").to_string());
-    let from = entry.from.as_ref().map_or("", AsRef::as_ref);
     let reply =
-        entry.more.as_deref().and_then(|more| more.reply_to).map_or_else(String::new, |seq| format!("[to {seq}] "));
-    Some(output::printable(&format!("{:>6}  {at}  {from}: {reply}{words}", entry.seq)).into_owned())
+        entry.more.as_deref().and_then(|more| more.reply_to).map_or_else(String::new, |seq| format!("  [to {seq}]"));
+    Some(output::printable(&format!("{:>6}  {at}  {said}{reply}", entry.seq)).into_owned())
 }

@@ -30,9 +30,9 @@ fn row(item: &Item<'_>) -> String {
     let at = last
         .and_then(|last| last.at)
         .map_or_else(String::new, |at| output::local(at).strftime("%Y-%m-%d %H:%M").to_string());
-    let words = last.and_then(output::words).unwrap_or_default();
-    let from = last.and_then(|last| last.from.as_ref()).map_or_else(String::new, |from| format!("{from}: "));
-    let said = format!("{from}{}", words.lines().next().unwrap_or_default());
+    let from = last.and_then(|last| last.from.as_ref()).map_or("", AsRef::as_ref);
+    let said = last.and_then(|last| output::said(last, from)).unwrap_or_default();
+    let said = said.lines().next().unwrap_or_default();
     let title = format!("{group}{}", names::title(item));
     output::printable(&format!("{at:16}  {title:24} {unread:>8}  {said}")).into_owned()
 }

@@ -57,7 +57,6 @@ fn tail_follows_what_is_said() {
 }
 
 #[test]
-#[ignore = "waits for /v1/admin/import"]
 fn what_is_imported_is_exported_byte_for_byte_and_twice_is_once() {
     let server = Server::start();
     let texts = ["plain", " edges \t", "con\u{1}trol \u{7f}", "Grüße 👋🏽", "\"quoted\\\"", "", "last"];
