@@ -148,7 +148,7 @@ mod all_shared {
     use minicbor::{Decode, Decoder, Encode, Encoder};
 
     pub fn encode<C, T: Encode<C>, W: minicbor::encode::Write>(
-        values: &Vec<Arc<T>>,
+        values: &[Arc<T>],
         encoder: &mut Encoder<W>,
         context: &mut C,
     ) -> Result<(), minicbor::encode::Error<W::Error>> {

@@ -237,30 +237,19 @@ impl Item {
 
     /// Takes what a large conversation did not tell. True: the item is another now.
     pub fn ask(&mut self, user: &UserId, state: &State) -> bool {
-<<<<<<< HEAD
         let before = self.clone();
-        // It may have told of newer ones already, to whom they mention.
-        for mention in state.mentions_of_all.iter().filter(|mention| **mention > before.read_seq) {
+        self.read_to(state.imported.seq, state.imported.ord);
+        let read_seq = self.read_seq;
+        // Told of a mention of its user alone it may have passed over one of all.
+        for mention in state.mentions_of_all.iter().filter(|mention| **mention > read_seq) {
             if !before.mentions.contains(mention) {
                 remember(&mut self.mentions, *mention);
             }
-=======
-        let was_read = self.read_to(state.imported.seq, state.imported.ord);
-        // Told of a mention of its user alone it may have passed over one of all.
-        let is_new = |mention: &&Seq| **mention > self.read_seq && !self.mentions.contains(mention);
-        let mentions: Vec<Seq> = state.mentions_of_all.iter().filter(is_new).copied().collect();
-        if state.last_seq <= self.last_seq && mentions.is_empty() {
-            return was_read;
->>>>>>> main
         }
-        mentions.into_iter().for_each(|mention| remember(&mut self.mentions, mention));
         self.mentions.sort_unstable();
-<<<<<<< HEAD
-        for redacted in state.redacted.iter().filter(|redacted| **redacted > before.read_seq) {
+        for redacted in state.redacted.iter().filter(|redacted| **redacted > read_seq) {
             self.take_back(*redacted);
         }
-=======
->>>>>>> main
         self.last_seq = state.last_seq;
         self.last_ord = state.last_ord;
         self.last_at_ms = state.last_at_ms;

@@ -146,10 +146,6 @@ impl Host {
             _ => None,
         };
         let is_large = !state.members.is_small();
-<<<<<<< HEAD
-=======
-        let has_just_grown = is_large && has_just_grown(&state, &event.change);
->>>>>>> main
         let mut frames = EntryFrames::new(conversation.id);
         for (user, tell) in tells(event, &state, found.was_small) {
             // Sessions of a large conversation get the entry as its subscribers.
@@ -326,7 +322,6 @@ impl Host {
     }
 }
 
-<<<<<<< HEAD
 /// What an event found when it was committed.
 #[derive(Clone, Copy)]
 pub(super) struct Found {
@@ -334,20 +329,6 @@ pub(super) struct Found {
     is_new: bool,
     /// Until this event each member's home was told of everything.
     was_small: bool,
-=======
-/// Whether the change made its conversation a large one: until then each member's home was told of everything.
-fn has_just_grown(after: &State, change: &Change) -> bool {
-    let (added, removed) = match change {
-        Change::Imported { members, .. } => (members.len(), 0),
-        Change::Entry(entry) => match &entry.body {
-            Body::Members(change) => (change.added.len(), change.removed.len()),
-            _ => return false,
-        },
-        _ => return false,
-    };
-    let before = after.members.len() + removed - added.min(after.members.len());
-    before <= tidings_proto::limits::SMALL_CONVERSATION_MEMBERS
->>>>>>> main
 }
 
 /// Who learns of an event.

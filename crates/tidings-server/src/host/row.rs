@@ -48,11 +48,10 @@ pub struct ConversationRow {
     fingerprints_from: Seq,
     #[n(12)]
     #[cbor(default)]
-<<<<<<< HEAD
-    redacted: Vec<Seq>,
-=======
     imported: Imported,
->>>>>>> main
+    #[n(13)]
+    #[cbor(default)]
+    redacted: Vec<Seq>,
 }
 
 impl ConversationRow {
@@ -79,11 +78,8 @@ impl ConversationRow {
             mentions_of_all: state.mentions_of_all.clone(),
             tail,
             fingerprints_from,
-<<<<<<< HEAD
-            redacted: state.redacted.clone(),
-=======
             imported: state.imported,
->>>>>>> main
+            redacted: state.redacted.clone(),
         }
     }
 
@@ -115,11 +111,8 @@ impl ConversationRow {
             blocks: self.blocks,
             preview: self.preview.map(Arc::new),
             mentions_of_all: self.mentions_of_all,
-<<<<<<< HEAD
-            redacted: self.redacted,
-=======
             imported: self.imported,
->>>>>>> main
+            redacted: self.redacted,
         };
         (state, stored)
     }

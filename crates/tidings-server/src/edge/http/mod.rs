@@ -13,7 +13,11 @@ pub mod send;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts},
-    http::{HeaderMap, header::AUTHORIZATION, request::Parts},
+    http::{
+        HeaderMap, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE},
+        request::Parts,
+    },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -87,7 +91,6 @@ pub async fn answered(call: impl AsyncFnOnce(Reply)) -> Response {
 
 /// An answer as a response: 201 for what was made, 200 for a repeat, 204 for what has no more to say.
 pub fn show(answer: Answer) -> Response {
-    use axum::http::StatusCode;
     let status = match &answer {
         Answer::Refused(_) => return problem::of(&answer),
         Answer::Done => return StatusCode::NO_CONTENT.into_response(),
@@ -99,5 +102,5 @@ pub fn show(answer: Answer) -> Response {
 
 /// A body that is JSON already.
 pub fn json(body: String) -> impl IntoResponse {
-    ([(axum::http::header::CONTENT_TYPE, "application/json")], body)
+    ([(CONTENT_TYPE, "application/json")], body)
 }
