@@ -46,10 +46,6 @@ impl Answer {
         assert!(!self.body["title"].as_str().expect("a title").is_empty());
         self.body["detail"].as_str().expect("a detail").to_owned()
     }
-
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
 }
 
 impl TestServer {
@@ -78,18 +74,6 @@ impl Caller {
         self.call("POST", path, &[], Some(body)).await
     }
 
-    pub async fn put(&self, path: &str, body: Value) -> Answer {
-        self.call("PUT", path, &[], Some(body)).await
-    }
-
-    pub async fn patch(&self, path: &str, body: Value) -> Answer {
-        self.call("PATCH", path, &[], Some(body)).await
-    }
-
-    pub async fn delete(&self, path: &str) -> Answer {
-        self.call("DELETE", path, &[], None).await
-    }
-
     pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
         self.raw(method, path, headers, body.map_or_else(Bytes::new, |body| body.to_string().into())).await
     }
@@ -109,7 +93,7 @@ impl Caller {
         path: &str,
         headers: &[(&str, &str)],
         body: Bytes,
-    ) -> http::Response<impl http_body_util::BodyExt<Data = Bytes, Error: std::fmt::Debug>> {
+    ) -> http::Response<impl BodyExt<Data = Bytes, Error: std::fmt::Debug>> {
         let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));

@@ -5,5 +5,6 @@ mod support;
 
 mod http_admin;
 mod metrics;
+mod people;
 mod restart;
 mod talk;
