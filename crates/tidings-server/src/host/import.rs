@@ -70,7 +70,7 @@ enum Missing {
 impl Host {
     /// Imports a part. Durable when this returns; doing it again changes nothing.
     pub async fn import(&self, import: &Import) -> Result<Outcome, Answer> {
-        let (outcome, answer) = self.try_import(import).await.map_err(ActError::into_answer)?;
+        let (outcome, answer) = self.try_import(import).await.map_err(|error| self.answer(error))?;
         let Some(answer) = answer else { return Ok(outcome) };
         match answer.await.unwrap_or_else(|_| Answer::unavailable()) {
             Answer::Done => Ok(outcome),
@@ -197,7 +197,7 @@ impl Host {
         users: Vec<UserId>,
         names: &mut HashMap<UserId, Option<Box<str>>>,
     ) -> Result<(), Answer> {
-        let rows = self.home_rows(&users).await.map_err(|error| ActError::from(error).into_answer())?;
+        let rows = self.home_rows(&users).await.map_err(|error| self.answer(error.into()))?;
         names.extend(users.into_iter().zip(rows.into_iter().map(|row| row.imported_as)));
         Ok(())
     }

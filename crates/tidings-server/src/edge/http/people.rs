@@ -1,0 +1,137 @@
+//! People: profiles, oneself and one's devices, and whom one blocks.
+
+use axum::{
+    extract::{RawQuery, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use tidings_proto::{
+    Code, DeviceId, UserId,
+    frames::{
+        client::{Block, Command, Profile, Unblock},
+        server::{Device, UserProfile},
+    },
+};
+
+use crate::{
+    home::event::HomeChange,
+    session::{
+        execute::Caller,
+        inspect,
+        reply::{Answer, Reply},
+    },
+};
+
+use super::{
+    super::Edge,
+    input::{Body, Named, percent_decoded},
+    object, perform, problem,
+};
+
+/// Profiles of one call.
+const USERS_MAX: usize = 100;
+
+#[derive(Deserialize)]
+pub struct UserInPath {
+    user: UserId,
+}
+
+#[derive(Serialize)]
+struct Users {
+    users: Vec<UserProfile>,
+}
+
+/// `GET /v1/users/{user}`: a profile, with presence as the caller may know it.
+pub async fn user(State(edge): State<Edge>, caller: Caller, Named(path): Named<UserInPath>) -> Response {
+    match inspect::profiles(&edge.host, &caller, std::slice::from_ref(&path.user)).await {
+        Ok(profiles) => match profiles.first() {
+            Some(profile) => object(profile),
+            None => problem::of(&Answer::unknown_users(vec![path.user])),
+        },
+        Err(error) => problem::of(&edge.host.answer(error)),
+    }
+}
+
+/// `GET /v1/users?ids=`: up to 100 profiles; unknown users are left out.
+pub async fn users(State(edge): State<Edge>, caller: Caller, RawQuery(query): RawQuery) -> Response {
+    let users = match ids(query.as_deref().unwrap_or_default()) {
+        Ok(users) => users,
+        Err(message) => return problem::of(&Answer::refused(Code::BadRequest, message)),
+    };
+    match inspect::profiles(&edge.host, &caller, &users).await {
+        Ok(users) => object(&Users { users }),
+        Err(error) => problem::of(&edge.host.answer(error)),
+    }
+}
+
+/// The ids of a query, split at its commas before they are decoded: a name may hold one.
+fn ids(query: &str) -> Result<Vec<UserId>, String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("ids=")).unwrap_or_default();
+    let parts: Vec<&str> = value.split(',').filter(|part| !part.is_empty()).collect();
+    if !(1..=USERS_MAX).contains(&parts.len()) {
+        return Err(format!("ids: give 1 to {USERS_MAX} users, with commas between them"));
+    }
+    let read = |part: &str| {
+        let name = percent_decoded(part).ok_or_else(|| format!("ids: {part} is no percent-encoded UTF-8"))?;
+        UserId::new(&name).map_err(|error| format!("ids: {name:?}: {error}"))
+    };
+    parts.into_iter().map(read).collect()
+}
+
+/// `GET /v1/me`.
+pub async fn me(caller: Caller) -> Response {
+    object(&inspect::me(&caller))
+}
+
+/// `PATCH /v1/me`: what is absent stays, an empty string removes.
+pub async fn change_me(State(edge): State<Edge>, caller: Caller, Body(profile): Body<Profile>) -> Response {
+    let response = perform(&edge, &caller, Command::Profile(profile)).await;
+    if response.status() == StatusCode::NO_CONTENT { me(caller).await } else { response }
+}
+
+#[derive(Serialize)]
+struct Devices {
+    devices: Vec<Device>,
+}
+
+/// `GET /v1/me/devices`.
+pub async fn devices(caller: Caller) -> Response {
+    object(&Devices { devices: inspect::devices(&caller) })
+}
+
+#[derive(Deserialize)]
+pub struct DeviceInPath {
+    device: DeviceId,
+}
+
+/// `DELETE /v1/me/devices/{device}`: its tokens are void, its connections end.
+pub async fn revoke(State(edge): State<Edge>, caller: Caller, Named(path): Named<DeviceInPath>) -> Response {
+    if let Err(refusal) = inspect::check_device(&caller, &path.device) {
+        return problem::of(&refusal);
+    }
+    let (reply, answer) = Reply::to_call();
+    let change = HomeChange::DeviceRevoked { device: path.device, at_ms: edge.host.clock.unix_ms() };
+    edge.host.change_home(&caller.user, change, reply).await;
+    super::show(answer.await.unwrap_or_else(|_| Answer::unavailable()))
+}
+
+#[derive(Serialize)]
+struct Blocks {
+    blocks: Vec<UserId>,
+}
+
+/// `GET /v1/blocks`.
+pub async fn blocks(caller: Caller) -> Response {
+    object(&Blocks { blocks: inspect::blocks(&caller) }).into_response()
+}
+
+/// `PUT /v1/blocks/{user}`.
+pub async fn block(State(edge): State<Edge>, caller: Caller, Named(path): Named<UserInPath>) -> Response {
+    perform(&edge, &caller, Command::Block(Block { user: path.user })).await
+}
+
+/// `DELETE /v1/blocks/{user}`.
+pub async fn unblock(State(edge): State<Edge>, caller: Caller, Named(path): Named<UserInPath>) -> Response {
+    perform(&edge, &caller, Command::Unblock(Unblock { user: path.user })).await
+}
