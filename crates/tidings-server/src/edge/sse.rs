@@ -57,12 +57,20 @@ pub async fn events(
     }
     let identity = match identity(&edge, params.ticket.as_deref(), &headers) {
         Ok(Some(identity)) => identity,
-        Ok(None) => return problem::of(&Answer::refused(Code::Unauthenticated, "show a token, or a ticket of POST /v1/tickets")),
+        Ok(None) => {
+            return problem::of(&Answer::refused(
+                Code::Unauthenticated,
+                "show a token, or a ticket of POST /v1/tickets",
+            ));
+        }
         Err(refusal) => return problem::of(&refusal),
     };
     let tail = params.tail.unwrap_or(0);
     if tail > TAIL_MAX {
-        return problem::of(&Answer::refused(Code::BadRequest, format!("tail: {tail} is above the maximum of {TAIL_MAX}")));
+        return problem::of(&Answer::refused(
+            Code::BadRequest,
+            format!("tail: {tail} is above the maximum of {TAIL_MAX}"),
+        ));
     }
     // The address stays the same when a browser comes back; the header is newer.
     let shown = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned).or(params.sync);
@@ -99,7 +107,12 @@ struct Events {
 }
 
 impl Events {
-    async fn begin(edge: Edge, who: &crate::session::auth::Identity, shown: Option<&str>, tail: usize) -> Result<Self, Answer> {
+    async fn begin(
+        edge: Edge,
+        who: &crate::session::auth::Identity,
+        shown: Option<&str>,
+        tail: usize,
+    ) -> Result<Self, Answer> {
         let host = edge.host.clone();
         let caller = log_in(&host, who).await?;
         // A token that cannot be read would lock the client out: it gets everything instead.

@@ -35,7 +35,11 @@ struct LoggedIn {
 }
 
 /// `POST /v1/login`.
-pub async fn log_in(State(edge): State<Edge>, ConnectInfo(address): ConnectInfo<SocketAddr>, Raw(body): Raw) -> Response {
+pub async fn log_in(
+    State(edge): State<Edge>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Raw(body): Raw,
+) -> Response {
     if let Err(wait) = edge.admit(address.ip()) {
         return problem::rate_limited(wait);
     }
