@@ -28,7 +28,7 @@ const MEMBERS_LIMIT: usize = 100;
 
 #[derive(Deserialize)]
 pub struct InPath {
-    conversation: ConversationId,
+    pub conversation: ConversationId,
 }
 
 /// `GET /v1/conversations`: a page of the inbox.

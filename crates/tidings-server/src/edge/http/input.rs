@@ -1,16 +1,18 @@
 //! What comes with a call: path, query and body. Whatever is wrong with them is told as a problem document that names it.
 
 use axum::{
-    extract::{
-        FromRequest, FromRequestParts, Path, Query, Request,
-        path::ErrorKind,
-        rejection::{BytesRejection, PathRejection},
-    },
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request, rejection::BytesRejection},
     http::{StatusCode, request::Parts},
     response::Response,
 };
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::{
+    de::{
+        DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Visitor,
+        value::{self, MapDeserializer},
+    },
+    forward_to_deserialize_any,
+};
 use tidings_proto::Code;
 
 use crate::session::reply::Answer;
@@ -43,16 +45,50 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Edge> for Named<T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
-        match Path::from_request_parts(parts, edge).await {
-            Ok(Path(named)) => Ok(Self(named)),
-            Err(PathRejection::FailedToDeserializePathParams(failed)) => Err(wrong(match failed.into_kind() {
-                ErrorKind::DeserializeError { key, message, .. } => format!("{key}: {message}"),
-                ErrorKind::ParseErrorAtKey { key, value, .. } => format!("{key}: {value:?} is no number"),
-                ErrorKind::InvalidUtf8InPathParam { key } => format!("{key}: it is not UTF-8"),
-                other => other.to_string(),
-            })),
-            Err(other) => Err(wrong(other.body_text())),
+        let params = RawPathParams::from_request_parts(parts, edge).await;
+        let params = params.map_err(|error| wrong(error.body_text()))?;
+        let named = params.iter().map(|(name, value)| (name, Segment(value)));
+        match serde_path_to_error::deserialize(MapDeserializer::<_, value::Error>::new(named)) {
+            Ok(named) => Ok(Self(named)),
+            Err(error) => Err(wrong(format!("{}: {}", error.path(), error.inner()))),
         }
+    }
+}
+
+/// One part of a path, as text or, where one is asked for, as a number.
+struct Segment<'a>(&'a str);
+
+impl<'de> IntoDeserializer<'de, value::Error> for Segment<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Segment<'de> {
+    type Error = value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        let number = self.0.parse().map_err(|_| value::Error::custom(format!("{:?} is no number", self.0)))?;
+        visitor.visit_u64(number)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
+        tuple_struct map struct enum identifier ignored_any
     }
 }
 

@@ -15,7 +15,11 @@ pub mod send;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts},
-    http::{HeaderMap, StatusCode, header::AUTHORIZATION, request::Parts},
+    http::{
+        HeaderMap, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE},
+        request::Parts,
+    },
     middleware::map_response,
     response::{IntoResponse, Response},
     routing::{get, post, put},
@@ -182,7 +186,7 @@ pub fn show(answer: Answer) -> Response {
 
 /// A body that is JSON already.
 pub fn json(body: String) -> impl IntoResponse {
-    ([(axum::http::header::CONTENT_TYPE, "application/json")], body)
+    ([(CONTENT_TYPE, "application/json")], body)
 }
 
 /// An object that is no frame.
