@@ -6,7 +6,7 @@ use tempfile::tempdir;
 use crate::{http_client::Caller, support::TestServer};
 
 async fn start() -> (tempfile::TempDir, TestServer) {
-    let folder = tempdir().unwrap();
+    let folder = tempdir().expect("a folder");
     let server = TestServer::start(folder.path(), &[("store", "memory")]).await;
     (folder, server)
 }

@@ -60,7 +60,7 @@ async fn events(
 }
 
 async fn start() -> (tempfile::TempDir, TestServer, Caller, Caller) {
-    let folder = tempdir().unwrap();
+    let folder = tempdir().expect("a folder");
     let server = TestServer::start(folder.path(), &[("store", "memory")]).await;
     let (ada, bob) = (server.log_in("ada", "laptop").await, server.log_in("bob", "phone").await);
     (folder, server, ada, bob)
@@ -162,7 +162,7 @@ async fn begin_poll(poller: &Caller, token: &str) -> tokio::task::JoinHandle<Ans
     let waits = async {
         loop {
             let devices = poller.get("/v1/me/devices").await.ok();
-            let mut devices = devices["devices"].as_array().unwrap().iter();
+            let mut devices = devices["devices"].as_array().expect("a list").iter();
             if devices.any(|device| device["device"] == "poller" && device["connected"] == true) {
                 return;
             }

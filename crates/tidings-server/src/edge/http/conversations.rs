@@ -93,12 +93,12 @@ pub struct PageOfPeople {
 
 impl PageOfPeople {
     /// The page, if it is not too long.
-    pub fn checked(self, edge: &Edge) -> Result<Page, Response> {
+    pub fn checked(self, edge: &Edge) -> Result<Page, Answer> {
         let (limit, max) = (self.limit.unwrap_or(MEMBERS_LIMIT), edge.host.rules.limits.members_a_call);
         if (1..=max).contains(&limit) {
             return Ok(Page { after: self.cursor, limit });
         }
-        Err(problem::of(&Answer::refused(Code::BadRequest, format!("limit: give 1 to {max}"))))
+        Err(Answer::refused(Code::BadRequest, format!("limit: give 1 to {max}")))
     }
 }
 
@@ -111,7 +111,7 @@ pub async fn members(
 ) -> Response {
     let page = match asked.checked(&edge) {
         Ok(page) => page,
-        Err(refusal) => return refusal,
+        Err(refusal) => return problem::of(&refusal),
     };
     match inspect::members(&edge.host, &caller, path.conversation, page).await {
         Ok(page) => object(&page),

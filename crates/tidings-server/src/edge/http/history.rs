@@ -86,7 +86,7 @@ pub async fn receipts(
 ) -> Response {
     let page = match asked.checked(&edge) {
         Ok(page) => page,
-        Err(refusal) => return refusal,
+        Err(refusal) => return problem::of(&refusal),
     };
     match inspect::receipts(&edge.host, &caller, conversation, seq, page).await {
         Ok(page) => object(&page),
