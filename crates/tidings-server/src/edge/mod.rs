@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod long_poll;
+pub mod mqtt;
 pub mod pages;
 pub mod sse;
 pub mod websocket;
@@ -28,6 +29,7 @@ pub struct Edge {
     pub auth: Arc<Auth>,
     pub admin_token: Arc<str>,
     pub addresses: Arc<Addresses>,
+    pub mqtt: Arc<mqtt::Seats>,
     pub shutdown: Shutdown,
 }
 

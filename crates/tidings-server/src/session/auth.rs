@@ -22,7 +22,7 @@ use super::{
     reply::{Answer, Reply},
 };
 
-const TOKEN_PREFIX: &str = "tdo1_";
+pub const TOKEN_PREFIX: &str = "tdo1_";
 pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 /// Tickets that wait to be used; the oldest goes first.
 const TICKETS_MAX: usize = 100_000;
