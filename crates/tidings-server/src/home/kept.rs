@@ -203,3 +203,45 @@ pub struct Place {
     pub conversation: ConversationId,
     pub seq: Seq,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str) -> DeviceId {
+        DeviceId::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_session_is_over_when_its_time_has_passed_since_it_was_left() {
+        let session = KeptSession { expiry_s: 10, left_at_ms: 5_000, ..KeptSession::default() };
+        assert!(!session.is_over(14_999) && session.is_over(15_000));
+        assert!(!KeptSession { left_at_ms: 0, ..session.clone() }.is_over(u64::MAX), "it is connected");
+        assert!(!KeptSession { expiry_s: NEVER_S, ..session }.is_over(u64::MAX));
+    }
+
+    #[test]
+    fn who_has_a_session_makes_room_last() {
+        let mut row = HomeRow::default();
+        row.keep(&device("phone"), Some(KeptSession::default()));
+        for n in 0..KEPT_MAX * 2 {
+            let published = Published { packet_id: 1, hash: n as u64, client_msg_id: "c".into() };
+            row.remember_published(&device(&format!("once-{n}")), &published);
+        }
+        assert_eq!(row.kept.len(), KEPT_MAX);
+        assert!(row.kept(&device("phone")).is_some() && row.kept(&device("once-0")).is_none());
+    }
+
+    #[test]
+    fn the_last_publishes_are_remembered_one_a_packet_id() {
+        let mut row = HomeRow::default();
+        let published = |packet_id: u16, hash| Published { packet_id, hash, client_msg_id: "c".into() };
+        for n in 0..200 {
+            row.remember_published(&device("phone"), &published(n, 1));
+        }
+        row.remember_published(&device("phone"), &published(199, 2));
+        let known = &row.kept(&device("phone")).unwrap().published;
+        assert_eq!((known.len(), known.first().unwrap().packet_id), (PUBLISHED_MAX, 136));
+        assert_eq!(known.last(), Some(&published(199, 2)));
+    }
+}

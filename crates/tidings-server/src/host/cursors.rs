@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tidings_proto::{ConversationId, DeviceId, UserId};
+use tidings_proto::{ConversationId, DeviceId, Seq, UserId};
 
 use crate::{
     home::{
@@ -57,21 +57,29 @@ impl Host {
         Ok(owed.collect())
     }
 
-    /// A device has everything up to these places. The cursors move, if there are some; of what it has acknowledged the
-    /// others learn that it is delivered. Nobody waits: after a crash it is delivered once more.
+    /// A device has everything up to these places. The cursors move, if there are some, before this returns; of what it has
+    /// acknowledged the others learn that it is delivered. What a crash forgets of it is delivered once more.
     pub async fn delivered(&self, user: &UserId, cursors: Option<u64>, places: &[(ConversationId, Delivered)]) {
+        let mut stored = None;
         if let Some(cursors) = cursors {
             let moved = places.iter().map(|(conversation, delivered)| HomeChange::Delivered {
                 cursors,
                 conversation: *conversation,
                 seq: delivered.seq,
             });
-            let (reply, _) = Reply::to_call();
+            let (reply, answer) = Reply::to_call();
             self.commit(of_home(user, moved.collect()), reply).await;
+            stored = Some(answer);
         }
-        for (conversation, delivered) in places.iter().filter(|(_, delivered)| delivered.is_acked) {
+        for (conversation, delivered) in
+            places.iter().filter(|(_, delivered)| delivered.is_acked && delivered.seq > Seq::NONE)
+        {
             let (reply, _) = Reply::to_call();
             self.mark_delivered(user, *conversation, delivered.seq, reply).await;
+        }
+        if let Some(stored) = stored {
+            // If the journal has failed, nobody is told of it here: the next publish is.
+            let _ = stored.await;
         }
     }
 }
@@ -79,7 +87,7 @@ impl Host {
 /// Up to where a device has everything of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
-    pub seq: tidings_proto::Seq,
+    pub seq: Seq,
     /// It said so; else it was written to its socket, and that was all it asked for.
     pub is_acked: bool,
 }

@@ -1,6 +1,7 @@
 //! The server as its clients see it: each test starts one on a free port, with a data folder of its own.
 
 mod http_client;
+mod mqtt_client;
 mod support;
 
 mod http_access;
@@ -8,6 +9,9 @@ mod http_admin;
 mod http_calls;
 mod http_live;
 mod metrics;
+mod mqtt_sessions;
+mod mqtt_talk;
+mod mqtt_wrong;
 mod people;
 mod restart;
 mod talk;

@@ -70,6 +70,11 @@ impl TestServer {
     }
 }
 
+/// One that speaks MQTT on a port of its own as well.
+pub async fn start_mqtt(folder: &Path) -> TestServer {
+    TestServer::start(folder, &[("mqtt.listen", "127.0.0.1:0")]).await
+}
+
 pub struct TestClient {
     pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     last_id: u64,

@@ -135,7 +135,8 @@ impl Connection {
         let (host, caller) = (self.edge.host.clone(), &attachment.caller);
         let now_ms = host.clock.unix_ms();
         let known = caller.home.lock().state.row.kept(&caller.device).cloned();
-        let (known, published) = known.map_or((None, Vec::new()), |Kept { session, published, .. }| (session, published));
+        let (known, published) =
+            known.map_or((None, Vec::new()), |Kept { session, published, .. }| (session, published));
         let resumed = known.clone().filter(|known| !connect.clean_start && !known.is_over(now_ms));
         let is_present = resumed.is_some();
         let kept = KeptSession { expiry_s: connect.expiry_s, left_at_ms: 0, ..resumed.unwrap_or_default() };

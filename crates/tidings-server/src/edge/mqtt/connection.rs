@@ -43,7 +43,9 @@ pub enum End {
     /// The line failed, or the client closed it.
     Gone,
     /// The client said so.
-    Disconnected { expiry_s: Option<u32> },
+    Disconnected {
+        expiry_s: Option<u32>,
+    },
     /// Not let in.
     Refused(Reason, String),
     /// The client did what it must not.
@@ -62,6 +64,8 @@ pub struct Connection {
     /// Read, and not taken yet.
     pub input: Vec<u8>,
     pub out: Vec<u8>,
+    /// A write was begun and has not come to its end: what is behind it would be read as part of it.
+    is_cut: bool,
 }
 
 /// A client that is let in.
@@ -101,7 +105,7 @@ pub struct Session {
 impl Connection {
     pub fn new(edge: Edge, line: Line, address: IpAddr) -> Self {
         let wire = Wire::new(edge.host.config.limits.frame_bytes);
-        Self { edge, wire, address, line, input: Vec::new(), out: Vec::new() }
+        Self { edge, wire, address, line, input: Vec::new(), out: Vec::new(), is_cut: false }
     }
 
     pub async fn run(mut self) {
@@ -156,7 +160,9 @@ impl Connection {
         if self.out.is_empty() {
             return Ok(());
         }
+        self.is_cut = true;
         let written = timeout(WRITE_WAIT, self.line.write(&self.out)).await;
+        self.is_cut = !matches!(written, Ok(Ok(())));
         self.out.clear();
         if self.out.capacity() > KEEP_BYTES {
             self.out = Vec::new();
@@ -166,16 +172,19 @@ impl Connection {
 
     /// Says why, where the protocol has a way to, and gives the client a moment to read it.
     async fn close(mut self, end: End) {
+        if let End::Close(code) = end {
+            self.edge.host.metrics.connections_closed.of(code).inc();
+        }
+        if self.is_cut {
+            return;
+        }
         self.out.clear();
         match end {
             End::Gone => return,
             End::Disconnected { .. } => {}
             End::Refused(reason, why) => self.wire.put_refusal(&mut self.out, reason, &why),
             End::Fault(reason) => self.wire.put_disconnect(&mut self.out, reason, ""),
-            End::Close(code) => {
-                self.edge.host.metrics.connections_closed.of(code).inc();
-                self.wire.put_disconnect(&mut self.out, reason(code), code.reason());
-            }
+            End::Close(code) => self.wire.put_disconnect(&mut self.out, reason(code), code.reason()),
         }
         let wait = if self.edge.shutdown.has_begun() { CLOSE_WAIT / 4 } else { CLOSE_WAIT };
         let _ = timeout(wait, self.say_goodbye()).await;
@@ -311,7 +320,8 @@ impl Client {
             return Err(End::Close(CloseCode::Draining));
         }
         if session.store_at.is_some_and(|at| at <= now) {
-            self.store_cursors().await;
+            let store = self.store_cursors();
+            self.drive(store).await?;
         }
         Ok(())
     }
@@ -327,16 +337,17 @@ impl Client {
         self.session.store_at = Some(self.session.store_at.map_or(at, |before| before.min(at)));
     }
 
-    async fn store_cursors(&mut self) {
+    /// Stores the cursors that have moved by now.
+    pub fn store_cursors(&mut self) -> impl Future<Output = ()> + Send + use<> {
         self.session.store_at = None;
-        let Some(deliveries) = &mut self.session.deliveries else { return };
-        let moved = deliveries.take_moved();
-        if moved.is_empty() {
-            return;
-        }
+        let moved = self.session.deliveries.as_mut().map(Deliveries::take_moved).unwrap_or_default();
         let cursors = self.session.kept.inbox.filter(|_| self.session.is_kept).map(|inbox| inbox.cursors);
-        let host = self.connection.edge.host.clone();
-        host.delivered(&self.attachment.caller.user, cursors, &moved).await;
+        let (host, user) = (self.connection.edge.host.clone(), self.attachment.caller.user.clone());
+        async move {
+            if !moved.is_empty() {
+                host.delivered(&user, cursors, &moved).await;
+            }
+        }
     }
 
     /// Leaves behind what the device will find when it comes back.
@@ -344,7 +355,8 @@ impl Client {
         self.store_cursors().await;
         // A repeat on the next connection must find what became of this one's publishes.
         let _ = timeout(OUTCOME_WAIT, self.session.unanswered.all_answered()).await;
-        if !self.session.is_kept {
+        // Of a revoked device nothing is kept.
+        if !self.session.is_kept || matches!(end, End::Close(CloseCode::Revoked)) {
             return;
         }
         let host = self.connection.edge.host.clone();

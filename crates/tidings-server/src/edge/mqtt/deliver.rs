@@ -13,7 +13,10 @@ use tidings_proto::{
 };
 use tokio::time::Instant;
 
-use crate::{host::act::ActError, session::execute::{Fetched, fetch}};
+use crate::{
+    host::act::ActError,
+    session::execute::{Fetched, fetch},
+};
 
 use super::{
     connection::{Client, Done, End},
@@ -103,7 +106,8 @@ impl Client {
                 return Err(End::Fault(Reason::UNSPECIFIED));
             }
         };
-        let is_all = fetched.entries.len() < limit && fetched.entries.last().is_none_or(|last| last.seq >= fetched.last_seq());
+        let is_all =
+            fetched.entries.len() < limit && fetched.entries.last().is_none_or(|last| last.seq >= fetched.last_seq());
         self.deliver_page(conversation, &fetched);
         self.deliveries(|deliveries| deliveries.caught_up(is_all));
         self.note_moved();

@@ -45,9 +45,7 @@ pub fn read(publish: &Publish, limits: &Limits) -> Result<Wanted, FrameError> {
             let wrong = |message| FrameError { id: request.id.clone(), code: Code::BadRequest, message };
             check(&request.command, limits).map_err(wrong)?;
             return match request.command {
-                Command::Hello(Hello { .. }) => {
-                    Err(wrong("type: CONNECT has said hello".to_owned()))
-                }
+                Command::Hello(Hello { .. }) => Err(wrong("type: CONNECT has said hello".to_owned())),
                 _ => Ok(Wanted::Request(request)),
             };
         }

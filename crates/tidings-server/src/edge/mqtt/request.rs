@@ -63,7 +63,11 @@ impl Client {
                 Ok(Wanted::Send { .. }) => None,
                 Err(error) => error.id.clone(),
             };
-            Purpose::Request(Back { id, topic: publish.response_topic.clone(), correlation: publish.correlation.clone() })
+            Purpose::Request(Back {
+                id,
+                topic: publish.response_topic.clone(),
+                correlation: publish.correlation.clone(),
+            })
         } else {
             Purpose::Send
         };

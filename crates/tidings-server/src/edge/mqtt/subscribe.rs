@@ -1,7 +1,10 @@
 //! What a client listens to, and what its home keeps of that.
 
 use crate::{
-    home::{event::HomeChange, kept::{InboxSubscription, KeptSession, NEVER_S}},
+    home::{
+        event::HomeChange,
+        kept::{InboxSubscription, KeptSession, NEVER_S},
+    },
     session::reply::Answer,
 };
 
@@ -46,6 +49,10 @@ impl Client {
     /// From now on the client listens to this. It is durable, where the session is to last, before the client learns of it.
     async fn change_subscriptions(&mut self, kept: KeptSession) -> Done {
         let (before, after) = (self.session.kept.inbox, kept.inbox);
+        if before != after {
+            let store = self.store_cursors();
+            self.drive(store).await?;
+        }
         if self.session.is_kept && kept != self.session.kept {
             let begins = after.is_some() && before.map(|inbox| inbox.cursors) != after.map(|inbox| inbox.cursors);
             self.keep(Some(kept.clone()), begins).await.map_err(|_| End::Fault(Reason::UNSPECIFIED))?;

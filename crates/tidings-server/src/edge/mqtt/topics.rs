@@ -122,8 +122,19 @@ mod tests {
         assert_eq!(Target::of(&format!("tidings/send/{id}")), Ok(Target::Send(To::Conversation(id))));
         assert_eq!(Target::of("tidings/request"), Ok(Target::Request));
         for wrong in [
-            "tidings/to/", "tidings/to", "tidings/to/a/b", "tidings/to/%", "tidings/to/%ff", "tidings/to/%zz", "tidings/to/a%00",
-            "tidings/send/bob", "tidings/inbox", "tidings/other/bob", "other/to/bob", "", "tidings/request/",
+            "tidings/to/",
+            "tidings/to",
+            "tidings/to/a/b",
+            "tidings/to/%",
+            "tidings/to/%ff",
+            "tidings/to/%zz",
+            "tidings/to/a%00",
+            "tidings/send/bob",
+            "tidings/inbox",
+            "tidings/other/bob",
+            "other/to/bob",
+            "",
+            "tidings/request/",
         ] {
             assert!(Target::of(wrong).is_err(), "{wrong}");
         }

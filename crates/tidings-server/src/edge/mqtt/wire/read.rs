@@ -12,6 +12,7 @@ use super::{Connect, Filter, Incoming, Publish, Reason, Subscribe, TOPIC_ALIASES
 const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
 const PUBACK: u8 = 4;
+const PUBREL: u8 = 6;
 const SUBSCRIBE: u8 = 8;
 const UNSUBSCRIBE: u8 = 10;
 const PINGREQ: u8 = 12;
@@ -33,7 +34,7 @@ impl Wire {
 
     fn packet(&mut self, raw: &RawPacket) -> Result<Incoming, Reason> {
         let kind = raw.packet_type();
-        let flags = if matches!(kind, SUBSCRIBE | UNSUBSCRIBE) { 2 } else { 0 };
+        let flags = if matches!(kind, PUBREL | SUBSCRIBE | UNSUBSCRIBE) { 2 } else { 0 };
         if kind != PUBLISH && raw.flags() != flags {
             return Err(Reason::MALFORMED);
         }
@@ -53,7 +54,11 @@ impl Wire {
             (Some(version), SUBSCRIBE) => subscribe(raw, version),
             (Some(version), UNSUBSCRIBE) => unsubscribe(raw, version),
             (Some(_), PINGREQ) => {
-                if raw.remaining_length() == 0 { Ok(Incoming::Ping) } else { Err(Reason::MALFORMED) }
+                if raw.remaining_length() == 0 {
+                    Ok(Incoming::Ping)
+                } else {
+                    Err(Reason::MALFORMED)
+                }
             }
             (Some(version), DISCONNECT) => disconnect(raw, version),
             // Exactly-once delivery is not offered, nor another login.
@@ -67,21 +72,19 @@ impl Wire {
             [0, 4, name @ .., _, _] if name.len() >= 6 => (&name[..4], name[4], name[5]),
             _ => return Err(Reason::UNSUPPORTED_VERSION),
         };
-        if name != b"MQTT" {
-            return Err(Reason::UNSUPPORTED_VERSION);
-        }
+        self.version = match level {
+            4 if name == b"MQTT" => Some(Version::V3),
+            5 if name == b"MQTT" => Some(Version::V5),
+            _ => return Err(Reason::UNSUPPORTED_VERSION),
+        };
         let (is_reserved, has_will, will_bits) = (flags & 1 != 0, flags & 0x04 != 0, flags & 0x38);
         if is_reserved || (!has_will && will_bits != 0) || will_bits & 0x18 == 0x18 {
             return Err(Reason::MALFORMED);
         }
         let will = has_will.then(|| Will { qos: (flags >> 3) & 3, retain: flags & 0x20 != 0 });
-        let connect = match level {
-            4 => {
-                self.version = Some(Version::V3);
-                connect_v3(&exact(raw, v3_1_1::Connect::parse)?)?
-            }
-            5 => {
-                self.version = Some(Version::V5);
+        let connect = match self.version {
+            Some(Version::V3) => connect_v3(&exact(raw, v3_1_1::Connect::parse)?)?,
+            _ => {
                 let packet = exact(raw, v5_0::Connect::parse)?;
                 let mut connect = Connect {
                     client_id: packet.client_id().to_owned(),
@@ -97,7 +100,6 @@ impl Wire {
                 }
                 connect
             }
-            _ => return Err(Reason::UNSUPPORTED_VERSION),
         };
         Ok(Incoming::Connect(Box::new(Connect { will, ..connect })))
     }
@@ -106,7 +108,9 @@ impl Wire {
         match property {
             Property::SessionExpiryInterval(seconds) => connect.expiry_s = seconds.val(),
             Property::ReceiveMaximum(count) => connect.receive_maximum = count.val(),
-            Property::MaximumPacketSize(bytes) => self.max_out_bytes = usize::try_from(bytes.val()).unwrap_or(usize::MAX),
+            Property::MaximumPacketSize(bytes) => {
+                self.max_out_bytes = usize::try_from(bytes.val()).unwrap_or(usize::MAX)
+            }
             Property::TopicAliasMaximum(count) => self.aliases_out_max = count.val(),
             Property::RequestResponseInformation(wish) => connect.wants_response_information = wish.val() == 1,
             Property::RequestProblemInformation(wish) => self.wants_properties = wish.val() == 1,

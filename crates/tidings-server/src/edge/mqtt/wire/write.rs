@@ -137,7 +137,8 @@ impl Wire {
         }
         let code = PubackReasonCode::try_from(reason.0).unwrap_or(PubackReasonCode::UnspecifiedError);
         let told = properties.iter().filter(|_| self.wants_properties);
-        let properties: Vec<Property> = told.filter_map(|(key, value)| Some(UserProperty::new(*key, *value).ok()?.into())).collect();
+        let properties: Vec<Property> =
+            told.filter_map(|(key, value)| Some(UserProperty::new(*key, *value).ok()?.into())).collect();
         let full = v5_0::Puback::builder().packet_id(packet_id).reason_code(code).props(properties);
         let full = full.build().expect(RIGHT);
         if full.size() <= self.max_out_bytes {
@@ -150,7 +151,8 @@ impl Wire {
     /// Answers SUBSCRIBE: for each filter the granted quality of service, or why not.
     pub fn put_suback(&self, out: &mut Vec<u8>, packet_id: u16, reasons: &[Reason]) {
         if self.is_v5() {
-            let code = |reason: &Reason| SubackReasonCode::try_from(reason.0).unwrap_or(SubackReasonCode::UnspecifiedError);
+            let code =
+                |reason: &Reason| SubackReasonCode::try_from(reason.0).unwrap_or(SubackReasonCode::UnspecifiedError);
             let builder = v5_0::Suback::builder().packet_id(packet_id);
             put(out, &builder.reason_codes(reasons.iter().map(code).collect()).build().expect(RIGHT));
         } else {
@@ -162,7 +164,9 @@ impl Wire {
 
     pub fn put_unsuback(&self, out: &mut Vec<u8>, packet_id: u16, reasons: &[Reason]) {
         if self.is_v5() {
-            let code = |reason: &Reason| UnsubackReasonCode::try_from(reason.0).unwrap_or(UnsubackReasonCode::UnspecifiedError);
+            let code = |reason: &Reason| {
+                UnsubackReasonCode::try_from(reason.0).unwrap_or(UnsubackReasonCode::UnspecifiedError)
+            };
             let builder = v5_0::Unsuback::builder().packet_id(packet_id);
             put(out, &builder.reason_codes(reasons.iter().map(code).collect()).build().expect(RIGHT));
         } else {
