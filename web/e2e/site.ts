@@ -7,7 +7,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { BrowserContext } from 'playwright-core';
 import type { ClientFrame, ServerFrame } from '../src/sdk';
 
 const BINARY = process.env.TIDINGS_BIN || '../target/debug/tidings';
@@ -48,9 +47,6 @@ export class Site {
     });
     child.removeAllListeners('exit');
   }
-
-  /** What a new browser context needs to reach this site. */
-  async prepare(_context: BrowserContext): Promise<void> {}
 
   /** At once, with nothing said to anybody. */
   async kill(): Promise<void> {
