@@ -1,7 +1,9 @@
 //! The edges: bytes into frames and back, one file a transport. They know no journal and no tables.
 
 pub mod http;
+pub mod long_poll;
 pub mod pages;
+pub mod sse;
 pub mod websocket;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};

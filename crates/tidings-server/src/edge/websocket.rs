@@ -17,13 +17,14 @@ use tidings_proto::{
     CloseCode, Code,
     frames::{
         client::{Command, Hello, Request},
-        server::{Beat, Refused, ServerFrame, Welcome},
+        server::{Beat, Refused, ServerFrame},
     },
 };
 
 use crate::{
     metrics::Transport,
     session::{
+        attachment::welcome,
         auth::{Identity, identify, log_in},
         execute::{Caller, act, is_rated, is_read, read, take_rate},
         outbox::{Next, Outbox},
@@ -33,7 +34,10 @@ use crate::{
     },
 };
 
-use super::{Edge, http::problem};
+use super::{
+    Edge,
+    http::{identity, problem},
+};
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
 /// Of each connection's buffers: what is larger is allocated when it comes and given back.
@@ -66,7 +70,7 @@ pub async fn upgrade(
     if asked.iter().next().is_some() && !asks(SUBPROTOCOL) {
         return (StatusCode::BAD_REQUEST, format!("the subprotocol of this version is {SUBPROTOCOL}")).into_response();
     }
-    let identity = match known_identity(&edge, &params, &headers) {
+    let identity = match identity(&edge, params.ticket.as_deref(), &headers) {
         Ok(identity) => identity,
         Err(refusal) => return problem::of(&refusal),
     };
@@ -83,21 +87,6 @@ pub async fn upgrade(
                 Connection::new(edge, socket).run(identity).await;
             })
         })
-}
-
-/// Whom a ticket or the `Authorization` header names, before a `hello`.
-fn known_identity(edge: &Edge, params: &Params, headers: &HeaderMap) -> Result<Option<Identity>, Answer> {
-    let refused = |why: &str| Answer::refused(Code::Unauthenticated, why);
-    if let Some(ticket) = &params.ticket {
-        let identity = edge.auth.redeem(ticket, edge.host.clock.unix_ms());
-        return identity.map(Some).ok_or_else(|| refused("the ticket was used or is too old; get another one"));
-    }
-    match super::http::bearer(headers) {
-        Some(token) => {
-            edge.auth.verify(token).map(Some).ok_or_else(|| refused("the token was not given here; log in again"))
-        }
-        None => Ok(None),
-    }
 }
 
 /// Why a connection ends.
@@ -214,17 +203,7 @@ impl Connection {
 
     async fn begin(&mut self, caller: &Caller, tail: usize, attached: crate::host::feed::Attached) -> Done {
         let host = self.edge.host.clone();
-        let welcome = Welcome {
-            user: caller.user.clone(),
-            device: caller.device.clone(),
-            session: format!("s-{}", self.outbox.session.0),
-            sync: attached.token,
-            prefer: None,
-            heartbeat_s: host.config.limits.heartbeat_s,
-            limits: host.rules.limits.clone(),
-            features: Vec::new(),
-        };
-        self.write(ServerFrame::Welcome(welcome).to_json()).await?;
+        self.write(welcome(&host, caller, &self.outbox, attached.token)).await?;
         if let Some(differences) = attached.differences {
             match host.changes(&caller.home, None, differences, tail).await {
                 Ok(changes) => self.write(changes).await?,

@@ -179,6 +179,8 @@ impl Host {
     ) -> Option<Arc<Home>> {
         let home = self.homes.get_or_else(user, || self.dormant.push(user, Waiting::Tell(tell.clone())))?;
         let mut inner = home.lock();
+        let peer_read = |inner: &HomeInner| Some(inner.state.items.get(&tell.conversation)?.with.as_ref()?.read);
+        let read_before = peer_read(&inner);
         let altered = inner.state.tell(tell);
         if inner.note(altered) {
             self.unflushed.lock().homes.push(home.clone());
@@ -216,7 +218,8 @@ impl Host {
                         read_seq: *read,
                     };
                     let frame = Bytes::from(ServerFrame::Receipt(receipt).to_json());
-                    inner.deliver(&frame, Class::Ephemeral, None);
+                    let has_read = peer_read(&inner) > read_before;
+                    inner.deliver(&frame, if has_read { Class::Receipt } else { Class::Ephemeral }, None);
                 }
             }
         }
@@ -301,7 +304,12 @@ impl Host {
         for (conversation, receipt) in self.receipts.take() {
             let members = conversation.state().members;
             let frame = Bytes::from(ServerFrame::Receipt(receipt.clone()).to_json());
-            for (user, _) in members.iter().filter(|(user, _)| **user != receipt.user) {
+            // Who is blocked is not told how far the blocker is. Whoever has just read is in memory.
+            let reader = self.homes.get(&receipt.user);
+            let hears = |user: &UserId| {
+                *user != receipt.user && !reader.as_ref().is_some_and(|reader| reader.lock().state.row.blocks(user))
+            };
+            for (user, _) in members.iter().filter(|(user, _)| hears(user)) {
                 if let Some(home) = self.homes.get(user) {
                     home.lock().deliver(&frame, Class::Ephemeral, None);
                 }

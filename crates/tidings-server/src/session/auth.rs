@@ -10,7 +10,10 @@ use rand::Rng;
 use tidings_proto::{Code, DeviceId, UserId, frames::client::Hello};
 
 use crate::{
-    home::event::{HomeChange, HomeEvent},
+    home::{
+        event::{HomeChange, HomeEvent},
+        state::Device,
+    },
     host::{Host, event::Part},
 };
 
@@ -140,7 +143,8 @@ pub async fn log_in(host: &Arc<Host>, identity: &Identity) -> Result<Caller, Ans
         if device.is_some_and(|device| device.revoked_at_ms >= identity.issued_ms) {
             return Err(Answer::refused(Code::Unauthenticated, "this device was signed out; log in again"));
         }
-        if device.is_none_or(|device| device.seen_at_ms + DEVICE_SEEN_STEP_MS < now_ms) {
+        let is_back = |device: &Device| device.revoked_at_ms >= device.seen_at_ms;
+        if device.is_none_or(|device| device.seen_at_ms + DEVICE_SEEN_STEP_MS < now_ms || is_back(device)) {
             changes.push(HomeChange::Device { device: identity.device.clone(), at_ms: now_ms });
         }
     }

@@ -37,6 +37,11 @@ impl Answer {
         self.body
     }
 
+    /// A header's value; empty: there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("a header in ASCII"))
+    }
+
     /// A problem document of this status and code; its detail.
     #[track_caller]
     pub fn problem(self, status: u16, code: &str) -> String {
@@ -74,6 +79,18 @@ impl Caller {
         self.call("POST", path, &[], Some(body)).await
     }
 
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.call("PUT", path, &[], Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.call("PATCH", path, &[], Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, &[], None).await
+    }
+
     pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
         self.raw(method, path, headers, body.map_or_else(Bytes::new, |body| body.to_string().into())).await
     }
@@ -93,7 +110,7 @@ impl Caller {
         path: &str,
         headers: &[(&str, &str)],
         body: Bytes,
-    ) -> http::Response<impl BodyExt<Data = Bytes, Error: std::fmt::Debug>> {
+    ) -> http::Response<impl BodyExt<Data = Bytes, Error: std::fmt::Debug> + Unpin + use<>> {
         let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));

@@ -3,7 +3,10 @@
 mod http_client;
 mod support;
 
+mod http_access;
 mod http_admin;
+mod http_calls;
+mod http_live;
 mod metrics;
 mod people;
 mod restart;
