@@ -7,6 +7,7 @@ mod http_access;
 mod http_admin;
 mod http_calls;
 mod http_live;
+mod limits;
 mod metrics;
 mod people;
 mod restart;
