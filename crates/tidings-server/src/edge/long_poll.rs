@@ -111,10 +111,12 @@ async fn wait(edge: &Edge, caller: &Caller, since: Option<Token>, wait: Duration
             found => return Ok(found),
         }
         loop {
+            // A stop first: it wakes the outbox, too, and is no news.
             tokio::select! {
+                biased;
+                () = edge.shutdown.begun() => return Ok(Found::Nothing { again_s: AFTER_STOP_S }),
                 () = attachment.outbox.changed() => {}
                 () = tokio::time::sleep_until(until) => return Ok(Found::Nothing { again_s: AFTER_WAIT_S }),
-                () = edge.shutdown.begun() => return Ok(Found::Nothing { again_s: AFTER_STOP_S }),
             }
             match attachment.outbox.wake() {
                 Next::Empty => {}

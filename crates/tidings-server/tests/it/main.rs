@@ -8,6 +8,7 @@ mod http_access;
 mod http_admin;
 mod http_calls;
 mod http_live;
+mod limits;
 mod metrics;
 mod mqtt_sessions;
 mod mqtt_talk;
