@@ -10,6 +10,7 @@ mod http_calls;
 mod http_live;
 mod limits;
 mod metrics;
+mod mqtt_rumqttc;
 mod mqtt_sessions;
 mod mqtt_talk;
 mod mqtt_wrong;

@@ -83,7 +83,7 @@ impl Hello {
         body.extend([self.version, 0x80 | u8::from(self.is_clean) << 1]);
         body.extend(self.keep_alive_s.to_be_bytes());
         if self.version == V5 {
-            body.push(u8::try_from(self.properties.len()).unwrap());
+            body.push(u8::try_from(self.properties.len()).expect("they are short"));
             body.extend(&self.properties);
         }
         body.extend(text(self.device));
@@ -208,7 +208,7 @@ impl Mqtt {
             }
             3 => {
                 let length = usize::from(id(0));
-                let topic = String::from_utf8(body[2..2 + length].to_vec()).unwrap();
+                let topic = String::from_utf8(body[2..2 + length].to_vec()).expect("it is UTF-8");
                 let mut rest = 2 + length;
                 let packet_id = (first & 6 != 0).then(|| id(rest));
                 rest += if packet_id.is_some() { 2 } else { 0 };
@@ -237,7 +237,7 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![first];
     let mut length = body.len();
     loop {
-        let byte = u8::try_from(length & 0x7f).unwrap();
+        let byte = u8::try_from(length & 0x7f).expect("seven bits");
         length >>= 7;
         packet.push(if length > 0 { byte | 0x80 } else { byte });
         if length == 0 {
@@ -249,7 +249,7 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 }
 
 pub fn text(text: &str) -> Vec<u8> {
-    let mut bytes = u16::try_from(text.len()).unwrap().to_be_bytes().to_vec();
+    let mut bytes = u16::try_from(text.len()).expect("it is short").to_be_bytes().to_vec();
     bytes.extend(text.as_bytes());
     bytes
 }
@@ -274,7 +274,7 @@ pub fn publish(
     let mut body = text(topic);
     body.extend(packet_id.into_iter().flat_map(u16::to_be_bytes));
     if version == V5 {
-        body.push(u8::try_from(properties.len()).unwrap());
+        body.push(u8::try_from(properties.len()).expect("they are short"));
         body.extend(properties);
     }
     body.extend(payload);
@@ -309,6 +309,6 @@ fn properties(bytes: &[u8]) -> (Vec<(u8, Vec<u8>)>, usize) {
 
 fn pair(value: &[u8]) -> (String, String) {
     let length = usize::from(u16::from_be_bytes([value[0], value[1]]));
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is UTF-8");
     (text(&value[2..2 + length]), text(&value[4 + length..]))
 }

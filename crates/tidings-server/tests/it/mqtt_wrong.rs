@@ -14,7 +14,7 @@ fn connect(version: u8, flags: u8, properties: &[u8], rest: &[&[u8]]) -> Vec<u8>
     let mut body = b"\0\x04MQTT".to_vec();
     body.extend([version, flags, 0, 60]);
     if version == V5 {
-        body.push(u8::try_from(properties.len()).unwrap());
+        body.push(u8::try_from(properties.len()).expect("they are short"));
         body.extend(properties);
     }
     body.extend(rest.concat());

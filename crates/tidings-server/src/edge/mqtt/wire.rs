@@ -2,6 +2,8 @@
 //! named, and of it only the packets: what a server does with them is ours, so that nothing is stored or counted twice.
 
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use mqtt_protocol_core::mqtt::connection::PacketBuilder;

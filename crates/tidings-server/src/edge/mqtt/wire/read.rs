@@ -81,7 +81,7 @@ impl Wire {
         if is_reserved || (!has_will && will_bits != 0) || will_bits & 0x18 == 0x18 {
             return Err(Reason::MALFORMED);
         }
-        let will = has_will.then(|| Will { qos: (flags >> 3) & 3, retain: flags & 0x20 != 0 });
+        let will = has_will.then_some(Will { qos: (flags >> 3) & 3, retain: flags & 0x20 != 0 });
         let connect = match self.version {
             Some(Version::V3) => connect_v3(&exact(raw, v3_1_1::Connect::parse)?)?,
             _ => {
