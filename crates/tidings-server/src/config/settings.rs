@@ -251,6 +251,14 @@ impl Limits {
     }
 }
 
+impl Log {
+    /// What to log, for the writer of the log. The storage engine tells its developers much, and the WebSocket library tells whole
+    /// frames at `trace`, tokens among them: that is not for logs, whatever the level.
+    pub fn filter(&self) -> String {
+        format!("fjall=warn,lsm_tree=warn,{},tungstenite=info,tokio_tungstenite=info", self.level)
+    }
+}
+
 impl Config {
     /// What a start with these settings should say loudly; empty for most.
     pub fn warnings(&self) -> Vec<String> {

@@ -354,3 +354,77 @@ fn pem_bytes(pem: &str) -> Vec<u8> {
     let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     base64::engine::general_purpose::STANDARD.decode(text).expect("base64")
 }
+
+/// A key server: what it publishes now (`None`: it is down), and how often it was asked.
+type Published = Arc<Mutex<(Option<Value>, u32)>>;
+
+async fn key_server(published: Published) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let url = format!("http://{}/keys", listener.local_addr().expect("it listens"));
+    let answer = move || async move {
+        let mut published = published.lock();
+        published.1 += 1;
+        published.0.as_ref().map(Value::to_string).ok_or(axum::http::StatusCode::SERVICE_UNAVAILABLE)
+    };
+    let app = axum::Router::new().route("/keys", axum::routing::get(answer));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+#[tokio::test]
+async fn keys_are_asked_for_again_at_most_once_a_minute_and_stay_while_nobody_answers() {
+    let set = |kid: &str, name: &str| {
+        let x = URL_SAFE_NO_PAD.encode(&pem_bytes(&read(&format!("{name}.public.pem")))[12..]);
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid}]})
+    };
+    let other = EncodingKey::from_ed_pem(private("other").as_bytes()).unwrap();
+    let old = with_header(r#"{"alg":"EdDSA","kid":"old"}"#);
+    let new = sign_text(r#"{"alg":"EdDSA","kid":"new"}"#, &claims(|_| {}), Algorithm::EdDSA, &other);
+    let published: Published = Arc::new(Mutex::new((Some(set("old", "ed25519")), 0)));
+    let sources = Sources { url: Some(key_server(published.clone()).await), age_ms: 600_000, file: None };
+    let start_ms = 1_000_000;
+    let store = KeyStore::open(Vec::new(), sources, start_ms).await.expect("no file to fail");
+    let check =
+        async |token: &str, at_s: u64| store.check(&Unverified::read(token).unwrap(), start_ms + at_s * 1_000).await;
+    let asked = || published.lock().1;
+
+    assert_eq!((check(&old, 0).await, asked()), (Ok(()), 1));
+    published.lock().0 = Some(set("new", "other"));
+    assert_eq!((check(&new, 59).await, asked()), (Err(Wrong::UnknownKey), 1), "asked a minute ago at the latest");
+    assert_eq!((check(&new, 60).await, asked()), (Ok(()), 2));
+    assert_eq!(check(&old, 60).await, Err(Wrong::UnknownKey), "withdrawn");
+
+    published.lock().0 = None;
+    assert_eq!((check(&old, 120).await, asked()), (Err(Wrong::UnknownKey), 3));
+    assert_eq!(check(&new, 120).await, Ok(()), "it is down: what is known stays good");
+    published.lock().0 = Some(json!({"keys": "nonsense"}));
+    assert_eq!((check(&old, 180).await, asked()), (Err(Wrong::UnknownKey), 4));
+    assert_eq!(check(&new, 180).await, Ok(()));
+    // Old keys are read anew though each token finds its key: a withdrawn one must go.
+    published.lock().0 = Some(set("old", "ed25519"));
+    let before = store.generation();
+    store.keep_fresh(start_ms + 780_000);
+    assert_eq!(store.generation(), before, "nothing is that old");
+    store.keep_fresh(start_ms + 781_000);
+    while store.generation() == before {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((check(&new, 781).await, check(&old, 781).await), (Err(Wrong::UnknownKey), Ok(())));
+}
+
+#[tokio::test]
+async fn a_file_of_keys_may_be_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.pem");
+    std::fs::write(&path, read("rsa.public.pem")).unwrap();
+    let sources = Sources { file: Some(path.clone()), age_ms: 600_000, url: None };
+    let store = KeyStore::open(Vec::new(), sources.clone(), 0).await.expect("the file is right");
+    let token = with_claims(|_| {});
+    let token = Unverified::read(&token).unwrap();
+    std::fs::write(&path, "half of a fi").unwrap();
+    assert_eq!(store.check(&token, 60_000).await, Err(Wrong::OtherAlgorithm));
+    assert!(KeyStore::open(Vec::new(), sources, 0).await.is_err(), "a start says what is wrong");
+    std::fs::write(&path, read("ed25519.public.pem")).unwrap();
+    assert_eq!(store.check(&token, 60_000).await, Err(Wrong::OtherAlgorithm));
+    assert_eq!(store.check(&token, 120_000).await, Ok(()));
+}
