@@ -100,6 +100,7 @@ function Shell(props: { client: Client; onLogOut: () => void }) {
         class="shell"
         classList={{ 'has-open': openKey() !== null }}
         data-phase={state().status.phase}
+        data-transport={state().status.transport}
         data-loaded={state().loaded}
       >
         <button class="skip-link" type="button" onClick={focusComposer}>

@@ -111,11 +111,13 @@ async fn wait(edge: &Edge, caller: &Caller, since: Option<Token>, wait: Duration
             found => return Ok(found),
         }
         loop {
+            // A stop first: it wakes the outbox, too, and is no news.
             tokio::select! {
+                biased;
+                () = edge.shutdown.begun() => return Ok(Found::Nothing { again_s: AFTER_STOP_S }),
                 () = attachment.outbox.changed() => {}
                 () = tokio::time::sleep_until(until) => return Ok(Found::Nothing { again_s: AFTER_WAIT_S }),
                 () = expiry::at(expires_at) => return Err(edge.auth.refuse("the token has expired; log in again")),
-                () = edge.shutdown.begun() => return Ok(Found::Nothing { again_s: AFTER_STOP_S }),
             }
             match attachment.outbox.wake() {
                 Next::Empty => {}

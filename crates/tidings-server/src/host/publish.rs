@@ -78,11 +78,12 @@ impl Host {
                 })
                 .collect();
             let mut found = found.into_iter();
+            let mut left = Vec::new();
             for part in parts {
                 match part {
                     Part::Conversation(conversation, event) => {
                         let found = found.next().expect("each of them was committed above");
-                        self.publish(&conversation, &event, found, Audience::Live(sender));
+                        left.extend(self.publish(&conversation, &event, found, Audience::Live(sender)));
                     }
                     Part::Home(event) => self.change(&event, Audience::Live(None)),
                 }
@@ -90,6 +91,10 @@ impl Host {
             // Behind the tells: who asks for the inbox after the answer finds there what was answered.
             if let (Some(reply), Some(answer)) = (reply, answer) {
                 reply.answer(answer);
+            }
+            // The entry comes first, also where the answer stands for it: whoever leaves gets `sent`, then `removed`.
+            for (home, conversation) in left {
+                self.deliver_item(&home.lock(), conversation);
             }
         }
         let mut unflushed = self.unflushed.lock();
@@ -129,16 +134,17 @@ impl Host {
     }
 
     /// Tells homes and sessions of a committed event. One that the conversation had already was told, too: a flush writes
-    /// a state together with all that it told.
+    /// a state together with all that it told. Returns whose sessions are still to be told that the conversation is gone.
     pub(super) fn publish(
         &self,
         conversation: &Arc<Conversation>,
         event: &ConversationEvent,
         found: Found,
         audience: Audience,
-    ) {
+    ) -> Vec<(Arc<Home>, ConversationId)> {
+        let mut left = Vec::new();
         if !found.is_new {
-            return;
+            return left;
         }
         let state = conversation.state();
         let entry = match &event.change {
@@ -149,20 +155,29 @@ impl Host {
         let mut frames = EntryFrames::new(conversation.id);
         for (user, tell) in tells(event, &state, found.was_small) {
             // Sessions of a large conversation get the entry as its subscribers.
-            self.tell(&user, &tell, &mut frames, audience, !is_large);
+            let gone_from = self.tell(&user, &tell, &mut frames, audience, !is_large);
+            left.extend(gone_from.map(|home| (home, conversation.id)));
         }
-        let Audience::Live(sender) = audience else { return };
+        let Audience::Live(sender) = audience else { return left };
         if let Some(entry) = entry.filter(|_| is_large) {
             self.fan_out(conversation, entry, &mut frames, sender);
         }
         if let Change::Receipt { user, .. } = &event.change {
             self.publish_receipt(conversation, &state, user);
         }
+        left
     }
 
-    fn tell(&self, user: &UserId, tell: &Tell, frames: &mut EntryFrames, audience: Audience, with_entry: bool) {
-        let home = self.homes.get_or_else(user, || self.dormant.push(user, Waiting::Tell(tell.clone())));
-        let Some(home) = home else { return };
+    /// Returns the home if its sessions lost the conversation by this.
+    fn tell(
+        &self,
+        user: &UserId,
+        tell: &Tell,
+        frames: &mut EntryFrames,
+        audience: Audience,
+        with_entry: bool,
+    ) -> Option<Arc<Home>> {
+        let home = self.homes.get_or_else(user, || self.dormant.push(user, Waiting::Tell(tell.clone())))?;
         let mut inner = home.lock();
         let peer_read = |inner: &HomeInner| Some(inner.state.items.get(&tell.conversation)?.with.as_ref()?.read);
         let read_before = peer_read(&inner);
@@ -171,9 +186,9 @@ impl Host {
             self.unflushed.lock().homes.push(home.clone());
         }
         if inner.sessions.is_empty() {
-            return;
+            return None;
         }
-        let Audience::Live(sender) = audience else { return };
+        let Audience::Live(sender) = audience else { return None };
         match &tell.what {
             Told::Joined(joined) => {
                 self.deliver_item(&inner, tell.conversation);
@@ -190,7 +205,8 @@ impl Host {
                     if !with_entry {
                         self.deliver_entry(&inner, entry, frames, sender);
                     }
-                    self.deliver_item(&inner, tell.conversation);
+                    drop(inner);
+                    return Some(home);
                 }
             }
             Told::Peer { delivered, read } => {
@@ -207,6 +223,7 @@ impl Host {
                 }
             }
         }
+        None
     }
 
     fn deliver_entry(&self, home: &HomeInner, entry: &Entry, frames: &mut EntryFrames, sender: Option<SessionId>) {

@@ -285,6 +285,15 @@ async fn frames_are_answered_in_order_and_act_for_the_device() {
     assert_eq!(kinds, expected);
     assert_eq!((&answers[4]["code"], &answers[5]["code"]), (&json!("bad_request"), &json!("unknown_type")));
     assert_eq!(laptop.next_of("presence").await["user"], "bob");
+
+    // Who reads behind what was made in the same call finds it.
+    let to = json!({"conversation": answers[1]["conversation"]});
+    let send = |id: &str| json!({"type": "send", "id": id, "to": to, "client_msg_id": id, "text": id});
+    let fetch = json!({"type": "fetch", "id": 9, "conversation": answers[1]["conversation"], "limit": 2});
+    let frames = json!({"frames": [send("a"), send("b"), fetch, send("a")]});
+    let answers = ada.post("/v1/frames", frames).await.ok();
+    let seqs: Vec<_> = [0, 1, 3].iter().map(|at| answers["answers"][*at]["seq"].clone()).collect();
+    assert_eq!((seqs, &answers["answers"][2]["last_seq"]), (vec![json!(2), json!(3), json!(2)], &json!(3)));
     ada.post("/v1/frames", json!({"frames": vec![json!({"type": "ping"}); 101]})).await.problem(400, "bad_request");
     ada.post("/v1/frames", json!({"frames": 1})).await.problem(400, "bad_request");
     server.stop().await;

@@ -5,6 +5,7 @@ pub mod server;
 pub mod account;
 pub mod admin;
 pub mod conversations;
+pub mod frames;
 pub mod history;
 pub mod input;
 pub mod operators;
@@ -48,7 +49,7 @@ pub fn router(edge: Edge) -> Router {
         .route("/login", post(account::log_in))
         .route("/tickets", post(account::ticket))
         .route("/messages", post(send::message))
-        .route("/frames", post(send::frames))
+        .route("/frames", post(frames::frames))
         .merge(conversation_routes())
         .merge(people_routes())
         .layer(DefaultBodyLimit::max(edge.host.config.limits.frame_bytes))

@@ -29,6 +29,7 @@ use super::{
     open::{Parts, Tasks},
 };
 
+mod caches;
 mod first_message;
 mod held;
 mod large;
