@@ -178,10 +178,7 @@ async fn drain(host: &Arc<Host>, shutdown: &Shutdown) {
     let after_ms = host.config.drain_ms / 2;
     let frame = bytes::Bytes::from(ServerFrame::Move(Move { after_ms }).to_json());
     host.for_each_session(|outbox| outbox.push(frame.clone(), Class::Durable));
-    let until = tokio::time::Instant::now() + Duration::from_millis(after_ms);
-    while host.count_sessions() > 0 && tokio::time::Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let _ = tokio::time::timeout(Duration::from_millis(after_ms), host.sessions_ended()).await;
     host.for_each_session(|outbox| outbox.close(CloseCode::Draining));
     // Their tasks end with a word to the client, or without where nobody reads.
     let _ = tokio::time::timeout(CLOSE_WAIT, shutdown.finished()).await;

@@ -154,10 +154,12 @@ settings! {
         sends_per_s: u32 = 100, in 1..=1_000_000;
         /// Sends of one user at once.
         sends_burst: u32 = 500, in 1..=1_000_000;
-        /// Logins and new connections of one address. Loopback is exempt.
+        /// Logins and new connections of one address.
         logins_per_s: u32 = 20, in 1..=1_000_000;
         /// Logins and new connections of one address at once.
         logins_burst: u32 = 200, in 1..=1_000_000;
+        /// Leaves this machine's own logins and connections uncounted.
+        loopback_exempt: bool = true;
         /// How long a connection above its rate is read more slowly before it is refused.
         slow_read_max_ms: u64 = 5_000, in 0..=60_000;
     }

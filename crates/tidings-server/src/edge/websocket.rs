@@ -384,14 +384,14 @@ impl Connection {
     async fn feed(&mut self, frame: Bytes) -> Done {
         self.edge.host.metrics.sent(&frame);
         let text = Utf8Bytes::try_from(frame).expect("frames are JSON, which is UTF-8");
-        let outbox = self.outbox.clone();
-        unless_cut(&outbox, self.socket.feed(Message::Text(text))).await
+        let (outbox, patience) = (self.outbox.clone(), Duration::from_millis(self.state.patience_ms()));
+        unless_cut(&outbox, patience, self.socket.feed(Message::Text(text))).await
     }
 
     async fn flush(&mut self) -> Done {
         self.state.on_spoken(now_ms(&self.edge));
-        let outbox = self.outbox.clone();
-        unless_cut(&outbox, self.socket.flush()).await
+        let (outbox, patience) = (self.outbox.clone(), Duration::from_millis(self.state.patience_ms()));
+        unless_cut(&outbox, patience, self.socket.flush()).await
     }
 
     /// Says why, and gives the client a moment to read it.
@@ -403,17 +403,27 @@ impl Connection {
             }
         };
         // Whoever does not read is not waited for; least of all by a server that stops.
-        let wait = if self.edge.shutdown.has_begun() { CLOSE_WAIT / 10 } else { CLOSE_WAIT };
-        let _ = tokio::time::timeout(wait, say).await;
+        let shutdown = self.edge.shutdown.clone();
+        let stopping = async {
+            shutdown.begun().await;
+            tokio::time::sleep(CLOSE_WAIT / 10).await;
+        };
+        tokio::select! {
+            () = say => {}
+            () = tokio::time::sleep(CLOSE_WAIT) => {}
+            () = stopping => {}
+        }
     }
 }
 
-/// Waits for a write, but not for a reader whose session is cut meanwhile.
-async fn unless_cut(outbox: &Outbox, write: impl Future<Output = Result<(), axum::Error>>) -> Done {
+/// Waits for a write, but not for a reader whose session is cut meanwhile, nor for one that takes nothing any more.
+async fn unless_cut(outbox: &Outbox, patience: Duration, write: impl Future<Output = Result<(), axum::Error>>) -> Done {
     tokio::select! {
         biased;
         done = write => done.map_err(|_| End::Gone),
         code = outbox.cut() => Err(End::Close(code)),
+        // Made only where the write has to wait.
+        () = async { tokio::time::sleep(patience).await } => Err(End::Close(CloseCode::Lagging)),
     }
 }
 

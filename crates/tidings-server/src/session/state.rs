@@ -43,9 +43,10 @@ pub struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nobody yet, since this time.
+    /// Nobody yet, since this time; and what was said so far.
     Unauthenticated {
         since_ms: u64,
+        received_bytes: usize,
     },
     Open,
 }
@@ -74,7 +75,7 @@ impl State {
     pub fn new(rules: Rules, now_ms: u64) -> Self {
         Self {
             rules,
-            phase: Phase::Unauthenticated { since_ms: now_ms },
+            phase: Phase::Unauthenticated { since_ms: now_ms, received_bytes: 0 },
             bad_frames: VecDeque::new(),
             received_ms: now_ms,
             spoke_ms: now_ms,
@@ -98,11 +99,14 @@ impl State {
     /// A text frame came.
     pub fn on_text(&mut self, text: &str, now_ms: u64) -> Effect {
         self.received_ms = now_ms;
-        let max_bytes = match self.phase {
-            Phase::Unauthenticated { .. } => self.rules.unauthenticated_bytes,
-            Phase::Open => self.rules.limits.frame_bytes,
+        let is_too_much = match &mut self.phase {
+            Phase::Unauthenticated { received_bytes, .. } => {
+                *received_bytes += text.len();
+                *received_bytes > self.rules.unauthenticated_bytes
+            }
+            Phase::Open => text.len() > self.rules.limits.frame_bytes,
         };
-        if text.len() > max_bytes {
+        if is_too_much {
             return Effect::Close(CloseCode::BadFrame);
         }
         let request = match Request::parse(text) {
@@ -138,7 +142,7 @@ impl State {
     /// Time has passed; to be called at [`State::deadline_ms`].
     pub fn on_time(&mut self, now_ms: u64) -> Effect {
         match self.phase {
-            Phase::Unauthenticated { since_ms } if now_ms >= since_ms + self.rules.unauthenticated_ms => {
+            Phase::Unauthenticated { since_ms, .. } if now_ms >= since_ms + self.rules.unauthenticated_ms => {
                 Effect::Close(CloseCode::BadFrame)
             }
             Phase::Unauthenticated { .. } => Effect::Nothing,
@@ -162,7 +166,7 @@ impl State {
     /// When to call [`State::on_time`] next.
     pub fn deadline_ms(&self) -> u64 {
         match self.phase {
-            Phase::Unauthenticated { since_ms } => since_ms + self.rules.unauthenticated_ms,
+            Phase::Unauthenticated { since_ms, .. } => since_ms + self.rules.unauthenticated_ms,
             Phase::Open => {
                 let token_ms = self.warn_ms().or(self.expires_ms).unwrap_or(u64::MAX);
                 self.ping_ms().min(self.gone_ms()).min(token_ms)
@@ -180,7 +184,12 @@ impl State {
     }
 
     fn gone_ms(&self) -> u64 {
-        self.received_ms + self.rules.heartbeat_ms * 5 / 2
+        self.received_ms + self.patience_ms()
+    }
+
+    /// How long the other side may do nothing: neither say anything nor take what is written.
+    pub fn patience_ms(&self) -> u64 {
+        self.rules.heartbeat_ms * 5 / 2
     }
 
     fn refuse(&mut self, error: FrameError, now_ms: u64) -> Effect {
@@ -230,6 +239,11 @@ mod tests {
         assert!(matches!(state.on_time(5_000), Effect::Close(CloseCode::BadFrame)));
         let long = format!(r#"{{"type":"hello","username":"{}"}}"#, "a".repeat(5_000));
         assert!(matches!(state.on_text(&long, 0), Effect::Close(CloseCode::BadFrame)));
+        let mut state = self::state();
+        let some = format!(r#"{{"type":"ping","x":"{}"}}"#, "a".repeat(2_000));
+        assert!(matches!(state.on_text(&some, 0), Effect::Refuse(_)));
+        assert!(matches!(state.on_text(&some, 0), Effect::Refuse(_)));
+        assert!(matches!(state.on_text(&some, 0), Effect::Close(CloseCode::BadFrame)), "the sum counts");
     }
 
     #[test]

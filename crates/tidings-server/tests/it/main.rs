@@ -8,6 +8,7 @@ mod http_access;
 mod http_admin;
 mod http_calls;
 mod http_live;
+mod limits;
 mod login;
 mod login_secrets;
 mod metrics;

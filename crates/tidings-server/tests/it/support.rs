@@ -72,7 +72,7 @@ impl TestServer {
         }
         request.headers_mut().insert("sec-websocket-protocol", "tidings.v1.json".parse().expect("a header"));
         let (socket, _) = connect_async(request).await.expect("the server takes connections");
-        TestClient { socket, last_id: 0 }
+        TestClient::new(socket)
     }
 }
 
@@ -82,6 +82,10 @@ pub struct TestClient {
 }
 
 impl TestClient {
+    pub fn new(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+        Self { socket, last_id: 0 }
+    }
+
     pub async fn say(&mut self, frame: &Value) {
         self.say_text(&frame.to_string()).await;
     }
