@@ -193,7 +193,9 @@ test.each(['constructor', '__proto__', 'toString'])('a person called %s is a per
   expect(presenceOf(empty, user)).toBeUndefined();
   expect(displayName(empty, user)).toBe(user);
   const state = run(empty, entry, { type: 'users', users: [{ user, name: 'Somebody' }] });
-  expect(presenceOf(state, user)?.state).toBe('online');
+  expect(presenceOf(state, user)).toBeUndefined();
+  const ready = run(state, { type: 'status', status: { phase: 'ready' } });
+  expect(presenceOf(ready, user)?.state).toBe('online');
   expect(displayName(state, user)).toBe('Somebody');
   expect(itemAt(structuredClone(state), { conversation: user })).toBeUndefined();
 });

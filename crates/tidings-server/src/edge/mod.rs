@@ -1,6 +1,8 @@
 //! The edges: bytes into frames and back, one file a transport. They know no journal and no tables.
 
+pub mod expiry;
 pub mod http;
+pub mod login_page;
 pub mod long_poll;
 pub mod pages;
 pub mod sse;
@@ -40,12 +42,12 @@ pub struct Addresses {
 const ADDRESSES_MAX: usize = 100_000;
 
 impl Edge {
-    /// Takes one login or connection of an address. `Err`: try again after so long. Loopback is exempt.
+    /// Takes one login or connection of an address. `Err`: try again after so long.
     pub fn admit(&self, address: IpAddr) -> Result<(), Duration> {
-        if address.to_canonical().is_loopback() {
+        let rates = &self.host.config.rates;
+        if rates.loopback_exempt && address.to_canonical().is_loopback() {
             return Ok(());
         }
-        let rates = &self.host.config.rates;
         let rate = Rate { per_s: rates.logins_per_s, burst: rates.logins_burst };
         let bucket = {
             let mut buckets = self.addresses.buckets.lock();

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hashbrown::HashSet;
 use parking_lot::{Mutex, MutexGuard};
 use tidings_proto::{CloseCode, ConversationId, DeviceId, UserId};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::session::outbox::{Class, Outbox, SessionId};
 
@@ -40,6 +41,8 @@ pub struct Inner {
 pub struct Session {
     pub device: DeviceId,
     pub outbox: Arc<Outbox>,
+    /// Counts it among the node's sessions while it lives.
+    pub alive: TaskTrackerToken,
 }
 
 #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ use std::{
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tidings_proto::{ConversationId, UserId};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Clock,
@@ -73,6 +74,8 @@ pub struct Host {
     pub(crate) publishing: Mutex<()>,
     pub(crate) receipts: crate::home::receipts::Pending,
     pub presence: Presence,
+    /// Counts the sessions that are attached.
+    live: TaskTracker,
     /// Held while an import gives names to users: one name at a time gets an id.
     pub(crate) naming: tokio::sync::Mutex<()>,
     /// Counts sweeps of the caches; what was asked for since the last one stays.
@@ -218,10 +221,10 @@ impl Host {
         self.homes.for_each(|home| home.lock().sessions.iter().for_each(|session| visit(&session.outbox)));
     }
 
-    pub fn count_sessions(&self) -> usize {
-        let mut count = 0;
-        self.for_each_session(|_| count += 1);
-        count
+    /// Ready when no session is attached.
+    pub async fn sessions_ended(&self) {
+        self.live.close();
+        self.live.wait().await;
     }
 
     /// Brings the gauges up to date that nobody moves.
