@@ -23,7 +23,10 @@ use crate::{
         memory::MemoryJournal,
     },
     metrics::Metrics,
-    session::{auth::Auth, outbox::Class},
+    session::{
+        auth::{Auth, KeyStoreError},
+        outbox::Class,
+    },
     shutdown::Shutdown,
     tables::{
         Tables, TablesError,
@@ -48,6 +51,8 @@ pub enum ServeError {
     Tables(#[from] TablesError),
     #[error("failed to replay the journal: {0}")]
     Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
     #[error("failed to listen on {address}: {error}; is another server running there? choose another with --listen")]
     Listen { address: SocketAddr, error: std::io::Error },
     #[error("failed to serve: {0}")]
@@ -103,26 +108,21 @@ pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeEr
     match config.store {
         Store::Memory => {
             tracing::warn!("store = \"memory\": every message is lost when this process ends");
+            let admin_token = given_token.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+            let auth = Arc::new(Auth::new(&config.auth, &admin_token, Clock::system().unix_ms()).await?);
             let host = Host::new(parts(config, Lineage(rand::random()), 1), Arc::new(MemoryTables::new()));
             let tasks = host.run(Arc::new(MemoryJournal::new()), shutdown);
-            let admin_token = given_token.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
-            Ok(Opened {
-                host,
-                auth: Arc::new(Auth::new(&admin_token)),
-                admin_token: admin_token.into(),
-                tasks,
-                _folder: None,
-            })
+            Ok(Opened { host, auth, admin_token: admin_token.into(), tasks, _folder: None })
         }
         Store::Embedded => {
             let folder = DataFolder::open(&config.data)?;
             let stored_token = folder.admin_token()?;
+            let auth = Arc::new(Auth::new(&config.auth, &stored_token, Clock::system().unix_ms()).await?);
             let tables = open_tables(&config, folder.path()).await?;
             let journal = open_journal(&config, folder.path())?;
             let host = Host::new(parts(config, folder.lineage(), folder.starts()), tables);
             let journal = replay(&host, journal).await?;
             let tasks = host.run(journal, shutdown);
-            let auth = Arc::new(Auth::new(&stored_token));
             let admin_token = given_token.unwrap_or(stored_token).into();
             Ok(Opened { host, auth, admin_token, tasks, _folder: Some(folder) })
         }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 use super::{
-    Edge,
+    Edge, expiry,
     http::{input::Asked, json, problem},
 };
 
@@ -102,7 +102,7 @@ async fn look(edge: &Edge, caller: &Caller, since: Option<Token>) -> Result<Foun
 /// What is new now, or as soon as something is.
 async fn wait(edge: &Edge, caller: &Caller, since: Option<Token>, wait: Duration) -> Result<Found, Answer> {
     let _connected = edge.host.metrics.connected(Transport::LongPoll);
-    let until = Instant::now() + wait;
+    let (until, expires_at) = (Instant::now() + wait, expiry::of(edge, caller));
     let (attachment, mut attached) = Attachment::begin(&edge.host, caller, Some(since)).await?;
     let mut differences = attached.differences.take().expect("a session that shows a token is told what differs");
     loop {
@@ -117,12 +117,13 @@ async fn wait(edge: &Edge, caller: &Caller, since: Option<Token>, wait: Duration
                 () = edge.shutdown.begun() => return Ok(Found::Nothing { again_s: AFTER_STOP_S }),
                 () = attachment.outbox.changed() => {}
                 () = tokio::time::sleep_until(until) => return Ok(Found::Nothing { again_s: AFTER_WAIT_S }),
+                () = expiry::at(expires_at) => return Err(edge.auth.refuse("the token has expired; log in again")),
             }
             match attachment.outbox.wake() {
                 Next::Empty => {}
                 Next::Frames => break,
                 Next::Close(CloseCode::Revoked) => {
-                    return Err(Answer::refused(Code::Unauthenticated, "this device was signed out; log in again"));
+                    return Err(edge.auth.refuse("this device was signed out; log in again"));
                 }
                 Next::Close(_) => return Ok(Found::Nothing { again_s: AFTER_WAIT_S }),
             }

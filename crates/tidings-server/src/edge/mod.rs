@@ -1,6 +1,8 @@
 //! The edges: bytes into frames and back, one file a transport. They know no journal and no tables.
 
+pub mod expiry;
 pub mod http;
+pub mod login_page;
 pub mod long_poll;
 pub mod mqtt;
 pub mod pages;

@@ -19,15 +19,18 @@ mod deliver;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::{
-    extract::{ConnectInfo, State, WebSocketUpgrade},
-    http::StatusCode,
+    extract::{ConnectInfo, Query, State, WebSocketUpgrade},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::metrics::Transport;
+use crate::{metrics::Transport, session::auth::Identity};
 
-use super::Edge;
+use super::{
+    Edge,
+    http::{identity, problem},
+};
 use connection::Connection;
 use line::Line;
 pub use seats::Seats;
@@ -59,7 +62,7 @@ pub async fn serve(listener: TcpListener, edge: Edge) {
             Ok((stream, address)) => {
                 // Packets are small and wanted at once.
                 let _ = stream.set_nodelay(true);
-                edge.shutdown.spawn(run(edge.clone(), Line::Tcp(stream), address.ip()));
+                edge.shutdown.spawn(run(edge.clone(), Line::Tcp(stream), address.ip(), None));
             }
             Err(error) => {
                 // Out of files, most likely: those that are open go on, and make room when they end.
@@ -70,12 +73,23 @@ pub async fn serve(listener: TcpListener, edge: Edge) {
     }
 }
 
+#[derive(serde::Deserialize)]
+pub struct Params {
+    ticket: Option<String>,
+}
+
 /// `GET /v1/mqtt`.
 pub async fn upgrade(
     State(edge): State<Edge>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    let shown = match identity(&edge, address.ip(), params.ticket.as_deref(), &headers).await {
+        Ok(shown) => shown,
+        Err(refusal) => return problem::of(&refusal),
+    };
     let max_bytes = edge.host.config.limits.frame_bytes;
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
@@ -88,11 +102,12 @@ pub async fn upgrade(
     }
     upgrade.on_upgrade(move |socket| {
         let shutdown = edge.shutdown.clone();
-        shutdown.track(run(edge, Line::WebSocket(Box::new(socket)), address.ip()))
+        shutdown.track(run(edge, Line::WebSocket(Box::new(socket)), address.ip(), shown))
     })
 }
 
-async fn run(edge: Edge, line: Line, address: IpAddr) {
+/// `shown`: whom headers or a ticket named already.
+async fn run(edge: Edge, line: Line, address: IpAddr, shown: Option<Identity>) {
     let _connected = edge.host.metrics.connected(Transport::Mqtt);
-    Connection::new(edge, line, address).run().await;
+    Connection::new(edge, line, address, shown).run().await;
 }

@@ -13,9 +13,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tidings_proto::{
     CloseCode, Code,
-    frames::server::{Close, ServerFrame},
+    frames::server::{Close, Expiring, ServerFrame},
     limits::TAIL_MAX,
 };
+use tokio::time::Instant;
 
 use crate::{
     host::feed::Attached,
@@ -25,16 +26,18 @@ use crate::{
         auth::log_in,
         outbox::Next,
         reply::Answer,
+        state::EXPIRY_WARNING_MS,
     },
 };
 
 use super::{
-    Edge,
+    Edge, expiry,
     http::{identity, input::Asked, problem},
 };
 
 /// A comment after so long without an event, so that nobody in between takes the line for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+const EXPIRY_WARNING: Duration = Duration::from_millis(EXPIRY_WARNING_MS);
 /// How long a browser waits before it comes back.
 const RETRY_MS: u64 = 1_000;
 
@@ -55,13 +58,10 @@ pub async fn events(
     if let Err(wait) = edge.admit(address.ip()) {
         return problem::rate_limited(wait);
     }
-    let identity = match identity(&edge, params.ticket.as_deref(), &headers) {
+    let identity = match identity(&edge, address.ip(), params.ticket.as_deref(), &headers).await {
         Ok(Some(identity)) => identity,
         Ok(None) => {
-            return problem::of(&Answer::refused(
-                Code::Unauthenticated,
-                "show a token, or a ticket of POST /v1/tickets",
-            ));
+            return problem::of(&edge.auth.refuse("show a token, or a ticket of POST /v1/tickets"));
         }
         Err(refusal) => return problem::of(&refusal),
     };
@@ -103,6 +103,9 @@ struct Events {
     ready: Option<String>,
     frames: Vec<Bytes>,
     is_closed: bool,
+    /// When to warn of the token's end; afterwards `None`.
+    warn_at: Option<Instant>,
+    expires_at: Option<Instant>,
     _connected: InUse,
 }
 
@@ -132,7 +135,18 @@ impl Events {
             differences = if more { Some(attachment.changes_since(Some(next)).await?) } else { None };
         }
         let _connected = host.metrics.connected(Transport::Sse);
-        Ok(Self { edge, attachment, token, ready: Some(ready), frames: Vec::new(), is_closed: false, _connected })
+        let expires_at = expiry::of(&edge, &attachment.caller);
+        Ok(Self {
+            edge,
+            attachment,
+            token,
+            ready: Some(ready),
+            frames: Vec::new(),
+            is_closed: false,
+            warn_at: expires_at.map(|at| at.checked_sub(EXPIRY_WARNING).unwrap_or_else(Instant::now)),
+            expires_at,
+            _connected,
+        })
     }
 
     /// What to write next; `None`: this is the end.
@@ -147,8 +161,11 @@ impl Events {
                 Next::Close(code) => return Some(self.close(code)),
                 Next::Empty => {}
             }
-            if tokio::time::timeout(HEARTBEAT, self.attachment.outbox.changed()).await.is_err() {
-                return Some(Bytes::from_static(b":\n\n"));
+            tokio::select! {
+                () = self.attachment.outbox.changed() => {}
+                () = expiry::at(self.expires_at) => return Some(self.close(CloseCode::TokenExpired)),
+                () = expiry::at(self.warn_at) => return Some(self.warn()),
+                () = tokio::time::sleep(HEARTBEAT) => return Some(Bytes::from_static(b":\n\n")),
             }
         }
         None
@@ -164,6 +181,16 @@ impl Events {
             let id = if at == last { &self.token } else { &before };
             put(&mut chunk, Some(id), std::str::from_utf8(&frame).expect("frames are JSON, which is UTF-8"));
         }
+        chunk.into()
+    }
+
+    /// Tells that the token ends soon: the client comes back with a new one and what it has.
+    fn warn(&mut self) -> Bytes {
+        self.warn_at = None;
+        let left = self.expires_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        let in_s = u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(0);
+        let mut chunk = String::new();
+        put(&mut chunk, Some(&self.token), &ServerFrame::Expiring(Expiring { in_s }).to_json());
         chunk.into()
     }
 

@@ -17,7 +17,7 @@ use tidings_proto::{
     CloseCode, Code,
     frames::{
         client::{Command, Hello, Request},
-        server::{Beat, Refused, ServerFrame},
+        server::{Beat, Expiring, Refused, ServerFrame},
     },
 };
 
@@ -25,7 +25,7 @@ use crate::{
     metrics::Transport,
     session::{
         attachment::welcome,
-        auth::{Identity, identify, log_in},
+        auth::{Identity, identify, log_in, renew},
         execute::{Caller, act, is_rated, is_read, read, take_rate},
         outbox::{Next, Outbox},
         reply::{Answer, Reply},
@@ -70,7 +70,7 @@ pub async fn upgrade(
     if asked.iter().next().is_some() && !asks(SUBPROTOCOL) {
         return (StatusCode::BAD_REQUEST, format!("the subprotocol of this version is {SUBPROTOCOL}")).into_response();
     }
-    let identity = match identity(&edge, params.ticket.as_deref(), &headers) {
+    let identity = match identity(&edge, address.ip(), params.ticket.as_deref(), &headers).await {
         Ok(identity) => identity,
         Err(refusal) => return problem::of(&refusal),
     };
@@ -175,10 +175,7 @@ impl Connection {
 
     async fn welcome(&mut self, hello: &Hello, identity: Option<&Identity>) -> Result<Result<Caller, Answer>, End> {
         let host = self.edge.host.clone();
-        let identity = match identity {
-            Some(identity) => Ok(identity.clone()),
-            None => identify(&self.edge.auth, hello, host.clock.unix_ms()),
-        };
+        let identity = identify(&self.edge.auth, hello, identity, host.clock.unix_ms()).await;
         let caller = match identity {
             Ok(identity) => log_in(&host, &identity).await,
             Err(refusal) => Err(refusal),
@@ -193,7 +190,7 @@ impl Connection {
             Ok(attached) => attached,
             Err(error) => return Ok(Err(host.answer(error))),
         };
-        self.state.open();
+        self.state.open(expiry_ms(&self.edge, caller.expires_ms));
         let begun = self.begin(&caller, hello.tail.unwrap_or(0), attached).await;
         if begun.is_err() {
             host.detach(&caller.home, &self.outbox);
@@ -290,6 +287,7 @@ impl Connection {
                 self.write(ServerFrame::Error(refused).to_json()).await
             }
             Effect::Pong(re) => self.write(ServerFrame::Pong(Beat { re }).to_json()).await,
+            Effect::Expiring { in_s } => self.write(ServerFrame::Expiring(Expiring { in_s }).to_json()).await,
             Effect::Ping => self.write(ServerFrame::Ping(Beat::default()).to_json()).await,
             Effect::Close(code) => Err(End::Close(code)),
             Effect::Drop => Err(End::Gone),
@@ -320,6 +318,13 @@ impl Connection {
             Command::Watch(watch) => {
                 let watched = host.watch(&caller.user, &self.outbox, &watch.users).await;
                 reply.answer(watched.map_or_else(|error| host.answer(error), |()| Answer::Done));
+            }
+            Command::Auth(auth) => {
+                let renewed = renew(&self.edge.auth, caller, &auth.token, host.clock.unix_ms()).await;
+                if let Ok(expires_ms) = &renewed {
+                    self.state.renew(expiry_ms(&self.edge, *expires_ms));
+                }
+                reply.answer(renewed.map_or_else(|refusal| refusal, |_| Answer::Done));
             }
             command => self.drive(act(&host, caller, command, reply)).await?,
         }
@@ -446,6 +451,11 @@ fn is_protocol_error(error: axum::Error) -> bool {
 
 fn now_ms(edge: &Edge) -> u64 {
     edge.host.clock.monotonic_ns() / 1_000_000
+}
+
+/// A time of the clock on the wall as one of the clock that sessions go by.
+fn expiry_ms(edge: &Edge, unix_ms: Option<u64>) -> Option<u64> {
+    unix_ms.map(|unix_ms| now_ms(edge) + unix_ms.saturating_sub(edge.host.clock.unix_ms()))
 }
 
 async fn sleep_until(edge: &Edge, deadline_ms: u64) {

@@ -16,6 +16,8 @@ use tidings_proto::{
 /// Bad frames within [`BAD_FRAMES_MS`] that end a connection.
 const BAD_FRAMES: usize = 10;
 const BAD_FRAMES_MS: u64 = 60_000;
+/// So long before its end a client is warned.
+pub const EXPIRY_WARNING_MS: u64 = 60_000;
 
 /// How a connection is to be held.
 #[derive(Clone, Debug)]
@@ -34,6 +36,9 @@ pub struct State {
     bad_frames: VecDeque<u64>,
     received_ms: u64,
     spoke_ms: u64,
+    /// When the token ends; and whether the client was warned.
+    expires_ms: Option<u64>,
+    is_warned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,10 @@ pub enum Effect {
     Execute(Box<Request>),
     Refuse(FrameError),
     Pong(Option<RequestId>),
+    /// Warn that the token ends.
+    Expiring {
+        in_s: u64,
+    },
     /// Ask whether the other side is there.
     Ping,
     Close(CloseCode),
@@ -70,12 +79,21 @@ impl State {
             bad_frames: VecDeque::new(),
             received_ms: now_ms,
             spoke_ms: now_ms,
+            expires_ms: None,
+            is_warned: false,
         }
     }
 
-    /// The client is logged in.
-    pub fn open(&mut self) {
+    /// The client is logged in, with a token that ends at `expires_ms`.
+    pub fn open(&mut self, expires_ms: Option<u64>) {
         self.phase = Phase::Open;
+        self.renew(expires_ms);
+    }
+
+    /// The client showed a new token.
+    pub fn renew(&mut self, expires_ms: Option<u64>) {
+        self.expires_ms = expires_ms;
+        self.is_warned = false;
     }
 
     /// A text frame came.
@@ -129,6 +147,14 @@ impl State {
             }
             Phase::Unauthenticated { .. } => Effect::Nothing,
             Phase::Open if now_ms >= self.gone_ms() => Effect::Drop,
+            Phase::Open if self.expires_ms.is_some_and(|expires_ms| now_ms >= expires_ms) => {
+                Effect::Close(CloseCode::TokenExpired)
+            }
+            Phase::Open if self.warn_ms().is_some_and(|warn_ms| now_ms >= warn_ms) => {
+                self.is_warned = true;
+                let left_ms = self.expires_ms.map_or(0, |expires_ms| expires_ms - now_ms);
+                Effect::Expiring { in_s: left_ms.div_ceil(1_000) }
+            }
             Phase::Open if now_ms >= self.ping_ms() => {
                 self.spoke_ms = now_ms;
                 Effect::Ping
@@ -141,8 +167,15 @@ impl State {
     pub fn deadline_ms(&self) -> u64 {
         match self.phase {
             Phase::Unauthenticated { since_ms, .. } => since_ms + self.rules.unauthenticated_ms,
-            Phase::Open => self.ping_ms().min(self.gone_ms()),
+            Phase::Open => {
+                let token_ms = self.warn_ms().or(self.expires_ms).unwrap_or(u64::MAX);
+                self.ping_ms().min(self.gone_ms()).min(token_ms)
+            }
         }
+    }
+
+    fn warn_ms(&self) -> Option<u64> {
+        self.expires_ms.filter(|_| !self.is_warned).map(|expires_ms| expires_ms.saturating_sub(EXPIRY_WARNING_MS))
     }
 
     /// A ping is due when nothing came for an interval, and one interval after the last word of ours.
@@ -182,7 +215,7 @@ mod tests {
 
     fn open() -> State {
         let mut state = state();
-        state.open();
+        state.open(None);
         state
     }
 
@@ -194,7 +227,7 @@ mod tests {
         );
         let hello = r#"{"type":"hello","username":"ada"}"#;
         assert!(matches!(state.on_text(hello, 0), Effect::Hello(None, _)));
-        state.open();
+        state.open(None);
         assert!(matches!(state.on_text(hello, 0), Effect::Close(CloseCode::BadFrame)));
     }
 
@@ -226,6 +259,24 @@ mod tests {
         assert!(
             matches!(open().on_text(r#"{"type":"send"}"#, 0), Effect::Refuse(error) if error.code == Code::BadRequest)
         );
+    }
+
+    #[test]
+    fn the_end_of_a_token_is_told_before_and_then_closes() {
+        let mut state = open();
+        state.renew(Some(100_000));
+        assert_eq!(state.deadline_ms(), 25_000, "the ping comes first");
+        state.on_alive(39_000);
+        assert_eq!(state.deadline_ms(), 40_000);
+        assert!(matches!(state.on_time(40_000), Effect::Expiring { in_s: 60 }));
+        state.on_alive(99_000);
+        assert_eq!(state.deadline_ms(), 100_000, "one warning is enough");
+        assert!(matches!(state.on_time(100_000), Effect::Close(CloseCode::TokenExpired)));
+        state.renew(Some(110_000));
+        assert!(matches!(state.on_time(100_000), Effect::Expiring { in_s: 10 }), "a short one at once");
+        state.renew(None);
+        state.on_alive(110_000);
+        assert!(matches!(state.on_time(110_000), Effect::Nothing));
     }
 
     #[test]

@@ -59,6 +59,10 @@ impl TestServer {
         Caller { client, base: format!("http://{}", self.address), token: None }
     }
 
+    pub fn with_token(&self, token: &str) -> Caller {
+        Caller { token: Some(token.to_owned()), ..self.nobody() }
+    }
+
     pub fn operator(&self) -> Caller {
         Caller { token: Some(ADMIN.1.to_owned()), ..self.nobody() }
     }
@@ -101,6 +105,13 @@ impl Caller {
         let body = timeout(PATIENCE, response.into_body().collect()).await.expect("the body ends");
         let body = body.expect("the line stands").to_bytes();
         Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+    }
+
+    /// The body of what is no JSON.
+    pub async fn text(&self, path: &str) -> String {
+        let response = self.open("GET", path, &[], Bytes::new()).await;
+        let body = timeout(PATIENCE, response.into_body().collect()).await.expect("the body ends");
+        String::from_utf8(body.expect("the line stands").to_bytes().into()).expect("UTF-8")
     }
 
     /// The answer as it begins.

@@ -1,6 +1,7 @@
 //! The server as its clients see it: each test starts one on a free port, with a data folder of its own.
 
 mod http_client;
+mod login_service;
 mod mqtt_client;
 mod support;
 
@@ -9,6 +10,8 @@ mod http_admin;
 mod http_calls;
 mod http_live;
 mod limits;
+mod login;
+mod login_secrets;
 mod metrics;
 mod mqtt_rumqttc;
 mod mqtt_sessions;

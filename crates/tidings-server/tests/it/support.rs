@@ -63,7 +63,15 @@ impl TestServer {
 
     /// A connection that has said nothing.
     pub async fn open(&self) -> TestClient {
-        let mut request = format!("ws://{}/v1/ws", self.address).into_client_request().expect("a right address");
+        self.open_with("/v1/ws", &[]).await
+    }
+
+    /// The same, with headers.
+    pub async fn open_with(&self, path: &str, headers: &[(&'static str, &str)]) -> TestClient {
+        let mut request = format!("ws://{}{path}", self.address).into_client_request().expect("a right address");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
+        }
         request.headers_mut().insert("sec-websocket-protocol", "tidings.v1.json".parse().expect("a header"));
         let (socket, _) = connect_async(request).await.expect("the server takes connections");
         TestClient::new(socket)

@@ -43,26 +43,28 @@ pub async fn log_in(
     if let Err(wait) = edge.admit(address.ip()) {
         return problem::rate_limited(wait);
     }
+    if !edge.auth.is_open() {
+        return problem::of(&elsewhere(&edge));
+    }
     let outcome = async {
         let login: Login = parse(&body).map_err(|error| Answer::refused(Code::BadRequest, error))?;
-        let identity = Identity {
-            user: username(&login.username)?,
-            device: device(login.device),
-            issued_ms: edge.host.clock.unix_ms(),
-        };
-        admit(&edge.host, &identity).await?;
-        Ok(identity)
+        let (user, device, now_ms) = (username(&login.username)?, device(login.device), edge.host.clock.unix_ms());
+        admit(&edge.host, &Identity::new(user.clone(), device.clone(), now_ms)).await?;
+        let token = edge.auth.open_token(&user, &device, now_ms).ok_or_else(|| elsewhere(&edge))?;
+        Ok(LoggedIn { token, user, device })
     };
     match outcome.await {
-        Ok(identity) => {
-            let token = edge.auth.token(&identity);
-            object(&LoggedIn { token, user: identity.user, device: identity.device })
-        }
+        Ok(logged_in) => object(&logged_in),
         Err(refusal) => {
             Answer::count(&refusal, &edge.host.metrics);
             problem::of(&refusal)
         }
     }
+}
+
+/// What a login by name is answered where a login service gives the tokens.
+fn elsewhere(edge: &Edge) -> Answer {
+    Answer::login_is_elsewhere(edge.auth.login_url())
 }
 
 #[derive(Serialize)]
@@ -74,6 +76,6 @@ struct Ticket {
 /// `POST /v1/tickets`.
 pub async fn ticket(State(edge): State<Edge>, caller: Caller) -> Response {
     let now_ms = edge.host.clock.unix_ms();
-    let identity = Identity { user: caller.user, device: caller.device, issued_ms: now_ms };
+    let identity = Identity { expires_ms: caller.expires_ms, ..Identity::new(caller.user, caller.device, now_ms) };
     object(&Ticket { ticket: edge.auth.ticket(identity, now_ms), expires_in_s: TICKET_LIFE.as_secs() })
 }

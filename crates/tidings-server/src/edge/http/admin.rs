@@ -357,6 +357,6 @@ async fn send(State(edge): State<Edge>, _: Operator, repeat: RepeatId, Raw(body)
     }
     let device = DeviceId::new("admin").expect("five letters are a name");
     let (reply, answer) = Reply::to_call();
-    act(&edge.host, &Caller { user, device, home }, command, reply.counted(&edge.host.metrics)).await;
+    act(&edge.host, &Caller { user, device, home, expires_ms: None }, command, reply.counted(&edge.host.metrics)).await;
     show(answer.await.unwrap_or_else(|_| Answer::unavailable()))
 }

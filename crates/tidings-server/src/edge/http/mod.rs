@@ -13,11 +13,13 @@ pub mod people;
 pub mod problem;
 pub mod send;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, FromRequestParts},
+    extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts},
     http::{
-        HeaderMap, StatusCode,
+        Extensions, HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE},
         request::Parts,
     },
@@ -26,7 +28,7 @@ use axum::{
     routing::{get, post, put},
 };
 use tidings_proto::{
-    Code,
+    Code, DeviceId,
     frames::{RequestId, check::check, client::Command},
 };
 
@@ -105,25 +107,41 @@ fn people_routes() -> Router<Edge> {
         .route("/blocks/{user}", put(people::block).delete(people::unblock))
 }
 
+const NO_TOKEN: &str = "show a token: Authorization: Bearer …; POST /v1/login gives one, or says who does";
+/// Which of the user's devices calls, where the token does not say it.
+pub const DEVICE_HEADER: &str = "tidings-device";
+
 /// The token of the `Authorization` header (RFC 6750 section 2.1).
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whom a ticket or the `Authorization` header names, if there is one.
-pub fn identity(edge: &Edge, ticket: Option<&str>, headers: &HeaderMap) -> Result<Option<Identity>, Answer> {
-    let refused = |why: &str| Answer::refused(Code::Unauthenticated, why);
-    if let Some(ticket) = ticket {
-        let identity = edge.auth.redeem(ticket, edge.host.clock.unix_ms());
-        return identity.map(Some).ok_or_else(|| refused("the ticket was used or is too old; get another one"));
+/// Whom a ticket, the `Authorization` header or a gateway at `peer` names, if one does.
+pub async fn identity(
+    edge: &Edge,
+    peer: IpAddr,
+    ticket: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Option<Identity>, Answer> {
+    let now_ms = edge.host.clock.unix_ms();
+    let header = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    let identity = match (ticket, bearer(headers)) {
+        (Some(ticket), _) => Some(edge.auth.redeem(ticket, now_ms)?),
+        (None, Some(token)) => Some(edge.auth.verify(token, now_ms).await?),
+        (None, None) => edge.auth.of_gateway(peer, header("x-tidings-user"), header("x-tidings-name"))?,
+    };
+    let device = headers.get(DEVICE_HEADER).map(|name| name.to_str().ok().and_then(|name| DeviceId::new(name).ok()));
+    if device == Some(None) {
+        return Err(Answer::refused(Code::BadRequest, format!("{DEVICE_HEADER}: this is no device's name")));
     }
-    match bearer(headers) {
-        Some(token) => {
-            edge.auth.verify(token).map(Some).ok_or_else(|| refused("the token was not given here; log in again"))
-        }
-        None => Ok(None),
-    }
+    Ok(identity.map(|identity| identity.on(device.flatten())))
+}
+
+/// Who is at the other end of the socket; nobody that is believed where that is not known.
+fn peer(extensions: &Extensions) -> IpAddr {
+    let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+    address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 /// A call by somebody who is logged in.
@@ -135,10 +153,9 @@ impl FromRequestParts<Edge> for Caller {
             answer.count(&edge.host.metrics);
             problem::of(&answer)
         };
-        let why = "show a token: Authorization: Bearer …; POST /v1/login gives one";
-        let identity = identity(edge, None, &parts.headers)
-            .and_then(|identity| identity.ok_or_else(|| Answer::refused(Code::Unauthenticated, why)))
-            .map_err(refused)?;
+        let peer = peer(&parts.extensions);
+        let identity = identity(edge, peer, None, &parts.headers).await.map_err(refused)?;
+        let identity = identity.ok_or_else(|| refused(edge.auth.refuse(NO_TOKEN)))?;
         log_in(&edge.host, &identity).await.map_err(refused)
     }
 }

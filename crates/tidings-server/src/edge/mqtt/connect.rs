@@ -6,7 +6,6 @@ use tidings_proto::{Code, DeviceId, frames::client::Hello};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    config::AuthMode,
     home::kept::{Kept, KeptSession},
     session::{
         attachment::Attachment,
@@ -17,6 +16,7 @@ use crate::{
 };
 
 use super::{
+    super::expiry,
     connection::{Client, Connection, End, RECEIVE_MAX, Session},
     seats::Seat,
     topics::ANSWER,
@@ -99,11 +99,13 @@ impl Connection {
             name => Some(DeviceId::new(name).map_err(|error| (Reason::CLIENT_ID, format!("client id: {error}")))?),
         };
         let host = &self.edge.host;
-        let identity = identify(&self.edge.auth, &self.hello(connect, device.clone()), host.clock.unix_ms());
+        let identity = {
+            let hello = self.hello(connect, device.clone());
+            identify(&self.edge.auth, &hello, self.shown.as_ref(), host.clock.unix_ms()).await
+        };
         let caller = match identity {
-            Ok(identity) if device.as_ref().is_some_and(|device| *device != identity.device) => {
-                let why = format!("the token is of device {}: use it as the client id", identity.device);
-                return Err((Reason::CLIENT_ID, why));
+            Ok(identity) if device.is_some() && device != identity.device => {
+                return refused(Reason::CLIENT_ID, "the token is of another device: use its name as the client id");
             }
             Ok(identity) => log_in(host, &identity).await,
             Err(answer) => Err(answer),
@@ -119,7 +121,7 @@ impl Connection {
     /// CONNECT as the `hello` of other transports.
     fn hello(&self, connect: &Connect, device: Option<DeviceId>) -> Hello {
         // Where a username is enough, many clients give some password or other: only what is one of our tokens counts.
-        let is_open = self.edge.host.config.auth.mode == AuthMode::Open;
+        let is_open = self.edge.auth.is_open();
         let is_token = |password: &String| !is_open || password.starts_with(crate::session::auth::TOKEN_PREFIX);
         let token = connect.password.clone().filter(is_token);
         Hello { username: connect.username.clone(), token, device, ..Hello::default() }
@@ -157,6 +159,7 @@ impl Connection {
             published: published.into(),
             keep_alive: (!keep_alive.is_zero()).then_some(keep_alive),
             heard_at: Instant::now(),
+            expires_at: expiry::of(&self.edge, caller),
             store_at: None,
             leave_at: None,
             frames: Vec::new(),

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
     home::kept::{KeptSession, PUBLISHED_MAX, Published},
-    session::{attachment::Attachment, outbox::Next, unanswered::Counter},
+    session::{attachment::Attachment, auth::Identity, outbox::Next, unanswered::Counter},
 };
 
 use super::{
@@ -60,6 +60,8 @@ pub struct Connection {
     pub edge: Edge,
     pub wire: Wire,
     pub address: IpAddr,
+    /// Whom the connection names itself, before CONNECT.
+    pub shown: Option<Identity>,
     line: Line,
     /// Read, and not taken yet.
     pub input: Vec<u8>,
@@ -93,6 +95,8 @@ pub struct Session {
     pub published: VecDeque<Published>,
     pub keep_alive: Option<Duration>,
     pub heard_at: Instant,
+    /// When its token ends.
+    pub expires_at: Option<Instant>,
     /// When cursors that moved are to be stored.
     pub store_at: Option<Instant>,
     /// When to go, because the server stops.
@@ -103,9 +107,9 @@ pub struct Session {
 }
 
 impl Connection {
-    pub fn new(edge: Edge, line: Line, address: IpAddr) -> Self {
+    pub fn new(edge: Edge, line: Line, address: IpAddr, shown: Option<Identity>) -> Self {
         let wire = Wire::new(edge.host.config.limits.frame_bytes);
-        Self { edge, wire, address, line, input: Vec::new(), out: Vec::new(), is_cut: false }
+        Self { edge, wire, address, shown, line, input: Vec::new(), out: Vec::new(), is_cut: false }
     }
 
     pub async fn run(mut self) {
@@ -306,7 +310,7 @@ impl Client {
 
     fn deadline(&self) -> Instant {
         let silent = self.session.keep_alive.map(|wait| self.session.heard_at + wait);
-        let all = [silent, self.session.store_at, self.session.leave_at];
+        let all = [silent, self.session.store_at, self.session.leave_at, self.session.expires_at];
         all.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600))
     }
 
@@ -315,6 +319,9 @@ impl Client {
         let session = &mut self.session;
         if session.keep_alive.is_some_and(|wait| session.heard_at + wait <= now) {
             return Err(End::Fault(Reason::KEEP_ALIVE));
+        }
+        if session.expires_at.is_some_and(|at| at <= now) {
+            return Err(End::Close(CloseCode::TokenExpired));
         }
         if session.leave_at.is_some_and(|at| at <= now) {
             return Err(End::Close(CloseCode::Draining));

@@ -14,12 +14,14 @@ use tidings_proto::{
 use crate::{
     home::kept::{PUBLISHED_MAX, Published},
     session::{
-        execute::{act, act_with, is_rated, is_read, read, take_rate},
+        auth::renew,
+        execute::{Caller, act, act_with, is_rated, is_read, read, take_rate},
         reply::{Answer, Reply},
     },
 };
 
 use super::{
+    super::expiry,
     connection::{Client, Done, End},
     publish::{self, Wanted},
     topics::Source,
@@ -178,6 +180,15 @@ impl Client {
             Command::Watch(watch) => {
                 let watched = host.watch(&caller.user, &outbox, &watch.users).await;
                 reply.answer(watched.map_or_else(|error| host.answer(error), |()| Answer::Done));
+                Ok(())
+            }
+            Command::Auth(auth) => {
+                let edge = self.connection.edge.clone();
+                let renewed = renew(&edge.auth, &caller, &auth.token, host.clock.unix_ms()).await;
+                if let Ok(expires_ms) = &renewed {
+                    self.session.expires_at = expiry::of(&edge, &Caller { expires_ms: *expires_ms, ..caller });
+                }
+                reply.answer(renewed.map_or_else(|refusal| refusal, |_| Answer::Done));
                 Ok(())
             }
             command => self.drive(async move { act(&host, &caller, command, reply).await }).await,
