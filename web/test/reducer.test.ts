@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { type Entry, type Event, type Item, initialState, reduce, type State } from '../src/sdk';
 import type { ClientFrame, ServerFrame } from '../src/sdk/frames';
-import { gaps } from '../src/sdk/state/select';
+import { displayName, gaps, itemAt, presenceOf } from '../src/sdk/state/select';
 
 const ITEM: Item = {
   conversation: 'd-1',
@@ -165,4 +165,15 @@ test('receipts only move forward, and typing ends with the message', () => {
   state = run(state, frame({ type: 'typing', conversation: 'd-1', user: 'bob' }));
   expect(Object.keys(state.typing['d-1'] ?? {})).toEqual(['bob']);
   expect(run(state, live(message(1, 'hi'))).typing['d-1']).toEqual({});
+});
+
+test.each(['constructor', '__proto__', 'toString'])('a person called %s is a person like any other', user => {
+  const entry: Event = frame({ type: 'presence', user, state: 'online' });
+  const empty = initialState('ada');
+  expect(presenceOf(empty, user)).toBeUndefined();
+  expect(displayName(empty, user)).toBe(user);
+  const state = run(empty, entry, { type: 'users', users: [{ user, name: 'Somebody' }] });
+  expect(presenceOf(state, user)?.state).toBe('online');
+  expect(displayName(state, user)).toBe('Somebody');
+  expect(itemAt(structuredClone(state), { conversation: user })).toBeUndefined();
 });

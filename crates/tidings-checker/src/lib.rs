@@ -1,1 +1,36 @@
-//! placeholder
+//! Holds what clients saw against what Tidings promises.
+//!
+//! Test clients record a history: each send, read, delivery and answer with the times of one machine's monotonic clock
+//! ([`Recorder`]). Afterwards every promise is one rule over the whole history ([`check`]), whatever was done to the
+//! server meanwhile: kill, power cut, partition, a slow disk. The checker believes only what clients were told; it knows
+//! no server, no socket and no storage, so that it cannot share their mistakes. README.md has the rules and the format.
+
+mod event;
+mod history;
+mod index;
+mod recorder;
+mod report;
+mod rules;
+mod told;
+
+use std::io::BufRead;
+
+pub use event::{
+    BlockAsked, ClientMsgId, Connected, ConnectionId, Delivered, Entry, Event, Fetched, Item, MarkedRead, Nanos,
+    OperationId, ReceiptSeen, Record, SendAsked, SessionId, Synced, TextHash, Transport,
+};
+pub use history::{History, HistoryError};
+pub use recorder::{Blocking, Connection, Fetching, MarkingRead, Outgoing, Recorder, Sending, Session, Syncing};
+pub use report::{Evidence, Outcome, Report, Rule, Violation};
+
+/// Holds `history` against every rule. `Err`: it is no history (an answer to a question never asked, say), which is the
+/// recording's fault and tells nothing about the server.
+pub fn check(history: &History) -> Result<Report, HistoryError> {
+    let index = index::Index::new(history)?;
+    Ok(rules::run(&index))
+}
+
+/// Reads a history of JSON lines and checks it.
+pub fn check_jsonl(reader: impl BufRead) -> Result<Report, HistoryError> {
+    check(&History::from_jsonl(reader)?)
+}

@@ -14,7 +14,7 @@ use tidings_proto::{
     ConversationId, DeviceId, Seq, UserId,
     frames::{
         client::{Command, Request as Frame, Send},
-        server::{Entry, Problem, Refused, Sent},
+        server::{Entry, Problem, Refused, Sent, UserProfile},
     },
 };
 
@@ -62,6 +62,17 @@ impl Http {
     /// One message, durable when this returns. Repeating it with the same `client_msg_id` is safe.
     pub async fn send(&self, send: Send) -> Result<Sent, ClientError> {
         self.call(Method::POST, "/v1/messages", Some(&Frame { id: None, command: Command::Send(send) })).await
+    }
+
+    /// The profiles of at most 100 users; unknown ones are left out.
+    pub async fn users(&self, users: &[UserId]) -> Result<Vec<UserProfile>, ClientError> {
+        #[derive(Deserialize)]
+        struct Users {
+            users: Vec<UserProfile>,
+        }
+        let ids: Vec<String> = users.iter().map(|user| percent_encoded(user.as_str())).collect();
+        let path = format!("/v1/users?ids={}", ids.join(","));
+        Ok(self.call::<Users>(Method::GET, &path, None::<&()>).await?.users)
     }
 
     /// Any call: a body goes out as JSON, the answer comes back as JSON. A refusal is `ClientError::Refused`.

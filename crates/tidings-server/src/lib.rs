@@ -1,9 +1,16 @@
 //! The Tidings server. The modules stand in the order in which a message travels; see ARCHITECTURE.md.
 
+pub mod serve;
+
+pub mod edge;
+pub mod session;
+pub mod host;
 pub mod conversation;
+pub mod home;
 pub mod journal;
 pub mod tables;
 
+pub mod clock;
 pub mod config;
 pub mod data_folder;
 pub mod metrics;

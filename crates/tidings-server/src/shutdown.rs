@@ -60,6 +60,11 @@ impl Shutdown {
         self.tasks.spawn(task)
     }
 
+    /// As [`Shutdown::spawn`], for a future that somebody else runs.
+    pub fn track<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        self.tasks.track_future(future)
+    }
+
     /// How many spawned tasks are left.
     pub fn tasks_left(&self) -> usize {
         self.tasks.len()

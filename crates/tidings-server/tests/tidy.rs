@@ -90,6 +90,42 @@ fn the_sources_are_tidy() {
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }
 
+/// A rule about a folder that was renamed would hold for nothing.
+#[test]
+fn each_rule_has_its_folder() {
+    let crates = crates();
+    let places = ABSENCES.iter().flat_map(|absence| absence.within.iter().chain(absence.except));
+    let gone: Vec<_> = places.filter(|place| !crates.join(place).exists()).collect();
+    assert!(gone.is_empty(), "rules name what does not exist: {gone:?}");
+}
+
+/// Documents say where something is as `file.rs: name`; both must be there.
+#[test]
+fn the_documents_name_what_exists() {
+    let root = crates().parent().expect("`crates` is in the repository").to_owned();
+    for document in ["ARCHITECTURE.md", "docs/life-of-a-message.md"] {
+        let text = fs::read_to_string(root.join(document)).expect("the document is there");
+        let places: Vec<_> = text.split('`').skip(1).step_by(2).filter(|code| code.contains(".rs")).collect();
+        assert!(places.len() > 5, "{document} names {} places", places.len());
+        let wrong: Vec<_> = places.into_iter().filter_map(|place| wrong_place(&root, place)).collect();
+        assert!(wrong.is_empty(), "{document}:\n{}", wrong.join("\n"));
+    }
+    assert!(wrong_place(&root, "host/act.rs: no_such_function").is_some());
+    assert!(wrong_place(&root, "host/nowhere.rs").is_some());
+}
+
+fn wrong_place(root: &Path, place: &str) -> Option<String> {
+    let (file, name) = place.split_once(": ").map_or((place, None), |(file, name)| (file, Some(name)));
+    let path = if file.starts_with("crates/") { root.join(file) } else { root.join("crates").join(SERVER).join(file) };
+    let path = if file.starts_with("tests/") { root.join("crates/tidings-server").join(file) } else { path };
+    let Ok(text) = fs::read_to_string(&path) else { return Some(format!("there is no file {file}")) };
+    let is_there = |name: &str| {
+        let kinds = ["fn", "struct", "enum"];
+        kinds.iter().any(|kind| ["(", "<", " "].iter().any(|end| text.contains(&format!("{kind} {name}{end}"))))
+    };
+    name.filter(|name| !is_there(name)).map(|name| format!("{file} has no {name}"))
+}
+
 #[test]
 fn each_rule_finds_what_it_is_for() {
     let bad = Source {
@@ -314,11 +350,15 @@ fn text_length(rest: &str) -> usize {
 }
 
 fn is_test(path: &str) -> bool {
-    ["/tests/", "/benches/", "/tests.rs", "/conformance"].iter().any(|part| path.contains(part))
+    ["/tests/", "/benches/", "/examples/", "/tests.rs", "/conformance"].iter().any(|part| path.contains(part))
+}
+
+fn crates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is in `crates`").to_owned()
 }
 
 fn sources() -> Vec<Source> {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is in `crates`").to_owned();
+    let crates = crates();
     let mut folders: Vec<PathBuf> = vec![crates.clone()];
     let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {

@@ -3,9 +3,9 @@ import { createEffect, createMemo, createResource, createSignal, on, onCleanup, 
 import { Client, homeOrder, itemAt, unreadTotal } from '../sdk';
 import { AppContext, clock, stateSignal } from './context';
 import { Conversation } from './conversation/conversation';
-import { forgetDrafts } from './drafts';
+import { forgetDrafts, placeKey } from './drafts';
 import { Home } from './home/home';
-import { replaceRoute, route } from './route';
+import { go, replaceRoute, route } from './route';
 import type { Account } from './session';
 import { Switcher } from './switcher';
 import { Mark } from './ui/mark';
@@ -86,13 +86,22 @@ function Shell(props: { client: Client; onLogOut: () => void }) {
     const { place } = route();
     if (!place) return null;
     const item = itemAt(state(), place);
-    if (item?.kind === 'direct') return `user:${item.with}`;
-    return 'user' in place ? `user:${place.user}` : place.conversation;
+    return placeKey(item?.kind === 'direct' ? { user: item.with ?? '' } : place);
+  });
+
+  const isMissing = createMemo(() => {
+    const { place } = route();
+    return place !== null && 'conversation' in place && state().loaded && !itemAt(state(), place);
   });
 
   return (
     <AppContext.Provider value={{ client, state, now, logOut: () => void logOut() }}>
-      <div class="shell" classList={{ 'has-open': openKey() !== null }}>
+      <div
+        class="shell"
+        classList={{ 'has-open': openKey() !== null }}
+        data-phase={state().status.phase}
+        data-loaded={state().loaded}
+      >
         <button class="skip-link" type="button" onClick={focusComposer}>
           Skip to the conversation
         </button>
@@ -100,7 +109,11 @@ function Shell(props: { client: Client; onLogOut: () => void }) {
         <Home onSwitch={() => setSwitching(true)} />
         <main class="stage" aria-label="Conversation">
           <Show when={openKey()} keyed fallback={<NothingOpen />}>
-            {key => <Conversation key={key} />}
+            {key => (
+              <Show when={!isMissing()} fallback={<Missing />}>
+                <Conversation key={key} />
+              </Show>
+            )}
           </Show>
         </main>
       </div>
@@ -115,6 +128,20 @@ function Shell(props: { client: Client; onLogOut: () => void }) {
 
 function focusComposer(): void {
   document.querySelector<HTMLElement>('#composer')?.focus();
+}
+
+/** A link to what is not, or no longer, this person's. */
+function Missing() {
+  return (
+    <div class="nothing-open">
+      <Mark class="nothing-mark" />
+      <h2>This conversation is not among yours</h2>
+      <p class="muted">You may have left it, or the link is for somebody else.</p>
+      <button class="button" type="button" onClick={() => go(null)}>
+        Show my conversations
+      </button>
+    </div>
+  );
 }
 
 function NothingOpen() {

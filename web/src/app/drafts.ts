@@ -4,7 +4,14 @@ import type { Place } from '../sdk';
 
 const PREFIX = 'tidings.draft.';
 
-export const placeKey = (place: Place): string => ('user' in place ? `user:${place.user}` : place.conversation);
+/** A name for a place that no property of an object has. */
+export const placeKey = (place: Place): string =>
+  'user' in place ? `user:${place.user}` : `conversation:${place.conversation}`;
+
+export function placeOf(key: string): Place {
+  const name = key.slice(key.indexOf(':') + 1);
+  return key.startsWith('user:') ? { user: name } : { conversation: name };
+}
 
 function load(): Record<string, string> {
   const kept: Record<string, string> = {};

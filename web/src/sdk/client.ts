@@ -26,6 +26,7 @@ import { Http } from './http';
 import { randomId } from './ids';
 import { browserNetwork, browserStore } from './platform';
 import { type Event, initialState, reduce, type State } from './state';
+import { own } from './state/record';
 import type { Place } from './state/select';
 import type { Store } from './store';
 import { browserTabs, Tabs, type TabsPlatform } from './tabs';
@@ -175,7 +176,10 @@ export class Client {
 
   async setProfile(name: string): Promise<void> {
     await this.#request({ type: 'profile', name });
-    await this.#note({ type: 'users', users: [{ ...this.#state.users[this.#state.me], user: this.#state.me, name }] });
+    await this.#note({
+      type: 'users',
+      users: [{ ...own(this.#state.users, this.#state.me), user: this.#state.me, name }],
+    });
   }
 
   // -------------------------------------------------------------- people, over HTTP
@@ -187,7 +191,7 @@ export class Client {
       await this.#note({ type: 'users', users: [profile] });
       return profile;
     } catch (error) {
-      if (error instanceof Refused && (error.code === 'unknown_user' || error.code === 'not_found')) return null;
+      if (error instanceof Refused && error.code === 'unknown_user') return null;
       throw error;
     }
   }

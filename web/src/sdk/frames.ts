@@ -156,14 +156,21 @@ export type Outgoing = ClientFrame & { id?: RequestId };
 export interface Limits {
   frame_bytes: number;
   text_bytes: number;
+  data_bytes: number;
   fetch: number;
   ranges: number;
   inbox: number;
   watch_users: number;
   members_a_call: number;
+  group_members: number;
   name_chars: number;
-  mentions: number;
+  user_bytes: number;
+  device_bytes: number;
+  client_msg_id_bytes: number;
   emoji_bytes: number;
+  mentions: number;
+  attachments: number;
+  reactions_an_entry: number;
 }
 
 export interface Welcome {

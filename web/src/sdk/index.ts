@@ -8,6 +8,7 @@ export type * from './frames';
 export { randomId } from './ids';
 export { type Event, initialState, type Pending, reduce, type State, type Status } from './state';
 export { find, firstSeq, type Log, type LogEntry, lastSeq } from './state/log';
+export { own } from './state/record';
 export * from './state/select';
 export type { Snapshot, Store } from './store';
 export { openIndexedDb } from './store/indexed_db';

@@ -23,6 +23,7 @@ import type {
 } from './frames';
 import { directItem, groupItem, itemAfter, itemRead } from './state/inbox';
 import { appendEntry, find, type Log, lastSeq, mergePage, type Wanted } from './state/log';
+import { own, without } from './state/record';
 
 /** How the line to the server stands. */
 export interface Status {
@@ -120,16 +121,15 @@ export function reduce(state: State, event: Event): State {
       return withoutPending(state, event.client_msg_id);
     case 'read':
       return changeItem(state, event.conversation, item =>
-        itemRead(item, event.seq, state.me, state.logs[event.conversation]?.entries ?? []),
+        itemRead(item, event.seq, state.me, own(state.logs, event.conversation)?.entries ?? []),
       );
     case 'changed':
       return changeItem(state, event.conversation, item => ({ ...item, ...event.settings }));
     case 'members':
       return { ...state, members: { ...state.members, [event.conversation]: event.members } };
     case 'users': {
-      const users = { ...state.users };
-      for (const user of event.users) users[user.user] = user;
-      return { ...state, users };
+      const learned = Object.fromEntries(event.users.map(profile => [profile.user, profile]));
+      return { ...state, users: { ...state.users, ...learned } };
     }
     case 'forgot_log':
       return { ...state, logs: without(state.logs, event.conversation) };
@@ -159,7 +159,7 @@ function reduceFrame(state: State, frame: ServerFrame, request: ClientFrame | un
     case 'receipt':
       return reduceReceipt(state, frame.conversation, frame.user, frame);
     case 'typing': {
-      const typing = { ...state.typing[frame.conversation], [frame.user]: at + TYPING_LASTS_MS };
+      const typing = { ...own(state.typing, frame.conversation), [frame.user]: at + TYPING_LASTS_MS };
       return { ...state, typing: { ...state.typing, [frame.conversation]: typing } };
     }
     case 'presence': {
@@ -174,9 +174,9 @@ function reduceFrame(state: State, frame: ServerFrame, request: ClientFrame | un
 // ---------------------------------------------------------------- entries
 
 function reduceEntry(state: State, conversation: ConversationId, entry: Entry): State {
-  const item = state.items[conversation];
+  const item = own(state.items, conversation);
   if (!item) return { ...state, wants_sync: true };
-  const log = state.logs[conversation];
+  const log = own(state.logs, conversation);
   let next = changeItem(state, conversation, each =>
     itemAfter(each, entry, state.me, seq => (log ? find(log, seq) : undefined)),
   );
@@ -193,7 +193,7 @@ function reduceSent(state: State, sent: Sent, request: ClientFrame | undefined):
   if (!request || !('client_msg_id' in request)) return state;
   const next = withoutPending(state, request.client_msg_id);
   if (request.type === 'leave') return next;
-  const held = next.items[sent.conversation] ? next : withNewItem(next, sent, request);
+  const held = own(next.items, sent.conversation) ? next : withNewItem(next, sent, request);
   const entry = entryOf(request, sent, state.me);
   return entry ? reduceEntry(held, sent.conversation, entry) : held;
 }
@@ -259,7 +259,7 @@ function wantedBy(page: { before?: Seq; after?: Seq; around?: Seq }): Wanted {
 }
 
 function mergeInto(state: State, page: EntriesPage, wanted: Wanted): State {
-  const log = mergePage(state.logs[page.conversation], page, wanted, state.me);
+  const log = mergePage(own(state.logs, page.conversation), page, wanted, state.me);
   return { ...state, logs: { ...state.logs, [page.conversation]: log } };
 }
 
@@ -282,13 +282,13 @@ function reduceChanges(state: State, changes: Changes, request: ClientFrame | un
 
 /** `isFull`: the answer stands for everything, and may go back: after a restore from a backup it does. */
 function reduceItem(state: State, { tail, ...told }: Item, isFull: boolean): State {
-  const held = state.items[told.conversation];
+  const held = own(state.items, told.conversation);
   const item = held && !isFull ? newerOf(held, told) : told;
   let next: State = { ...state, items: { ...state.items, [told.conversation]: item } };
-  if (isFull && lastSeq(next.logs[told.conversation] ?? EMPTY_LOG) > told.last_seq) {
+  if (isFull && lastSeq(own(next.logs, told.conversation) ?? EMPTY_LOG) > told.last_seq) {
     next = { ...next, logs: without(next.logs, told.conversation) };
   }
-  const log = next.logs[told.conversation];
+  const log = own(next.logs, told.conversation);
   if (tail && tail.length > 0) {
     const page = {
       conversation: told.conversation,
@@ -300,7 +300,7 @@ function reduceItem(state: State, { tail, ...told }: Item, isFull: boolean): Sta
     if (!log || log.attached) next = mergeInto(next, page, log ? 'after' : 'newest');
     next = tail.reduce((each, entry) => withoutPending(each, ownId(entry, state.me)), next);
   }
-  const after = next.logs[told.conversation];
+  const after = own(next.logs, told.conversation);
   if (after && !after.attached && held && told.last_seq > held.last_seq) {
     next = { ...next, logs: { ...next.logs, [told.conversation]: { ...after, stale: true } } };
   }
@@ -337,7 +337,7 @@ function reduceReceipt(
     delivered_seq: Math.max(from?.delivered_seq ?? 0, told.delivered_seq),
     read_seq: Math.max(from?.read_seq ?? 0, told.read_seq),
   });
-  const members = state.members[conversation]?.map(member =>
+  const members = own(state.members, conversation)?.map(member =>
     member.user === user ? { ...member, ...forward(member) } : member,
   );
   const next = members ? { ...state, members: { ...state.members, [conversation]: members } } : state;
@@ -345,25 +345,25 @@ function reduceReceipt(
 }
 
 function changeMembers(state: State, conversation: ConversationId, entry: Entry): State {
-  const held = state.members[conversation];
+  const held = own(state.members, conversation);
   if (!held) return state;
   const kept = held
     .filter(member => !entry.remove?.includes(member.user))
-    .map(member => ({ ...member, role: entry.roles?.[member.user] ?? member.role }));
+    .map(member => ({ ...member, role: own(entry.roles ?? {}, member.user) ?? member.role }));
   const added = (entry.add ?? [])
     .filter(user => !held.some(member => member.user === user))
-    .map((user): Member => ({ user, role: entry.roles?.[user] ?? 'member' }));
+    .map((user): Member => ({ user, role: own(entry.roles ?? {}, user) ?? 'member' }));
   return { ...state, members: { ...state.members, [conversation]: [...kept, ...added] } };
 }
 
 function stopTyping(state: State, conversation: ConversationId, user: UserId | undefined): State {
-  const typing = state.typing[conversation];
-  if (!typing || user === undefined || !(user in typing)) return state;
+  const typing = own(state.typing, conversation);
+  if (!typing || user === undefined || !Object.hasOwn(typing, user)) return state;
   return { ...state, typing: { ...state.typing, [conversation]: without(typing, user) } };
 }
 
 function changeItem(state: State, conversation: ConversationId, change: (item: Item) => Item): State {
-  const item = state.items[conversation];
+  const item = own(state.items, conversation);
   if (!item) return state;
   const next = change(item);
   return next === item ? state : { ...state, items: { ...state.items, [conversation]: next } };
@@ -381,15 +381,9 @@ function withoutPending(state: State, id: string): State {
   return { ...state, outbox: state.outbox.filter(pending => pending.client_msg_id !== id) };
 }
 
-function without<T>(record: Readonly<Record<string, T>>, key: string): Readonly<Record<string, T>> {
-  if (!(key in record)) return record;
-  const { [key]: _, ...rest } = record;
-  return rest;
-}
-
 /** Whether a held window ends before the conversation does, though it should follow it. */
 export function hasGap(state: State, conversation: ConversationId): boolean {
-  const log = state.logs[conversation];
-  const item = state.items[conversation];
+  const log = own(state.logs, conversation);
+  const item = own(state.items, conversation);
   return log !== undefined && item !== undefined && log.attached && lastSeq(log) < item.last_seq;
 }

@@ -144,8 +144,6 @@ settings! {
     [tables] Tables {
         /// Memory for blocks that were read from disk.
         cache_bytes: u64 = 256 * MIB, in MIB..=1024 * GIB;
-        /// Threads that read from disk.
-        read_threads: usize = 4, in 1..=256;
     }
 
     /// Memory for what was used lately.

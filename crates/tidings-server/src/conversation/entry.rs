@@ -33,6 +33,18 @@ pub struct Entry {
     pub fold: Option<Box<Fold>>,
 }
 
+impl Entry {
+    /// About how many bytes this takes in an answer.
+    pub fn weight(&self) -> usize {
+        200 + match &self.body {
+            Body::Message(message) => message.text.len() + message.data.as_ref().map_or(0, |data| data.len()),
+            Body::Edit { text, .. } => text.len(),
+            Body::Members(change) => 32 * (change.added.len() + change.removed.len() + change.roles.len()),
+            Body::Redaction { .. } | Body::Reaction { .. } | Body::Rename { .. } => 0,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Body {
     #[n(0)]
@@ -48,6 +60,10 @@ pub enum Body {
     Redaction {
         #[n(0)]
         target: Seq,
+        /// The target's edits: their texts go with it.
+        #[n(1)]
+        #[cbor(default)]
+        edits: Vec<Seq>,
     },
     #[n(3)]
     Reaction {
@@ -113,15 +129,33 @@ pub struct MembersChange {
 /// The effect of edits, redactions and reactions on their target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Fold {
-    /// The newest edit, or `NONE`. The target's text is that edit's.
+    /// Its edits, ascending. The target's text is that of the last one.
     #[n(0)]
-    pub edited: Seq,
+    #[cbor(default)]
+    pub edits: Vec<Seq>,
     #[n(1)]
     pub redacted: Option<Redacted>,
     /// In order of first use; no empty ones.
     #[n(2)]
     #[cbor(default)]
     pub reactions: Vec<Reactions>,
+    /// What a blocked person made of it after the block: only that person sees it.
+    #[n(3)]
+    #[cbor(default)]
+    pub void: Vec<VoidChange>,
+}
+
+/// A void edit, redaction or reaction.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct VoidChange {
+    #[n(0)]
+    pub seq: Seq,
+    #[n(1)]
+    pub at_ms: u64,
+    #[n(2)]
+    pub by: UserId,
+    #[n(3)]
+    pub body: Body,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

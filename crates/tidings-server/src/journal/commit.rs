@@ -33,7 +33,9 @@ pub struct CommitterOptions {
     pub backlog_bytes: usize,
     /// How many outcomes may wait for the receiver. When they are that many the committer waits for it.
     pub waiting_outcomes: usize,
-    /// The longest that a commit waits for more to come while several senders are active. A lone sender never waits.
+    /// The longest that a commit waits for more to come while several senders are active: at most half of what an append
+    /// takes. A lone sender never waits. Measured with 64 senders that wait for each ack: 60 instead of 40 a commit,
+    /// 20 to 30 % less CPU each, and a lower 99th percentile.
     pub gather: Duration,
     /// How long nothing is submitted before the last commit is confirmed.
     pub confirm_after: Duration,
@@ -83,7 +85,8 @@ pub enum Outcome<T> {
 
 #[derive(Debug)]
 pub struct Committed<T> {
-    /// This commit's position; if there was nothing to append, that of the last commit before.
+    /// This commit's position; if there was nothing to append, that of the last commit before (`NONE`: there was none
+    /// since the start).
     pub position: Position,
     /// The commit as it stands in the journal. Empty if there was nothing to append.
     pub commit: Bytes,

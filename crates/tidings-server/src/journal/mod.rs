@@ -1,9 +1,10 @@
 //! The journal: a node's append-only stream of commits, durable and in order. It knows no conversation and no session:
 //! a commit is bytes.
 //!
-//! `memory` is the reference, `file` the embedded implementation; `conformance` is the suite that every one passes.
+//! `commit` gathers what actors submit into commits (laid out by `framing`, bounded by `backlog`). `memory` is the
+//! reference, `file` the embedded implementation; `conformance` is the suite that every one passes.
 
-mod backlog;
+pub mod backlog;
 pub mod commit;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
@@ -41,7 +42,7 @@ impl fmt::Display for Position {
 /// One append-only stream of commits.
 ///
 /// A single caller (the committer) appends, one commit at a time. An implementation may block the calling thread
-/// in `append` and `confirm`: the committer runs on a thread of its own.
+/// in `append` and `confirm`, for the committer runs on a thread of its own, and in `trim` and `seal`, each for some syncs.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
     /// Makes `commit` durable at the next position. When this returns `Ok`, no crash of process, machine or power loses
@@ -68,6 +69,11 @@ pub trait Journal: Send + Sync + 'static {
     async fn seal(&self) -> Result<Position, AppendError>;
 
     fn max_commit_bytes(&self) -> usize;
+
+    /// How many files of this machine hold commits, for operators; none where the journal is elsewhere.
+    fn segments(&self) -> usize {
+        0
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,8 @@
 mod instruments;
 mod process;
 
+use std::fmt;
+
 use prometheus_client::{
     encoding::text,
     metrics::{counter::Counter, gauge::Gauge, info::Info},
@@ -30,9 +32,7 @@ labels! {
     Cache "cache" { Conversations "conversations", Homes "homes" }
 
     /// Where an error happened that nobody asked for.
-    Part "part" {
-        Edge "edge", Session "session", Conversation "conversation", Home "home", Journal "journal", Tables "tables",
-    }
+    Part "part" { Journal "journal", Tables "tables" }
 }
 
 /// Every figure, in the order in which a message travels. Cheap to count, dear to render.
@@ -51,11 +51,12 @@ pub struct Metrics {
     pub frames_in: PerName<Counter>,
     pub frames_out: PerName<Counter>,
 
+    /// Whatever makes an entry is a send here: messages, edits, reactions, changes of members.
     pub sends_acked: Counter,
     /// Of the acked ones, those that were a repeat of an earlier send.
     pub sends_repeated: Counter,
     pub refused: Per<Code, Counter>,
-    /// From reading a send to handing its ack to the connection.
+    /// From reading a send to handing its ack to the connection, or to the call that waits.
     pub send_ack: Histogram,
 
     /// From handing a commit to the journal to knowing it durable.
@@ -69,7 +70,7 @@ pub struct Metrics {
 
     /// Entries handed to sessions.
     pub deliveries: Counter,
-    /// From reading a request to handing its answer to the connection.
+    /// Carrying a request out that reads, to the frame that answers.
     pub reads: Per<Read, Histogram>,
     pub cache_bytes: Per<Cache, Gauge>,
     pub cache_hits: Per<Cache, Counter>,
@@ -80,6 +81,8 @@ pub struct Metrics {
     /// The age of the oldest event that is not in the tables yet.
     pub flush_lag: Seconds,
     pub tables_disk_bytes: Gauge,
+    /// What compaction owes: bytes that came with flushes and are not merged with the older ones yet.
+    pub tables_unmerged_bytes: Gauge,
 
     pub errors: Per<Part, Counter>,
 }
@@ -101,7 +104,7 @@ impl Default for Metrics {
             frames_out: make.per_name("frames_out", "Frames to clients", "type", ServerFrame::TYPES),
             sends_acked: make.one("sends_acked", "Sends that are durable and were acknowledged"),
             sends_repeated: make.one("sends_repeated", "Acknowledged sends that repeated an earlier one"),
-            refused: make.per("refused", "Requests refused"),
+            refused: make.per("refused", "Requests refused, and connections before they are logged in"),
             send_ack: make.duration("send_ack", "From reading a send to its ack"),
             commit_duration: make.duration("commit", "From handing a commit to the journal to knowing it durable"),
             commit_events: make.histogram("commit_events", "Events a commit", Histogram::of_counts()),
@@ -109,7 +112,7 @@ impl Default for Metrics {
             journal_segments: make.one("journal_segments", "Files of the journal"),
             backlog_bytes: make.with_unit("backlog", "In the journal and not in the tables yet", Unit::Bytes),
             deliveries: make.one("deliveries", "Entries handed to sessions"),
-            reads: make.durations("read", "From reading a request to its answer"),
+            reads: make.durations("read", "Carrying out a request that reads"),
             cache_bytes: make.per_with_unit("cache", "Memory of recently used states", Unit::Bytes),
             cache_hits: make.per("cache_hits", "States found in memory"),
             cache_misses: make.per("cache_misses", "States read from the tables"),
@@ -117,9 +120,16 @@ impl Default for Metrics {
             flush_rows: make.one("flush_rows", "Rows written into the tables"),
             flush_lag: make.with_unit("flush_lag", "Age of the oldest event not in the tables", Unit::Seconds),
             tables_disk_bytes: make.with_unit("tables_disk", "The tables on disk", Unit::Bytes),
+            tables_unmerged_bytes: make.with_unit("tables_unmerged", "What compaction owes", Unit::Bytes),
             errors: make.per("errors", "Errors that no request explains"),
             registry,
         }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 
@@ -134,6 +144,12 @@ impl Metrics {
         text
     }
 
+    /// Counts a frame that goes to a client.
+    pub fn sent(&self, frame: &[u8]) {
+        self.sent_bytes.inc_by(frame.len() as u64);
+        self.frames_out.of(kind_of(frame)).inc();
+    }
+
     /// Counts a connection as open until the answer is dropped.
     pub fn connected(&self, transport: Transport) -> InUse {
         self.connections_opened.of(transport).inc();
@@ -141,8 +157,21 @@ impl Metrics {
     }
 }
 
+/// A number as a gauge takes it.
+pub fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A frame's type, without parsing it: what this server makes begins with it.
+fn kind_of(frame: &[u8]) -> &str {
+    let kind = frame.strip_prefix(b"{\"type\":\"").and_then(|rest| rest.split(|byte| *byte == b'"').next());
+    kind.and_then(|kind| std::str::from_utf8(kind).ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
+    use tidings_proto::frames::server::Beat;
+
     use std::time::Duration;
 
     use super::*;
@@ -158,7 +187,8 @@ mod tests {
         metrics.refused.of(Code::RateLimited).inc();
         metrics.connections_closed.of(CloseCode::Lagging).inc();
         metrics.frames_in.of("send").inc_by(3);
-        metrics.frames_out.of("no such type").inc();
+        metrics.sent(b"{\"type\":\"no such type\"}");
+        metrics.sent(ServerFrame::Pong(Beat { re: None }).to_json().as_bytes());
         metrics.backlog_bytes.set(17);
         metrics.flush_lag.set(0.25);
         for line in [
@@ -168,6 +198,7 @@ mod tests {
             "tidings_refused_total{code=\"rate_limited\"} 1",
             "tidings_frames_in_total{type=\"send\"} 3",
             "tidings_frames_out_total{type=\"other\"} 1",
+            "tidings_frames_out_total{type=\"pong\"} 1",
             "tidings_backlog_bytes 17",
             "tidings_flush_lag_seconds 0.25",
             "# EOF",

@@ -7,6 +7,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, btree_map},
+    sync::Arc,
 };
 
 use minicbor::{Decode, Encode};
@@ -17,7 +18,10 @@ use super::{
     chunk::{self, MAX_SPAN, Shape},
     log_read::{damaged, open},
 };
-use crate::conversation::entry::{Body, Entry, Fold, Message};
+use crate::conversation::{
+    entry::{Body, Entry},
+    fold,
+};
 
 /// A chunk is cut when it is estimated to have about this many bytes: just under 4 KiB.
 const CHUNK_BYTES: u32 = 3_800;
@@ -56,20 +60,23 @@ pub struct LogFlush<'a> {
     /// The conversation's event count at the end of the window.
     pub version: Version,
     /// Ascending and dense; what the tail already has is left out.
-    pub new: &'a [Entry],
+    pub new: &'a [Arc<Entry>],
     /// Entries, old or new, that the window's events changed.
     pub changed: &'a [Change],
 }
 
-/// What became of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An event of the window that changes an entry: `by` has `seq` among its targets (see [`fold::targets`]).
+#[derive(Clone, Debug)]
 pub struct Change {
     pub seq: Seq,
-    /// The whole new fold, if it is another. If it says redacted, then text, mentions, attachments and data are
-    /// removed from the row; the client id stays.
-    pub fold: Option<Box<Fold>>,
-    /// The new text of a message or edit, empty to remove it.
-    pub text: Option<Box<str>>,
+    pub by: Arc<Entry>,
+}
+
+impl Change {
+    /// All changes that an entry makes.
+    pub fn of(entry: &Arc<Entry>) -> impl Iterator<Item = Self> {
+        fold::targets(entry).map(|seq| Self { seq, by: entry.clone() })
+    }
 }
 
 /// The log rows to write for a window, of all its conversations; each conversation at most once in `flushes`.
@@ -113,7 +120,7 @@ impl Plan {
 
 impl<'a> LogFlush<'a> {
     /// The new entries that the tail does not have yet.
-    fn added(&self) -> &'a [Entry] {
+    fn added(&self) -> &'a [Arc<Entry>] {
         let end = self.tail.end();
         &self.new[self.new.partition_point(|entry| entry.seq < end)..]
     }
@@ -237,14 +244,14 @@ fn build(
     if plan.closes {
         let old_rows = std::mem::take(&mut flush.tail.rows);
         let old = merge(&old_rows, &mut loaded);
-        let run: Vec<_> = old.iter().chain(added.iter()).collect();
+        let run: Vec<_> = old.iter().chain(added.iter().map(|entry| &**entry)).collect();
         let first_written = rows.len();
         cut(&run, flush.tail, |first_seq, value| rows.push(put(first_seq, Some(value))));
         let written: Vec<_> = rows[first_written..].iter().map(|row| row.key.clone()).collect();
         let covered = old_rows.iter().map(|row| put(row.first_seq, None));
         rows.extend(covered.filter(|row| !written.contains(&row.key)));
     } else if !added.is_empty() {
-        let run: Vec<_> = added.iter().collect();
+        let run: Vec<_> = added.iter().map(|entry| &**entry).collect();
         cut(&run, flush.tail, |first_seq, value| rows.push(put(first_seq, Some(value))));
     }
     for (first_seq, row) in loaded.into_iter().filter(|(_, row)| row.is_changed) {
@@ -256,34 +263,14 @@ fn build(
     Ok(())
 }
 
-fn apply(change: &Change, added: &mut Cow<'_, [Entry]>, loaded: &mut LoadedRows) {
+fn apply(change: &Change, added: &mut Cow<'_, [Arc<Entry>]>, loaded: &mut LoadedRows) {
     if let Ok(index) = added.binary_search_by_key(&change.seq, |entry| entry.seq) {
-        change.apply(&mut added.to_mut()[index]);
+        fold::apply(Arc::make_mut(&mut added.to_mut()[index]), &change.by);
     }
     for row in loaded.values_mut() {
         if let Ok(index) = row.entries.binary_search_by_key(&change.seq, |entry| entry.seq) {
-            change.apply(&mut row.entries[index]);
+            fold::apply(&mut row.entries[index], &change.by);
             row.is_changed = true;
-        }
-    }
-}
-
-impl Change {
-    fn apply(&self, entry: &mut Entry) {
-        if let Some(fold) = &self.fold {
-            entry.fold = (**fold != Fold::default()).then(|| fold.clone());
-        }
-        if let (Some(new), Body::Message(Message { text, .. }) | Body::Edit { text, .. }) =
-            (&self.text, &mut entry.body)
-        {
-            text.clone_from(new);
-        }
-        if entry.fold.as_ref().is_some_and(|fold| fold.redacted.is_some()) {
-            match &mut entry.body {
-                Body::Message(message) => *message = Message { reply_to: message.reply_to, ..Message::default() },
-                Body::Edit { text, .. } => *text = Box::default(),
-                Body::Redaction { .. } | Body::Reaction { .. } | Body::Members(_) | Body::Rename { .. } => {}
-            }
         }
     }
 }
@@ -326,7 +313,7 @@ fn cut(run: &[&Entry], tail: &mut OpenTail, mut put: impl FnMut(Seq, Vec<u8>)) {
     }
 }
 
-/// About how many bytes an entry adds to a chunk: what was measured on real chat, see docs/formats.md.
+/// About how many bytes an entry adds to a chunk: the dictionary makes less than half of the text of real chat.
 fn estimate(entry: &Entry) -> u32 {
     let content = match &entry.body {
         Body::Message(message) => {

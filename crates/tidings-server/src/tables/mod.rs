@@ -91,6 +91,18 @@ pub trait Tables: Send + Sync + 'static {
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError>;
 
     async fn flushed(&self) -> Result<Position, TablesError>;
+
+    /// What they take of this machine's disk, for operators. Cheap, reads nothing. All zero where they are elsewhere.
+    fn footprint(&self) -> Footprint {
+        Footprint::default()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    pub disk_bytes: u64,
+    /// What was written and is not merged with what was there: compaction owes at least so much.
+    pub unmerged_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 /** Where one writes: grows with the text, keeps drafts, completes mentions, answers and edits. */
 import { createEffect, createMemo, createSignal, For, on, onCleanup, Show } from 'solid-js';
-import type { Entry, Item, Place } from '../../sdk';
+import { type Entry, type Item, knownIn, type Place } from '../../sdk';
 import { useApp } from '../context';
 import { drafts, keepDraft } from '../drafts';
 import { nameOf } from '../text/entries';
@@ -64,10 +64,8 @@ export function Composer(props: {
   const mentionable = createMemo((): string[] => {
     const { item } = props;
     if (!item) return [];
-    if (item.kind === 'direct') return item.with ? [item.with] : [];
-    const members = (state().members[item.conversation] ?? []).map(member => member.user);
-    const all = item.role === 'admin' || item.role === 'owner' ? ['@all'] : [];
-    return [...members.filter(user => user !== state().me), ...all];
+    const mayTellAll = item.role === 'admin' || item.role === 'owner';
+    return [...knownIn(state(), item), ...(mayTellAll ? ['@all'] : [])];
   });
   const sought = createMemo(() => /(?:^|\s)@([^\s@]{0,40})$/u.exec(text().slice(0, caret()))?.[1]?.toLowerCase());
   const suggested = createMemo(() => {

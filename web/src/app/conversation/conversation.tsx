@@ -1,7 +1,8 @@
 /** One open conversation: header, history, composer, and the details beside them. Decides where the history stands. */
 import { createEffect, createMemo, createSignal, on, onCleanup, Show } from 'solid-js';
-import { Disconnected, type Entry, firstSeq, itemAt, lastSeq, type Place, pendingAt, type Seq } from '../../sdk';
+import { Disconnected, type Entry, firstSeq, itemAt, lastSeq, own, type Place, pendingAt, type Seq } from '../../sdk';
 import { useApp } from '../context';
+import { placeOf } from '../drafts';
 import { Details } from '../people/details';
 import { go, route } from '../route';
 import { attempt } from '../ui/toast';
@@ -9,7 +10,7 @@ import { Announcer } from './announcer';
 import { Composer, type Mode } from './composer';
 import { Header } from './header';
 import { Hero } from './hero';
-import { History } from './history';
+import { type Goal, History } from './history';
 
 const PAGE = 60;
 /** More unread than this: the first page is around the unread line, not at the end. */
@@ -18,18 +19,18 @@ const MOST_FROM_END = 120;
 /** `key`: stays the same while a person's first message makes the conversation. */
 export function Conversation(props: { key: string }) {
   const { client, state } = useApp();
-  const place = (): Place =>
-    props.key.startsWith('user:') ? { user: props.key.slice(5) } : { conversation: props.key };
+  const place = (): Place => placeOf(props.key);
   const item = createMemo(() => itemAt(state(), place()));
   const id = createMemo(() => item()?.conversation);
-  const log = createMemo(() => state().logs[id() ?? '']);
+  const log = createMemo(() => own(state().logs, id()));
   const pending = createMemo(() => (state().outbox.length > 0 ? pendingAt(state(), place()) : []));
   const isReady = createMemo(() => state().status.phase === 'ready');
 
   const [mode, setMode] = createSignal<Mode>({ kind: 'new' });
   const [isDetailed, setDetailed] = createSignal(false);
   const [unreadAfter, setUnreadAfter] = createSignal<Seq | null>(null);
-  const [goal, setGoal] = createSignal<{ seq: Seq | null }>({ seq: null });
+  const [goal, setGoal] = createSignal<Goal>({ seq: null });
+  let reached: Goal | null = null;
 
   // -------------------------------------------------------------- where the history stands
 
@@ -51,15 +52,8 @@ export function Conversation(props: { key: string }) {
     return held !== undefined && firstSeq(held) <= seq && seq <= lastSeq(held);
   }
 
-  function jump(seq: Seq): void {
-    if (!isHeld(seq)) void fetch({ around: seq });
-    setGoal({ seq });
-  }
-
-  function toNewest(): void {
-    if (log() && !log()?.attached) void fetch({});
-    setGoal({ seq: null });
-  }
+  const jump = (seq: Seq) => setGoal({ seq });
+  const toNewest = () => setGoal({ seq: null });
 
   let opened: string | undefined;
   createEffect(() => {
@@ -71,18 +65,17 @@ export function Conversation(props: { key: string }) {
     const linked = route().seq;
     setGoal({ seq: linked ?? (unread > 0 ? read_seq + 1 : null) });
   });
-  // Loaded at the first look, and again when the line comes back before it was.
-  createEffect(() => {
-    const conversation = id();
-    if (conversation === undefined || !isReady()) return;
-    const { seq } = goal();
-    const unread = item()?.unread ?? 0;
-    if (seq !== null && isHeld(seq)) return;
-    if (seq === null && log()) return;
-    const isNearEnd = seq !== null && seq === (unreadAfter() ?? 0) + 1 && unread <= MOST_FROM_END;
-    if (isNearEnd && (item()?.last_seq ?? 0) - seq < MOST_FROM_END) void fetch({ limit: MOST_FROM_END + PAGE });
-    else void fetch(seq === null ? {} : { around: seq });
-  });
+  // Loads what the goal needs; again when the line comes back before it was reached, and never after that.
+  createEffect(
+    on([id, isReady, goal], ([conversation, ready, wanted]) => {
+      if (conversation === undefined || !ready || reached === wanted) return;
+      const { seq } = wanted;
+      if (seq === null ? log()?.attached : isHeld(seq)) return;
+      const behind = (item()?.last_seq ?? 0) - (seq ?? 0);
+      if (seq === null) void fetch({});
+      else void fetch(behind < MOST_FROM_END ? { limit: behind + PAGE } : { around: seq });
+    }),
+  );
   createEffect(
     on(
       () => route().seq,
@@ -109,8 +102,8 @@ export function Conversation(props: { key: string }) {
     }),
   );
   const strangers = createMemo(() => {
-    const members = state().members[id() ?? ''] ?? [];
-    return members.map(member => member.user).filter(user => !state().users[user]);
+    const members = own(state().members, id()) ?? [];
+    return members.map(member => member.user).filter(user => !own(state().users, user));
   });
   const asked = new Set<string>();
   createEffect(() => {
@@ -170,6 +163,9 @@ export function Conversation(props: { key: string }) {
           pending={pending()}
           unreadAfter={unreadAfter()}
           goal={goal()}
+          onReached={goal => {
+            reached = goal;
+          }}
           acts={acts}
           onRead={onRead}
           fetchOlder={() => fetch({ before: firstSeq(log() ?? EMPTY) })}

@@ -1,6 +1,6 @@
 /** Above the history: with whom, whether they are there, and what can be done. */
 import { Show } from 'solid-js';
-import { displayName, type Item, itemName, type Place } from '../../sdk';
+import { displayName, type Item, itemName, type Place, presenceOf } from '../../sdk';
 import { useApp } from '../context';
 import { openItemMenu } from '../home/item_menu';
 import { go } from '../route';
@@ -12,7 +12,7 @@ import { Back, Info, More } from '../ui/icons';
 export function Header(props: { place: Place; item: Item | undefined; isDetailed: boolean; onDetails: () => void }) {
   const { client, state, now } = useApp();
   const user = () => props.item?.with ?? ('user' in props.place ? props.place.user : undefined);
-  const presence = () => state().presence[user() ?? ''];
+  const presence = () => presenceOf(state(), user());
   const name = () => (props.item ? itemName(state(), props.item) : displayName(state(), user() ?? ''));
 
   const line = () => {

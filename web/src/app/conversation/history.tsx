@@ -19,13 +19,20 @@ const NEAR_PX = 800;
 const BOTTOM_PX = 60;
 const READ_EVERY_MS = 300;
 
+/** Each is a new wish, also when it names the same entry again. */
+export interface Goal {
+  /** Null: the newest. */
+  seq: Seq | null;
+}
+
 export interface HistoryProps {
   item: Item | undefined;
   log: Log | undefined;
   pending: readonly Pending[];
   unreadAfter: Seq | null;
   /** Where to be at first and whenever it changes: an entry, or the end. */
-  goal: { seq: Seq | null };
+  goal: Goal;
+  onReached(goal: Goal): void;
   acts: MessageActs;
   onRead(seq: Seq): void;
   fetchOlder(): Promise<void>;
@@ -52,15 +59,16 @@ export function History(props: HistoryProps) {
     const { log, pending, unreadAfter } = props;
     const rows = rowsOf({ log, pending, me: state().me, unreadAfter });
     const keys = rows.map(row => row.key);
-    const isSame = before?.keys.at(-1) === keys.at(-1);
     const byKey = new Map(rows.map(row => [row.key, row]));
     // The same keys as before: the rows in the page stay, and look their row up anew.
     if (before && keys.length === before.keys.length && keys.every((key, index) => key === before.keys[index])) {
       return { keys: before.keys, byKey, isShifted: before.isShifted };
     }
-    return { keys, byKey, isShifted: isSame && before !== undefined && before.keys.length > 0 };
+    return { keys, byKey, isShifted: before !== undefined && isPutInFront(before.keys, keys) && isScrollable() };
   });
   const keys = createMemo(() => listing().keys);
+  /** What fits the window stands at its end anyway; a shift without a scroll would leave the list waiting for one. */
+  const isScrollable = () => scroller.scrollHeight > scroller.clientHeight;
 
   const rowAt = (index: number): Row | undefined => listing().byKey.get(keys()[index] ?? '');
   const indexOf = (seq: Seq): number =>
@@ -75,13 +83,16 @@ export function History(props: HistoryProps) {
     list()?.scrollToIndex(keys().length - 1, { align: 'end' });
   }
 
-  let reached: object | null = null;
+  let reached: Goal | null = null;
   createEffect(() => {
     const handle = list();
     if (!handle || !props.log || keys().length === 0 || reached === props.goal) return;
     const { seq } = props.goal;
     if (seq === null) {
+      // The end of a window that is not at the newest is no end.
+      if (!props.log.attached) return;
       reached = props.goal;
+      props.onReached(props.goal);
       setAtEnd(true);
       return toEnd();
     }
@@ -90,6 +101,7 @@ export function History(props: HistoryProps) {
     const index = isLine ? line : indexOf(seq);
     if (index < 0) return;
     reached = props.goal;
+    props.onReached(props.goal);
     setAtEnd(false);
     handle.scrollToIndex(index, { align: isLine ? 'start' : 'center', offset: isLine ? -80 : 0 });
     // What it scrolled to may be the end.
@@ -106,10 +118,12 @@ export function History(props: HistoryProps) {
   function look(): void {
     const handle = list();
     if (!handle || reached === null) return;
-    const below = handle.scrollSize - handle.scrollOffset - handle.viewportSize;
+    // The page's own figures: the list's lag behind while it makes up for what came in front.
+    const above = scroller.scrollTop;
+    const below = scroller.scrollHeight - above - scroller.clientHeight;
     setAtEnd(below < BOTTOM_PX && (props.log?.attached ?? false));
     const { log } = props;
-    if (log && handle.scrollOffset < NEAR_PX && firstSeq(log) > Math.max(1, log.first_seq)) more(props.fetchOlder);
+    if (log && above < NEAR_PX && firstSeq(log) > Math.max(1, log.first_seq)) more(props.fetchOlder);
     if (log && below < NEAR_PX && !log.attached) more(props.fetchNewer);
     read();
   }
@@ -118,10 +132,12 @@ export function History(props: HistoryProps) {
     if (isFetching) return;
     isFetching = true;
     // One page at a time: the next when this one is shown.
-    void fetch().finally(() => {
-      isFetching = false;
-      requestAnimationFrame(look);
-    });
+    void fetch().finally(() =>
+      afterFrames(3, () => {
+        isFetching = false;
+        look();
+      }),
+    );
   }
 
   let readTimer: ReturnType<typeof setTimeout> | null = null;
@@ -173,7 +189,6 @@ export function History(props: HistoryProps) {
 
   return (
     <div class="history-place">
-      {/* biome-ignore lint/a11y/noNoninteractiveElementInteractions: the keys are for the messages inside */}
       <div
         class="history"
         ref={scroller}
@@ -247,6 +262,20 @@ export function History(props: HistoryProps) {
       </Show>
     </div>
   );
+}
+
+/** What came in front is placed and measured over a few frames; until then nothing more may come. */
+function afterFrames(count: number, act: () => void): void {
+  if (count === 0) act();
+  else requestAnimationFrame(() => afterFrames(count - 1, act));
+}
+
+/** Whether older messages, and nothing else, came before those that were there. */
+function isPutInFront(before: readonly string[], after: readonly string[]): boolean {
+  const isMessage = (key: string) => key.startsWith('s:') || key.startsWith('c:');
+  const first = before.find(isMessage);
+  if (first === undefined || before.at(-1) !== after.at(-1)) return false;
+  return first !== after.find(isMessage) && after.includes(first);
 }
 
 function rowOf<T extends Row['type']>(row: Row, type: T): Extract<Row, { type: T }> | undefined {

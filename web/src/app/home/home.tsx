@@ -1,6 +1,6 @@
 /** The home list: who is there, what is new, what to start. */
 import { createMemo, createSignal, Match, Show, Switch } from 'solid-js';
-import { homeOrder, type Item, itemName } from '../../sdk';
+import { displayName, homeOrder, type Item, itemName } from '../../sdk';
 import { useApp } from '../context';
 import { ProfileDialog } from '../people/profile_dialog';
 import { Avatar } from '../ui/avatar';
@@ -29,7 +29,7 @@ export function Home(props: { onSwitch: () => void }) {
     const sought = query().trim().toLowerCase();
     const all = Object.values(state().items);
     // A search looks everywhere, whatever the filter.
-    if (sought === '') return homeOrder(all.filter(FILTERS[filter()]));
+    if (sought === '') return homeOrder(all.filter(FILTERS[filter()]), state().outbox);
     return homeOrder(all.filter(item => itemName(state(), item).toLowerCase().includes(sought)));
   });
 
@@ -52,7 +52,7 @@ export function Home(props: { onSwitch: () => void }) {
           <Compose />
         </button>
         <button class="avatar-button" type="button" aria-label="Your profile" onClick={() => setDialog('profile')}>
-          <Avatar name={state().users[state().me]?.name || state().me} id={state().me} size="small" />
+          <Avatar name={displayName(state(), state().me)} id={state().me} size="small" />
         </button>
       </header>
       <div class="search">
@@ -68,7 +68,7 @@ export function Home(props: { onSwitch: () => void }) {
         <button
           class="search-key"
           type="button"
-          aria-label="Switch conversation (Ctrl K)"
+          aria-label="Ctrl K: switch conversation"
           onClick={() => props.onSwitch()}
         >
           <kbd>Ctrl K</kbd>

@@ -35,10 +35,11 @@ export function ItemList(props: { items: readonly Item[] }) {
     event.preventDefault();
     setFocused(id);
     list?.scrollToIndex(next, { align: 'nearest' });
-    // The row may come into the page only after the scroll.
-    requestAnimationFrame(() =>
-      scroller.querySelector<HTMLElement>(`[href="${CSS.escape(hashOf({ conversation: id }))}"]`)?.focus(),
-    );
+    // The row may come into the page only after the scroll; by then the person may be elsewhere.
+    requestAnimationFrame(() => {
+      if (!scroller.contains(document.activeElement) && document.activeElement !== document.body) return;
+      scroller.querySelector<HTMLElement>(`[href="${CSS.escape(hashOf({ conversation: id }))}"]`)?.focus();
+    });
   }
 
   return (

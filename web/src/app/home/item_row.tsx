@@ -1,6 +1,6 @@
 /** One conversation in the home list. */
 import { createMemo, Match, Show, Switch } from 'solid-js';
-import { itemName, pendingAt, receiptOf } from '../../sdk';
+import { itemName, own, pendingAt, presenceOf, receiptOf } from '../../sdk';
 import { useApp } from '../context';
 import { ReceiptMark } from '../conversation/receipt_mark';
 import { drafts, placeKey } from '../drafts';
@@ -13,13 +13,15 @@ import { openItemMenu } from './item_menu';
 
 export function ItemRow(props: { id: string; isOpen: boolean; isTabStop: boolean }) {
   const { client, state, now } = useApp();
-  const item = createMemo(() => state().items[props.id]);
+  const item = createMemo(() => own(state().items, props.id));
   return (
     <Show when={item()}>
       {item => {
         const name = () => itemName(state(), item());
         const draft = () =>
-          props.isOpen ? undefined : (drafts[placeKey({ conversation: props.id })] ?? drafts[`user:${item().with}`]);
+          props.isOpen
+            ? undefined
+            : drafts[placeKey(item().with === undefined ? { conversation: props.id } : { user: item().with ?? '' })];
         const typing = () => (state().typing[props.id] ? typingText(state(), item(), now()) : '');
         const waiting = createMemo(() =>
           state().outbox.length > 0 ? pendingAt(state(), { conversation: props.id }) : [],
@@ -43,7 +45,7 @@ export function ItemRow(props: { id: string; isOpen: boolean; isTabStop: boolean
               name={name()}
               id={item().with ?? item().conversation}
               isGroup={item().kind !== 'direct'}
-              isOnline={item().with !== undefined && state().presence[item().with ?? '']?.state === 'online'}
+              isOnline={presenceOf(state(), item().with)?.state === 'online'}
             />
             <span class="item-text">
               <span class="item-top">

@@ -1,6 +1,6 @@
 /** Beside the conversation: the person with whom it is, or the group's name, members and roles. */
 import { createSignal, Match, Show, Switch } from 'solid-js';
-import { displayName, type Item, itemName, type Place } from '../../sdk';
+import { displayName, type Item, itemName, type Place, presenceOf } from '../../sdk';
 import { useApp } from '../context';
 import { go } from '../route';
 import { lastSeen } from '../text/time';
@@ -15,7 +15,7 @@ export function Details(props: { place: Place; item: Item | undefined; onClose: 
   const name = () => (props.item ? itemName(state(), props.item) : displayName(state(), user()));
   const isGroup = () => props.item !== undefined && props.item.kind === 'group';
   const seen = () => {
-    const presence = state().presence[user()];
+    const presence = presenceOf(state(), user());
     if (presence?.state === 'online') return 'online';
     return presence?.last_seen ? lastSeen(presence.last_seen, now()) : '';
   };

@@ -1,6 +1,6 @@
 /** Who is in a group and what they may do there; adding, removing, roles. */
 import { createMemo, createSignal, For, Show } from 'solid-js';
-import { displayName, type Item, type Member, Refused, type Role } from '../../sdk';
+import { displayName, type Item, knownIn, type Member, own, presenceOf, Refused, type Role } from '../../sdk';
 import { useApp } from '../context';
 import { go } from '../route';
 import { nameOf } from '../text/entries';
@@ -19,7 +19,12 @@ export function GroupMembers(props: { item: Item }) {
   const [beyond, setBeyond] = createSignal<readonly Member[]>([]);
   const [cursor, setCursor] = createSignal<string | null>('');
   const conversation = () => props.item.conversation;
-  const first = () => state().members[conversation()] ?? [];
+  /** Until the members are loaded: oneself, and who is known to be there from what was written. */
+  const guessed = (): Member[] => [
+    { user: state().me, role: props.item.role ?? 'member' },
+    ...knownIn(state(), props.item).map((user): Member => ({ user, role: 'member' })),
+  ];
+  const first = () => own(state().members, conversation()) ?? guessed();
   const members = createMemo(() => {
     const byUser = new Map([...beyond(), ...first()].map(member => [member.user, member]));
     return [...byUser.values()].sort(
@@ -73,7 +78,7 @@ export function GroupMembers(props: { item: Item }) {
                 name={member.user === state().me ? displayName(state(), member.user) : nameOf(state(), member.user)}
                 id={member.user}
                 size="small"
-                isOnline={state().presence[member.user]?.state === 'online'}
+                isOnline={presenceOf(state(), member.user)?.state === 'online'}
               />
               <span class="person-name" dir="auto">
                 {nameOf(state(), member.user)}

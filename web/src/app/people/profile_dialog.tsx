@@ -1,5 +1,6 @@
 /** One's own profile on this device: the name others see, and the way out. */
 import { createSignal, onMount } from 'solid-js';
+import { own } from '../../sdk';
 import { useApp } from '../context';
 import { Avatar } from '../ui/avatar';
 import { Dialog } from '../ui/dialog';
@@ -7,7 +8,7 @@ import { attempt, toast } from '../ui/toast';
 
 export function ProfileDialog(props: { onClose: () => void }) {
   const { client, state, logOut } = useApp();
-  const me = () => state().users[state().me];
+  const me = () => own(state().users, state().me);
   const [name, setName] = createSignal(me()?.name ?? '');
   onMount(async () => {
     const found = await client.lookUp(state().me).catch(() => null);

@@ -60,12 +60,14 @@ function withMentions(text: string, mentions: readonly string[]): Segment[] {
 const EMOJI =
   /^(?:\p{RI}\p{RI}|\p{Emoji}(?:\p{EMod}|\ufe0f\u20e3?|[\u{e0020}-\u{e007f}]+)?(?:\u200d\p{Emoji}(?:\p{EMod}|\ufe0f)?)*)$/u;
 const MOST_LARGE = 6;
+const GRAPHEMES = new Intl.Segmenter();
 
 /** Whether a message is a few emoji and nothing else: those are shown large. */
 export function isOnlyEmoji(text: string): boolean {
   const bare = text.replace(/\s/gu, '');
-  if (bare === '' || bare.length > 80 || /^[\d#*]+$/.test(bare)) return false;
-  const graphemes = Array.from(new Intl.Segmenter().segment(bare), each => each.segment);
+  // Cheap answers first: nearly every message is words.
+  if (bare === '' || bare.length > 80 || !/^[\p{Emoji}\p{EComp}]+$/u.test(bare) || /^[\d#*]+$/.test(bare)) return false;
+  const graphemes = Array.from(GRAPHEMES.segment(bare), each => each.segment);
   return graphemes.length <= MOST_LARGE && graphemes.every(each => EMOJI.test(each) && !/^[\d#*]$/.test(each));
 }
 
@@ -75,7 +77,8 @@ export function mentionsIn(text: string, known: readonly string[]): string[] {
   return known.filter(user => {
     const name = user.startsWith('@') ? user.toLowerCase() : `@${user.toLowerCase()}`;
     for (let at = lower.indexOf(name); at >= 0; at = lower.indexOf(name, at + 1)) {
-      if (!/[\p{L}\p{N}_]/u.test(lower.charAt(at + name.length))) return true;
+      const isWord = (char: string) => /[\p{L}\p{N}_]/u.test(char);
+      if (!isWord(lower.charAt(at - 1)) && !isWord(lower.charAt(at + name.length))) return true;
     }
     return false;
   });

@@ -1,17 +1,15 @@
 /** A modal window on the native `dialog`: it keeps the focus inside, closes on Escape and on a click beside it. */
 import { type JSX, onCleanup, onMount } from 'solid-js';
 import { Close } from './icons';
+import { returnFocus } from './return_focus';
 
 export function Dialog(props: { title: string; class?: string; onClose: () => void; children: JSX.Element }) {
   let dialog!: HTMLDialogElement;
-  const before = document.activeElement;
   onMount(() => {
     dialog.showModal();
     dialog.querySelector<HTMLElement>('[data-autofocus]')?.focus();
   });
-  onCleanup(() => {
-    if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
-  });
+  onCleanup(returnFocus());
   return (
     <dialog
       ref={dialog}

@@ -2,7 +2,9 @@
  * A menu of acts: beside what was pressed on a wide screen, a sheet from below on a phone. One at a time; who opens it
  * says what is in it.
  */
+
 import { createSignal, For, type JSX, onCleanup, onMount, Show } from 'solid-js';
+import { returnFocus } from './return_focus';
 
 export interface MenuAct {
   label: string;
@@ -35,15 +37,12 @@ export function MenuHost() {
 
 function Menu(props: { content: MenuContent & { at: DOMRect } }) {
   let dialog!: HTMLDialogElement;
-  const before = document.activeElement;
   onMount(() => {
     dialog.showModal();
     place(dialog, props.content.at);
     dialog.querySelector<HTMLElement>('.menu-act')?.focus();
   });
-  onCleanup(() => {
-    if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
-  });
+  onCleanup(returnFocus());
 
   function run(act: () => void): void {
     dialog.close();
@@ -66,7 +65,7 @@ function Menu(props: { content: MenuContent & { at: DOMRect } }) {
       ref={dialog}
       class="menu"
       aria-label={props.content.label}
-      onClose={() => setOpen(null)}
+      onClose={() => setOpen(held => (held === props.content ? null : held))}
       onClick={event => {
         if (event.target === dialog) dialog.close();
       }}

@@ -16,8 +16,7 @@ export function StatusBanner() {
   });
   const seconds = () => Math.max(1, Math.ceil(((state().status.next_try_at ?? now()) - now()) / 1000));
   const waiting = () => state().outbox.filter(pending => !pending.refused).length;
-  const kept = () =>
-    waiting() > 0 ? ` ${waiting() === 1 ? '1 message waits' : `${waiting()} messages wait`} to be sent.` : '';
+  const kept = () => (waiting() > 0 ? ` ${waiting() === 1 ? '1 message waits.' : `${waiting()} messages wait.`}` : '');
 
   return (
     <div class="banner-place" role="status">

@@ -4,6 +4,7 @@
  */
 import type { Entry, Item, Send, Seq, UserId } from '../frames';
 import { fold } from './log';
+import { own } from './record';
 
 const PREVIEW_CHARS = 200;
 const MOST_UNREAD = 9_999;
@@ -23,7 +24,7 @@ export function itemAfter(item: Item, entry: Entry, me: UserId, known: (seq: Seq
   if (entry.kind === 'rename') next.name = entry.name ?? item.name;
   if (entry.kind === 'members') {
     next.member_count = (item.member_count ?? 0) + (entry.add?.length ?? 0) - (entry.remove?.length ?? 0);
-    next.role = entry.roles?.[me] ?? item.role;
+    next.role = own(entry.roles ?? {}, me) ?? item.role;
   }
   if (entry.kind === 'redaction' && entry.target !== undefined && entry.target > item.read_seq) {
     const target = known(entry.target);

@@ -2,6 +2,7 @@
 import type { ConversationId, EntryMaking, Item, Range, Seq, UserId } from '../frames';
 import { hasGap, type Pending, type State } from '../state';
 import { firstSeq, lastSeq } from './log';
+import { own } from './record';
 
 /** Where a person is: a conversation that exists, or one with a user that the first message will make. */
 export type Place = { conversation: ConversationId } | { user: UserId };
@@ -21,27 +22,49 @@ export function directWith(state: State, user: UserId): Item | undefined {
 
 /** The conversation's item, also when a place names the person it is with. */
 export function itemAt(state: State, place: Place): Item | undefined {
-  return 'user' in place ? directWith(state, place.user) : state.items[place.conversation];
+  return 'user' in place ? directWith(state, place.user) : own(state.items, place.conversation);
 }
 
-/** The home list's order: pinned first, then by last activity. */
-export function homeOrder(items: readonly Item[]): Item[] {
+/** The home list's order: pinned first, then by last activity; what waits to be sent counts as that. */
+export function homeOrder(items: readonly Item[], outbox: readonly Pending[] = []): Item[] {
+  const waiting = new Map(outbox.map(pending => [aboutOf(pending.frame), pending.at]));
+  const activeAt = (item: Item) => {
+    const at = item.last?.at ?? 0;
+    if (waiting.size === 0) return at;
+    return Math.max(at, waiting.get(item.conversation) ?? 0, waiting.get(`user:${item.with}`) ?? 0);
+  };
   return [...items].sort(
     (one, other) =>
       Number(other.pinned) - Number(one.pinned) ||
-      (other.last?.at ?? 0) - (one.last?.at ?? 0) ||
+      activeAt(other) - activeAt(one) ||
       (one.conversation < other.conversation ? -1 : 1),
   );
 }
 
 export function displayName(state: State, user: UserId): string {
-  return state.users[user]?.name || user;
+  return own(state.users, user)?.name || user;
+}
+
+/** Whether a person is there, as far as it is known. */
+export function presenceOf(state: State, user: UserId | undefined): State['presence'][string] | undefined {
+  return own(state.presence, user);
 }
 
 export function itemName(state: State, item: Item): string {
   if (item.kind !== 'direct') return item.name ?? 'Conversation';
   return item.with_name || displayName(state, item.with ?? '');
 }
+
+/** Who is known to be in a conversation: its members as far as they are loaded, and who wrote last. */
+export function knownIn(state: State, item: Item): UserId[] {
+  if (item.kind === 'direct') return item.with === undefined ? [] : [item.with];
+  const members = (own(state.members, item.conversation) ?? []).map(member => member.user);
+  const recent = own(state.logs, item.conversation)?.entries.slice(-RECENT_ENTRIES) ?? [];
+  const writers = recent.flatMap(entry => [entry.from ?? state.me, ...(entry.add ?? [])]);
+  const gone = new Set(recent.flatMap(entry => entry.remove ?? []));
+  return [...new Set([...members, ...writers.filter(user => !gone.has(user))])].filter(user => user !== state.me);
+}
+const RECENT_ENTRIES = 300;
 
 /** What waits in the outbox for a place, in order. */
 export function pendingAt(state: State, place: Place): Pending[] {
@@ -63,7 +86,9 @@ export function aboutOf(frame: EntryMaking): string {
 
 /** How far everybody else has a message: for its ticks. */
 export function receiptOf(state: State, item: Item, seq: Seq): 'sent' | 'delivered' | 'read' {
-  const others = item.peer ? [item.peer] : (state.members[item.conversation] ?? []).filter(m => m.user !== state.me);
+  const others = item.peer
+    ? [item.peer]
+    : (own(state.members, item.conversation) ?? []).filter(m => m.user !== state.me);
   if (others.length === 0) return 'sent';
   if (others.every(other => (other.read_seq ?? 0) >= seq)) return 'read';
   return others.every(other => Math.max(other.delivered_seq ?? 0, other.read_seq ?? 0) >= seq) ? 'delivered' : 'sent';
@@ -81,7 +106,7 @@ export function gaps(state: State): { fill: Range[]; restart: ConversationId[] }
       const around = Math.round((firstSeq(log) + lastSeq(log)) / 2);
       fill.push({ conversation, around, limit: 200 });
     } else if (hasGap(state, conversation)) {
-      const missing = (state.items[conversation]?.last_seq ?? 0) - lastSeq(log);
+      const missing = (own(state.items, conversation)?.last_seq ?? 0) - lastSeq(log);
       if (missing > MOST_CATCH_UP) restart.push(conversation);
       else fill.push({ conversation, after: lastSeq(log), limit: 200 });
     }

@@ -41,6 +41,13 @@ pub(super) fn start<T: Send + 'static>(parts: Parts<T>) {
         .expect("a thread can be started while the server starts");
 }
 
+/// With fewer in the usual commit it is hardly more than a lone sender.
+const FEW_ITEMS: usize = 4;
+/// A commit of so many costs each of them next to nothing already.
+const ENOUGH_ITEMS: usize = 128;
+/// Below what the timer can do.
+const SHORTEST_GATHER: Duration = Duration::from_micros(20);
+
 struct CommitterThread<T> {
     parts: Parts<T>,
     broken: Option<Arc<AppendError>>,
@@ -109,10 +116,10 @@ impl<T> CommitterThread<T> {
 
     /// Waits a moment for as many items as usual, if several senders are active and fewer have come so far.
     fn gather(&self, gathering: &mut MutexGuard<'_, Gathering<T>>) {
-        let usual_items = self.usual_items as usize;
+        let usual_items = (self.usual_items as usize).min(ENOUGH_ITEMS);
         // A wait that is long beside the append itself would cost more latency than it saves work.
         let longest = self.parts.options.gather.min(self.usual_append / 2);
-        if usual_items < 4 || gathering.waiting_items() >= usual_items || longest.is_zero() {
+        if usual_items < FEW_ITEMS || gathering.waiting_items() >= usual_items || longest < SHORTEST_GATHER {
             return;
         }
         let until = Instant::now() + longest;
@@ -164,7 +171,9 @@ impl<T> CommitterThread<T> {
         self.position = position;
         self.unconfirmed = true;
         self.usual_items = self.usual_items * 0.75 + items as f64 * 0.25;
-        self.usual_append = self.usual_append.mul_f32(0.75) + took.mul_f32(0.25);
+        // One that was held up, by the disk or by other threads, must not count for much.
+        let ordinary = took.min(self.usual_append * 2 + Duration::from_micros(5));
+        self.usual_append = self.usual_append.mul_f32(0.75) + ordinary.mul_f32(0.25);
         {
             let mut status = self.parts.shared.status.lock();
             status.commits += 1;

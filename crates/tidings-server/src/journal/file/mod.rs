@@ -251,6 +251,10 @@ impl Journal for FileJournal {
     fn max_commit_bytes(&self) -> usize {
         self.options.max_commit_bytes
     }
+
+    fn segments(&self) -> usize {
+        self.catalog.read().segments.len()
+    }
 }
 
 #[cfg(test)]

@@ -175,6 +175,15 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         };
+        if let Err(error) = self.fill(&*file) {
+            // What is left of it must not take up the room that the next try needs.
+            let _ = self.disk.remove(&name);
+            return Err(error);
+        }
+        Ok(name)
+    }
+
+    fn fill(&self, file: &dyn DiskFile) -> io::Result<()> {
         let zeros = vec![0; FILL_BYTES.min(self.segment_bytes as usize)];
         let mut offset = 0;
         while offset < self.segment_bytes {
@@ -184,10 +193,10 @@ impl Shared {
             let more = (self.segment_bytes - offset).min(zeros.len() as u64);
             file.write_at(offset, &mut [IoSlice::new(&zeros[..more as usize])])?;
             offset += more;
-            if offset % FILL_SYNC_BYTES == 0 || offset == self.segment_bytes {
+            if offset.is_multiple_of(FILL_SYNC_BYTES) || offset == self.segment_bytes {
                 file.sync_data(SyncOf::Zeros)?;
             }
         }
-        Ok(name)
+        Ok(())
     }
 }

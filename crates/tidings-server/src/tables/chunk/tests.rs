@@ -21,9 +21,10 @@ fn a_client_msg_id() -> impl Strategy<Value = Option<Box<str>>> {
 fn a_fold() -> impl Strategy<Value = Fold> {
     (any::<u64>(), prop::option::of(a_user()), prop::collection::vec(a_user(), 0..3)).prop_map(|(seq, by, users)| {
         Fold {
-            edited: Seq(seq),
+            edits: vec![Seq(seq)],
             redacted: by.map(|by| Redacted { seq: Seq(seq), by, at_ms: seq }),
             reactions: users.into_iter().map(|user| Reactions { emoji: "👍".into(), users: vec![user] }).collect(),
+            void: Vec::new(),
         }
     })
 }
@@ -42,7 +43,7 @@ fn a_body() -> impl Strategy<Value = Body> {
         6 => ".{0,200}".prop_map(|text| Body::Message(Message { text: text.into(), ..Message::default() })),
         2 => message.prop_map(Body::Message),
         1 => (any::<u64>(), ".{0,50}").prop_map(|(n, text)| Body::Edit { target: Seq(n), text: text.into() }),
-        1 => any::<u64>().prop_map(|n| Body::Redaction { target: Seq(n) }),
+        1 => any::<u64>().prop_map(|n| Body::Redaction { target: Seq(n), edits: vec![Seq(n)] }),
         1 => any::<u64>().prop_map(|n| Body::Reaction { target: Seq(n), emoji: "🎉".into(), on: n % 2 == 0 }),
         1 => (a_user(), a_user()).prop_map(|(one, other)| {
             Body::Members(MembersChange { added: vec![(one, Role::Owner)], removed: vec![other], roles: vec![] })

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 pub use self::store::Status;
 use self::store::Store;
-use super::{Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError};
+use super::{Footprint, Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError};
 use crate::{conversation::entry::Entry, journal::Position};
 
 /// Reads under way at once; more wait. A read is a few microseconds from the cache, or a few reads of the disk.
@@ -136,6 +136,11 @@ impl Tables for EmbeddedTables {
 
     async fn flushed(&self) -> Result<Position, TablesError> {
         self.read(Store::flushed).await
+    }
+
+    fn footprint(&self) -> Footprint {
+        let Status { disk_bytes, unmerged_bytes, .. } = self.status();
+        Footprint { disk_bytes, unmerged_bytes }
     }
 }
 

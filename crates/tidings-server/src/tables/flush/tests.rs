@@ -3,7 +3,7 @@ use tidings_proto::UserId;
 
 use super::*;
 use crate::{
-    conversation::entry::Redacted,
+    conversation::entry::Message,
     tables::{Freshness, Stored, memory::MemoryTables},
 };
 
@@ -57,9 +57,9 @@ impl Log {
             self.entries.push(message(seq, &noise(seq, *length)));
         }
         self.version += (lengths.len() + changes.len()) as u64;
-        let new = self.entries[first..].to_vec();
+        let new: Vec<_> = self.entries[first..].iter().cloned().map(Arc::new).collect();
         for change in changes {
-            change.apply(&mut self.entries[usize::try_from(change.seq.0 - 1).unwrap()]);
+            fold::apply(&mut self.entries[usize::try_from(change.seq.0 - 1).unwrap()], &change.by);
         }
         let mut flush = LogFlush {
             conversation: conversation(1),
@@ -81,8 +81,15 @@ impl Log {
 }
 
 fn redact(seq: u64) -> Change {
-    let redacted = Redacted { seq: Seq(seq + 1), by: UserId::new("ada").unwrap(), at_ms: 1 };
-    Change { seq: Seq(seq), fold: Some(Box::new(Fold { redacted: Some(redacted), ..Fold::default() })), text: None }
+    change(seq, Body::Redaction { target: Seq(seq), edits: Vec::new() })
+}
+
+fn edit(seq: u64) -> Change {
+    change(seq, Body::Edit { target: Seq(seq), text: "edited".into() })
+}
+
+fn change(seq: u64, body: Body) -> Change {
+    Change { seq: Seq(seq), by: Arc::new(Entry { body, ..message(1_000_000, "") }) }
 }
 
 async fn rows_of_log(tables: &MemoryTables, last: u64) -> Vec<(Seq, Stored)> {
@@ -143,7 +150,7 @@ async fn a_hole_in_the_log_is_reported_and_not_written_over() {
     let lost = Row { key: Key::Log(conversation(1), Seq(1)), version: Version(9), value: None };
     tables.put_max(vec![lost], Freshness::Newest).await.unwrap();
 
-    let new: Vec<_> = (3..90).map(|seq| message(seq, &noise(seq, 150))).collect();
+    let new: Vec<_> = (3..90).map(|seq| Arc::new(message(seq, &noise(seq, 150)))).collect();
     let flush =
         LogFlush { conversation: conversation(1), tail: &mut log.tail, version: Version(99), new: &new, changed: &[] };
     let closing = log_rows(&tables, &mut [flush]).await;
@@ -179,7 +186,7 @@ impl Window {
         let count = log.entries.len() + self.lengths.len();
         let changes = self.changes.iter().filter(|_| count > 0).map(|(place, redacts)| {
             let seq = place.index(count) as u64 + 1;
-            if *redacts { redact(seq) } else { Change { seq: Seq(seq), fold: None, text: Some("edited".into()) } }
+            if *redacts { redact(seq) } else { edit(seq) }
         });
         changes.collect()
     }

@@ -4,7 +4,7 @@ mod damage;
 mod faults;
 mod power;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use proptest::prelude::*;
 
@@ -20,12 +20,16 @@ fn small() -> FileJournalOptions {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+        LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap());
+    RUNTIME.block_on(future)
 }
 
 /// The commit at a position; its length varies from a few bytes to several blocks.
 fn sample(position: u64) -> Bytes {
-    conformance::sample(position)
+    // Made once: these tests live many thousand short lives.
+    static SAMPLES: LazyLock<Vec<Bytes>> = LazyLock::new(|| (0..600).map(conformance::sample).collect());
+    SAMPLES[position as usize].clone()
 }
 
 struct InFolder {

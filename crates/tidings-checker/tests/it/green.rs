@@ -1,0 +1,46 @@
+//! Histories in which every promise was kept.
+
+use proptest::{prelude::*, test_runner::Config};
+use tidings_checker::{Rule, check, check_jsonl};
+
+use crate::model::{Settings, good_history};
+
+#[test]
+fn good_histories_are_green_and_give_every_rule_something_to_judge() {
+    for seed in 0..8 {
+        let history = good_history(&Settings::mixed(seed));
+        let report = check(&history).unwrap();
+        report.assert_green(Rule::ALL);
+        assert_eq!(report.without_final_read, 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 24, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn good_histories_of_any_shape_are_green(
+        seed: u64,
+        users in 2..6_usize,
+        devices in 1..4_usize,
+        groups in 0..3_usize,
+        steps in 0..2_500_usize,
+        cuts in 0..60_u32,
+        crashes in 0..10_u32,
+        blocks in 0..50_u32,
+    ) {
+        let settings = Settings { seed, users, devices, groups, steps, cuts, crashes, blocks };
+        let report = check(&good_history(&settings)).unwrap();
+        prop_assert!(report.is_green(), "{:?}\n{}", settings, report);
+    }
+}
+
+#[test]
+fn a_history_survives_json_lines_in_any_order() {
+    let history = good_history(&Settings::mixed(7));
+    let mut lines: Vec<String> = history.records().map(|record| serde_json::to_string(record).unwrap()).collect();
+    lines.reverse();
+    let report = check_jsonl(lines.join("\n\n").as_bytes()).unwrap();
+    report.assert_green(Rule::ALL);
+    assert_eq!(report.events, lines.len() as u64);
+}

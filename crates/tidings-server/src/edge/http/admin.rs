@@ -1,0 +1,326 @@
+//! What operators do, with the admin token: import and export, users, sending as somebody.
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRequestParts, State},
+    http::request::Parts,
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use serde::{Deserialize, Serialize};
+use tidings_proto::{
+    Code, ConversationId, Seq, UserId,
+    frames::server::{Entry, UserProfile},
+    limits::CLIENT_MSG_ID_BYTES,
+};
+
+use crate::{
+    conversation::view,
+    home::event::HomeChange,
+    host::{
+        act::ActError,
+        import::{Import, ImportedMessage},
+    },
+    session::reply::{Answer, Reply},
+};
+
+use super::{
+    super::Edge,
+    bearer,
+    input::{Asked, Body, Named},
+    json, problem,
+};
+
+/// What one call may bring.
+const BODY_BYTES: usize = 1024 * 1024;
+const USERS_MAX: usize = 1_000;
+const MESSAGES_MAX: usize = 1_000;
+const NAME_BYTES: usize = 512;
+/// Conversations of one name that are told.
+const CONVERSATIONS_MAX: usize = 1_000;
+const EXPORT_MAX: usize = 1_000;
+
+pub fn router() -> Router<Edge> {
+    Router::new()
+        .route("/import", post(import))
+        .route("/users/resolve", post(resolve))
+        .route("/users/{user}", put(put_user))
+        .route("/conversations", get(find))
+        .route("/conversations/{conversation}/entries", get(export))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+}
+
+/// Shows that the caller knows the admin token.
+pub struct Operator;
+
+impl FromRequestParts<Edge> for Operator {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
+        let shown = bearer(&parts.headers).unwrap_or_default();
+        // Hashes are compared in the same time wherever they differ.
+        if blake3::hash(shown.as_bytes()) == blake3::hash(edge.admin_token.as_bytes()) {
+            return Ok(Self);
+        }
+        let why = "show the admin token: Authorization: Bearer …; it is in <data>/admin.token if none is set";
+        Err(problem::of(&Answer::refused(Code::Unauthenticated, why)))
+    }
+}
+
+#[derive(Deserialize)]
+struct ImportBody {
+    conversation: Group,
+    #[serde(default)]
+    users: Vec<NamedUser>,
+    #[serde(default)]
+    messages: Vec<MessageBody>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    name: String,
+    owner: Option<UserId>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct NamedUser {
+    user: UserId,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct MessageBody {
+    client_msg_id: String,
+    from: UserId,
+    at: u64,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Imported {
+    conversation: ConversationId,
+    imported: usize,
+    repeats: usize,
+    last_seq: Seq,
+}
+
+/// `POST /v1/admin/import`: a part of a conversation's past. Durable when answered; a repeat doubles nothing.
+async fn import(State(edge): State<Edge>, _: Operator, Body(body): Body<ImportBody>) -> Response {
+    if let Err(message) = check_import(&edge, &body) {
+        return problem::of(&Answer::refused(Code::BadRequest, message));
+    }
+    let import = Import {
+        name: body.conversation.name.into(),
+        owner: body.conversation.owner,
+        users: body.users.into_iter().map(|user| (user.user, user.name.into())).collect(),
+        messages: body.messages.into_iter().map(ImportedMessage::from).collect(),
+    };
+    match edge.host.import(&import).await {
+        Ok(outcome) => {
+            let crate::host::import::Outcome { conversation, imported, repeats, last_seq } = outcome;
+            object(&Imported { conversation, imported, repeats, last_seq })
+        }
+        Err(refusal) => problem::of(&refusal),
+    }
+}
+
+impl From<MessageBody> for ImportedMessage {
+    fn from(message: MessageBody) -> Self {
+        let MessageBody { client_msg_id, from, at, text } = message;
+        Self { client_msg_id: client_msg_id.into(), from, at_ms: at, text: text.into() }
+    }
+}
+
+fn check_import(edge: &Edge, body: &ImportBody) -> Result<(), String> {
+    let name = &body.conversation.name;
+    let name_chars = edge.host.rules.limits.name_chars;
+    if name.trim().is_empty() || name.chars().count() > name_chars {
+        return Err(format!("conversation.name: give 1 to {name_chars} characters"));
+    }
+    at_most("users", body.users.len(), USERS_MAX)?;
+    at_most("messages", body.messages.len(), MESSAGES_MAX)?;
+    for (at, user) in body.users.iter().enumerate() {
+        check_name(&user.name).map_err(|why| format!("users[{at}].name: {why}"))?;
+    }
+    for (at, message) in body.messages.iter().enumerate() {
+        if !(1..=CLIENT_MSG_ID_BYTES).contains(&message.client_msg_id.len()) {
+            return Err(format!("messages[{at}].client_msg_id: give 1 to {CLIENT_MSG_ID_BYTES} bytes"));
+        }
+        if message.text.contains('\0') {
+            return Err(format!("messages[{at}].text: it may not contain NUL"));
+        }
+        // Clients read numbers as doubles.
+        if message.at >= 1 << 53 {
+            return Err(format!("messages[{at}].at: it is no time in milliseconds"));
+        }
+    }
+    Ok(())
+}
+
+fn at_most(field: &str, count: usize, max: usize) -> Result<(), String> {
+    if count <= max { Ok(()) } else { Err(format!("{field}: {count} is above the maximum of {max}")) }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if (1..=NAME_BYTES).contains(&name.len()) && !name.contains('\0') {
+        return Ok(());
+    }
+    Err(format!("give 1 to {NAME_BYTES} bytes without NUL"))
+}
+
+#[derive(Deserialize)]
+struct Names {
+    names: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Users {
+    users: Vec<NamedUser>,
+}
+
+/// `POST /v1/admin/users/resolve`: which user a name of an import is, the same one for ever.
+async fn resolve(State(edge): State<Edge>, _: Operator, Body(Names { names }): Body<Names>) -> Response {
+    let checked = at_most("names", names.len(), USERS_MAX).and_then(|()| {
+        let wrong = names.iter().enumerate().find_map(|(at, name)| check_name(name).err().map(|why| format!("names[{at}]: {why}")));
+        wrong.map_or(Ok(()), Err)
+    });
+    if let Err(message) = checked {
+        return problem::of(&Answer::refused(Code::BadRequest, message));
+    }
+    match edge.host.resolve(&names).await {
+        Ok(users) => {
+            let users = users.into_iter().zip(names).map(|(user, name)| NamedUser { user, name });
+            object(&Users { users: users.collect() })
+        }
+        Err(refusal) => problem::of(&refusal),
+    }
+}
+
+#[derive(Deserialize)]
+struct OneUser {
+    user: UserId,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    name: Option<String>,
+    picture: Option<String>,
+}
+
+/// `PUT /v1/admin/users/{user}`: the user is known from now on.
+async fn put_user(
+    State(edge): State<Edge>,
+    _: Operator,
+    Named(OneUser { user }): Named<OneUser>,
+    Body(profile): Body<Profile>,
+) -> Response {
+    let limits = &edge.host.rules.limits;
+    if profile.name.as_ref().is_some_and(|name| name.chars().count() > limits.name_chars) {
+        return problem::of(&Answer::refused(Code::BadRequest, format!("name: at most {} characters", limits.name_chars)));
+    }
+    let (reply, known) = Reply::to_call();
+    let change = HomeChange::Known { at_ms: edge.host.clock.unix_ms(), name: None };
+    edge.host.change_home(&user, change, reply).await;
+    let (reply, changed) = Reply::to_call();
+    let change = HomeChange::Profile {
+        name: profile.name.map(Into::into),
+        picture: profile.picture.map(Into::into),
+        audience: None,
+    };
+    edge.host.change_profile(&user, change, reply).await;
+    for answer in [known.await, changed.await] {
+        match answer.unwrap_or_else(|_| Answer::unavailable()) {
+            Answer::Done => {}
+            refused => return problem::of(&refused),
+        }
+    }
+    match edge.host.profile(&user).await {
+        Ok(profile) => object(&UserProfile {
+            user,
+            name: profile.name.map(Into::into),
+            picture: profile.picture.map(Into::into),
+            presence: None,
+            last_seen: None,
+        }),
+        Err(error) => problem::of(&ActError::from(error).into_answer()),
+    }
+}
+
+#[derive(Deserialize)]
+struct ByName {
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Conversations {
+    conversations: Vec<ConversationId>,
+}
+
+/// `GET /v1/admin/conversations?name=`: the groups of a name, that of an import first.
+async fn find(State(edge): State<Edge>, _: Operator, Asked(ByName { name }): Asked<ByName>) -> Response {
+    match edge.host.groups_named(&name, CONVERSATIONS_MAX).await {
+        Ok(conversations) => object(&Conversations { conversations }),
+        Err(error) => problem::of(&ActError::from(error).into_answer()),
+    }
+}
+
+#[derive(Deserialize)]
+struct OneConversation {
+    conversation: ConversationId,
+}
+
+#[derive(Deserialize)]
+struct ExportPage {
+    after: Option<Seq>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Exported<'a> {
+    entries: Vec<ExportedEntry<'a>>,
+    first_seq: Seq,
+    last_seq: Seq,
+}
+
+#[derive(Serialize)]
+struct ExportedEntry<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_name: Option<&'a str>,
+    /// Nobody but its sender sees it: a block.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    void: bool,
+    #[serde(flatten)]
+    entry: Entry<'a>,
+}
+
+/// `GET /v1/admin/conversations/{id}/entries`: the log as it is, whoever sees it.
+async fn export(
+    State(edge): State<Edge>,
+    _: Operator,
+    Named(OneConversation { conversation }): Named<OneConversation>,
+    Asked(page): Asked<ExportPage>,
+) -> Response {
+    let limit = page.limit.unwrap_or(EXPORT_MAX);
+    if !(1..=EXPORT_MAX).contains(&limit) {
+        return problem::of(&Answer::refused(Code::BadRequest, format!("limit: give 1 to {EXPORT_MAX}")));
+    }
+    match edge.host.export(conversation, page.after.unwrap_or(Seq::NONE), limit).await {
+        Ok(export) => {
+            let entries = export.entries.iter().map(|entry| exported(&export.names, entry)).collect();
+            object(&Exported { entries, first_seq: Seq::FIRST.min(export.last_seq), last_seq: export.last_seq })
+        }
+        Err(error) => problem::of(&error.into_answer()),
+    }
+}
+
+fn exported<'a>(
+    names: &'a hashbrown::HashMap<UserId, Box<str>>,
+    entry: &'a crate::conversation::entry::Entry,
+) -> ExportedEntry<'a> {
+    ExportedEntry { from_name: names.get(&entry.from).map(|name| &**name), void: entry.void, entry: view::live(entry) }
+}
+
+/// An answer of operators' own.
+fn object(body: &impl Serialize) -> Response {
+    json(serde_json::to_string(body).expect("names are strings")).into_response()
+}

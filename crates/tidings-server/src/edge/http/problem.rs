@@ -1,0 +1,54 @@
+//! Refusals over HTTP: problem documents (RFC 9457), with `Retry-After` (RFC 9110 section 10.2.3) where waiting helps.
+
+use std::time::Duration;
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use tidings_proto::{
+    Code,
+    frames::{
+        FrameError,
+        server::{Problem, Refused},
+    },
+};
+
+use crate::session::reply::Answer;
+
+/// The problem document of a refusal.
+pub fn of(answer: &Answer) -> Response {
+    match answer {
+        Answer::Refused(refused) => document(refused),
+        Answer::Sent { .. } | Answer::Created { .. } | Answer::Done => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+/// A request that could not be read.
+pub fn frame_error(error: &FrameError) -> Response {
+    of(&Answer::refused(error.code, error.message.clone()))
+}
+
+pub fn rate_limited(wait: Duration) -> Response {
+    of(&Answer::rate_limited(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+}
+
+fn document(refused: &Refused) -> Response {
+    let Refused { code, message, retry_after_ms, users, login_url, .. } = refused;
+    let problem = Problem {
+        code: *code,
+        title: code.title().to_owned(),
+        detail: message.clone(),
+        status: code.status(),
+        users: users.clone(),
+        login_url: login_url.clone(),
+    };
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_string(&problem).expect("a problem has string keys");
+    let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+    if matches!(code, Code::RateLimited | Code::LimitReached | Code::Unavailable) {
+        let seconds = retry_after_ms.unwrap_or(1_000).div_ceil(1_000).max(1);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}

@@ -1,0 +1,63 @@
+//! The edges: bytes into frames and back, one file a transport. They know no journal and no tables.
+
+pub mod http;
+pub mod pages;
+pub mod websocket;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tidings_proto::Code;
+
+use crate::{
+    host::Host,
+    session::{
+        auth::Auth,
+        rate::{Bucket, Rate},
+    },
+    shutdown::Shutdown,
+};
+
+/// What every edge needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge {
+    pub host: Arc<Host>,
+    pub auth: Arc<Auth>,
+    pub admin_token: Arc<str>,
+    pub addresses: Arc<Addresses>,
+    pub shutdown: Shutdown,
+}
+
+/// Logins and new connections by address. Bounded: full, it forgets whom it need not remember.
+#[derive(Default)]
+pub struct Addresses {
+    buckets: Mutex<HashMap<IpAddr, Arc<Bucket>>>,
+}
+
+const ADDRESSES_MAX: usize = 100_000;
+
+impl Edge {
+    /// Takes one login or connection of an address. `Err`: try again after so long. Loopback is exempt.
+    pub fn admit(&self, address: IpAddr) -> Result<(), Duration> {
+        if address.to_canonical().is_loopback() {
+            return Ok(());
+        }
+        let rates = &self.host.config.rates;
+        let rate = Rate { per_s: rates.logins_per_s, burst: rates.logins_burst };
+        let bucket = {
+            let mut buckets = self.addresses.buckets.lock();
+            if buckets.len() >= ADDRESSES_MAX {
+                buckets.clear();
+            }
+            buckets.entry(address).or_default().clone()
+        };
+        match bucket.take(rate, self.host.clock.monotonic_ns(), 0) {
+            Ok(_) => Ok(()),
+            Err(wait_ns) => {
+                self.host.metrics.refused.of(Code::RateLimited).inc();
+                Err(Duration::from_nanos(wait_ns))
+            }
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! WebSocket (RFC 6455): one unsplit task a connection. It reads a frame, asks the protocol what to do and does it; and it
+//! writes what waits in the outbox, all that is ready before one flush.
+
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{
+        ConnectInfo, Query, State as Extract, WebSocketUpgrade,
+        ws::{CloseFrame, Message, Utf8Bytes, WebSocket},
+    },
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tidings_proto::{
+    CloseCode, Code,
+    frames::{
+        client::{Command, Hello, Request},
+        server::{Beat, Refused, ServerFrame, Welcome},
+    },
+};
+
+use crate::{
+    metrics::Transport,
+    session::{
+        auth::{Identity, identify, log_in},
+        execute::{Caller, act, is_rated, is_read, read, take_rate},
+        outbox::{Next, Outbox},
+        reply::{Answer, Reply},
+        state::{Effect, Rules, State},
+        unanswered::Counter,
+    },
+};
+
+use super::{Edge, http::problem};
+
+pub const SUBPROTOCOL: &str = "tidings.v1.json";
+/// Of each connection's buffers: what is larger is allocated when it comes and given back.
+const BUFFER_BYTES: usize = 4 * 1024;
+/// Taken from the outbox at once.
+const TAKE_BYTES: usize = 64 * 1024;
+/// How long a client that is being closed may take to read why.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+#[derive(serde::Deserialize)]
+pub struct Params {
+    ticket: Option<String>,
+}
+
+/// `GET /v1/ws`.
+pub async fn upgrade(
+    Extract(edge): Extract<Edge>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Query(params): Query<Params>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if let Err(wait) = edge.admit(address.ip()) {
+        return problem::rate_limited(wait);
+    }
+    let asked = headers.get_all("sec-websocket-protocol");
+    let asks = |name: &str| {
+        asked.iter().any(|value| value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim() == name)))
+    };
+    if asked.iter().next().is_some() && !asks(SUBPROTOCOL) {
+        return (StatusCode::BAD_REQUEST, format!("the subprotocol of this version is {SUBPROTOCOL}")).into_response();
+    }
+    let identity = match known_identity(&edge, &params, &headers) {
+        Ok(identity) => identity,
+        Err(refusal) => return problem::of(&refusal),
+    };
+    upgrade
+        .protocols([SUBPROTOCOL])
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_message_size(edge.host.config.limits.frame_bytes)
+        .max_frame_size(edge.host.config.limits.frame_bytes)
+        .on_upgrade(move |socket| {
+            let shutdown = edge.shutdown.clone();
+            shutdown.track(async move {
+                let _connected = edge.host.metrics.connected(Transport::WebSocket);
+                Connection::new(edge, socket).run(identity).await;
+            })
+        })
+}
+
+/// Whom a ticket or the `Authorization` header names, before a `hello`.
+fn known_identity(edge: &Edge, params: &Params, headers: &HeaderMap) -> Result<Option<Identity>, Answer> {
+    let refused = |why: &str| Answer::refused(Code::Unauthenticated, why);
+    if let Some(ticket) = &params.ticket {
+        let identity = edge.auth.redeem(ticket, edge.host.clock.unix_ms());
+        return identity.map(Some).ok_or_else(|| refused("the ticket was used or is too old; get another one"));
+    }
+    match super::http::bearer(headers) {
+        Some(token) => {
+            edge.auth.verify(token).map(Some).ok_or_else(|| refused("the token was not given here; log in again"))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Why a connection ends.
+enum End {
+    /// The socket failed, or the client closed it.
+    Gone,
+    Close(CloseCode),
+}
+
+type Done = Result<(), End>;
+type Reading = Pin<Box<dyn Future<Output = String> + Send>>;
+
+struct Connection {
+    edge: Edge,
+    socket: WebSocket,
+    outbox: Arc<Outbox>,
+    unanswered: Arc<Counter>,
+    state: State,
+    /// Frames on their way from the outbox to the socket.
+    frames: Vec<Bytes>,
+    /// One answer to a read at a time; it may be long.
+    reading: Option<Reading>,
+}
+
+impl Connection {
+    fn new(edge: Edge, socket: WebSocket) -> Self {
+        let limits = &edge.host.config.limits;
+        let rules = Rules {
+            limits: edge.host.rules.limits.clone(),
+            unauthenticated_bytes: limits.unauthenticated_bytes,
+            unauthenticated_ms: limits.unauthenticated_ms,
+            heartbeat_ms: limits.heartbeat_s * 1_000,
+        };
+        Self {
+            outbox: Arc::new(Outbox::new(limits.outbox_bytes)),
+            unanswered: Arc::default(),
+            state: State::new(rules, now_ms(&edge)),
+            frames: Vec::new(),
+            reading: None,
+            edge,
+            socket,
+        }
+    }
+
+    async fn run(mut self, identity: Option<Identity>) {
+        let end = match self.hello(identity).await {
+            Ok(caller) => {
+                self.edge.host.metrics.sessions.inc();
+                let end = self.serve(&caller).await;
+                self.edge.host.detach(&caller.home, &self.outbox);
+                self.edge.host.metrics.sessions.dec();
+                end
+            }
+            Err(end) => end,
+        };
+        if let End::Close(code) = end {
+            self.edge.host.metrics.connections_closed.of(code).inc();
+            self.close(code).await;
+        }
+    }
+
+    /// Waits for the `hello`, logs in, and writes `welcome`, with the changes of a client that resumes.
+    async fn hello(&mut self, identity: Option<Identity>) -> Result<Caller, End> {
+        loop {
+            let effect = tokio::select! {
+                message = self.socket.next() => self.on_message(message)?,
+                () = sleep_until(&self.edge, self.state.deadline_ms()) => self.state.on_time(now_ms(&self.edge)),
+            };
+            match effect {
+                Effect::Hello(id, hello) => match self.welcome(&hello, identity.as_ref()).await? {
+                    Ok(caller) => return Ok(caller),
+                    Err(Answer::Refused(refused)) => {
+                        self.edge.host.metrics.refused.of(refused.code).inc();
+                        let is_unauthenticated = refused.code == Code::Unauthenticated;
+                        self.write(ServerFrame::Error(Refused { re: id, ..*refused }).to_json()).await?;
+                        if is_unauthenticated {
+                            return Err(End::Close(CloseCode::Unauthenticated));
+                        }
+                    }
+                    Err(_) => unreachable!("a login is refused or done"),
+                },
+                effect => self.answer(effect).await?,
+            }
+        }
+    }
+
+    async fn welcome(&mut self, hello: &Hello, identity: Option<&Identity>) -> Result<Result<Caller, Answer>, End> {
+        let host = self.edge.host.clone();
+        let identity = match identity {
+            Some(identity) => Ok(identity.clone()),
+            None => identify(&self.edge.auth, hello, host.clock.unix_ms()),
+        };
+        let caller = match identity {
+            Ok(identity) => log_in(&host, &identity).await,
+            Err(refusal) => Err(refusal),
+        };
+        let caller = match caller {
+            Ok(caller) => caller,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        // A token that cannot be read would lock the client out: it gets everything instead.
+        let since = hello.sync.as_deref().map(|sync| host.read_token(&caller.home, Some(sync)).unwrap_or(None));
+        let attached = match host.attach(&caller.home, &caller.device, &self.outbox, since).await {
+            Ok(attached) => attached,
+            Err(error) => return Ok(Err(host.answer(error))),
+        };
+        self.state.open();
+        let begun = self.begin(&caller, hello.tail.unwrap_or(0), attached).await;
+        if begun.is_err() {
+            host.detach(&caller.home, &self.outbox);
+        }
+        begun.map(|()| Ok(caller))
+    }
+
+    async fn begin(&mut self, caller: &Caller, tail: usize, attached: crate::host::feed::Attached) -> Done {
+        let host = self.edge.host.clone();
+        let welcome = Welcome {
+            user: caller.user.clone(),
+            device: caller.device.clone(),
+            session: format!("s-{}", self.outbox.session.0),
+            sync: attached.token,
+            prefer: None,
+            heartbeat_s: host.config.limits.heartbeat_s,
+            limits: host.rules.limits.clone(),
+            features: Vec::new(),
+        };
+        self.write(ServerFrame::Welcome(welcome).to_json()).await?;
+        if let Some(differences) = attached.differences {
+            match host.changes(&caller.home, None, differences, tail).await {
+                Ok(changes) => self.write(changes).await?,
+                Err(error) => {
+                    host.answer(error);
+                    return Err(End::Close(CloseCode::TryLater));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn serve(&mut self, caller: &Caller) -> End {
+        // A read that came while another one is under way: nothing more is read from the socket until it can begin.
+        let mut held: Option<Box<Request>> = None;
+        loop {
+            if let Some(request) = held.take_if(|_| self.reading.is_none())
+                && let Err(end) = self.begin_read(caller, *request).await
+            {
+                return end;
+            }
+            let deadline_ms = self.state.deadline_ms();
+            let effect = tokio::select! {
+                message = self.socket.next(), if held.is_none() => match self.on_message(message) {
+                    Ok(effect) => effect,
+                    Err(end) => return end,
+                },
+                () = self.outbox.changed() => match self.drain().await {
+                    Ok(()) => continue,
+                    Err(end) => return end,
+                },
+                frame = next_answer(&mut self.reading) => match self.write(frame).await {
+                    Ok(()) => continue,
+                    Err(end) => return end,
+                },
+                () = sleep_until(&self.edge, deadline_ms) => self.state.on_time(now_ms(&self.edge)),
+            };
+            let done = match effect {
+                Effect::Execute(request) if is_read(&request.command) => {
+                    held = Some(request);
+                    Ok(())
+                }
+                Effect::Execute(request) => self.execute(caller, *request).await,
+                effect => self.answer(effect).await,
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<Effect, End> {
+        let now_ms = now_ms(&self.edge);
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                self.edge.host.metrics.received_bytes.inc_by(text.len() as u64);
+                Ok(self.state.on_text(&text, now_ms))
+            }
+            Some(Ok(Message::Binary(_))) => Err(End::Close(CloseCode::BadFrame)),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                self.state.on_alive(now_ms);
+                Ok(Effect::Nothing)
+            }
+            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
+            // Too long a frame, or bytes that are no text: the protocol's error, which is told.
+            Some(Err(error)) => Err(if is_protocol_error(error) { End::Close(CloseCode::BadFrame) } else { End::Gone }),
+        }
+    }
+
+    /// Carries out what concerns the connection itself.
+    async fn answer(&mut self, effect: Effect) -> Done {
+        match effect {
+            Effect::Nothing => Ok(()),
+            Effect::Refuse(error) => {
+                self.edge.host.metrics.refused.of(error.code).inc();
+                let refused = Refused {
+                    re: error.id,
+                    code: error.code,
+                    message: error.message,
+                    retry_after_ms: None,
+                    users: Vec::new(),
+                    login_url: None,
+                };
+                self.write(ServerFrame::Error(refused).to_json()).await
+            }
+            Effect::Pong(re) => self.write(ServerFrame::Pong(Beat { re }).to_json()).await,
+            Effect::Ping => self.write(ServerFrame::Ping(Beat::default()).to_json()).await,
+            Effect::Close(code) => Err(End::Close(code)),
+            Effect::Drop => Err(End::Gone),
+            Effect::Hello(..) | Effect::Execute(_) => unreachable!("the caller carries these out"),
+        }
+    }
+
+    async fn execute(&mut self, caller: &Caller, request: Request) -> Done {
+        let Request { id, command } = request;
+        self.edge.host.metrics.frames_in.of(command.kind()).inc();
+        let host = self.edge.host.clone();
+        let reply = Reply::to_session(id, self.outbox.clone(), self.unanswered.begin()).counted(&host.metrics);
+        if is_rated(&command) {
+            match take_rate(&host, caller) {
+                Ok(wait) if wait.is_zero() => {}
+                Ok(wait) => self.drive(tokio::time::sleep(wait)).await?,
+                Err(refusal) => {
+                    reply.answer(refusal);
+                    return Ok(());
+                }
+            }
+        }
+        match command {
+            Command::Typing(typing) => {
+                let typed = host.typing(&caller.user, typing.conversation, self.outbox.session).await;
+                reply.answer(typed.map_or_else(|error| host.answer(error), |()| Answer::Done));
+            }
+            Command::Watch(watch) => {
+                let watched = host.watch(&caller.user, &self.outbox, &watch.users).await;
+                reply.answer(watched.map_or_else(|error| host.answer(error), |()| Answer::Done));
+            }
+            command => self.drive(act(&host, caller, command, reply)).await?,
+        }
+        Ok(())
+    }
+
+    /// Begins a read; it sees all that was asked on this connection before.
+    async fn begin_read(&mut self, caller: &Caller, request: Request) -> Done {
+        let Request { id, command } = request;
+        self.edge.host.metrics.frames_in.of(command.kind()).inc();
+        let unanswered = self.unanswered.clone();
+        self.drive(unanswered.all_answered()).await?;
+        let (host, caller) = (self.edge.host.clone(), caller.clone());
+        self.reading = Some(Box::pin(async move {
+            match read(&host, &caller, id.clone(), command).await {
+                Ok(frame) => frame,
+                Err(refusal) => refusal.into_frame(id).to_json(),
+            }
+        }));
+        Ok(())
+    }
+
+    /// Awaits `work`, and meanwhile writes what waits.
+    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = self.outbox.changed() => self.drain().await?,
+            }
+        }
+    }
+
+    /// Writes all that waits in the outbox, then flushes once.
+    async fn drain(&mut self) -> Done {
+        loop {
+            match self.outbox.take(&mut self.frames, TAKE_BYTES) {
+                Next::Frames => {
+                    let frames = std::mem::take(&mut self.frames);
+                    let mut frames = frames.into_iter();
+                    for frame in frames.by_ref() {
+                        self.feed(frame).await?;
+                    }
+                }
+                Next::Empty => break,
+                Next::Close(code) => return Err(End::Close(code)),
+            }
+        }
+        self.flush().await
+    }
+
+    async fn write(&mut self, frame: String) -> Done {
+        self.feed(Bytes::from(frame)).await?;
+        self.flush().await
+    }
+
+    async fn feed(&mut self, frame: Bytes) -> Done {
+        self.edge.host.metrics.sent(&frame);
+        let text = Utf8Bytes::try_from(frame).expect("frames are JSON, which is UTF-8");
+        let outbox = self.outbox.clone();
+        unless_cut(&outbox, self.socket.feed(Message::Text(text))).await
+    }
+
+    async fn flush(&mut self) -> Done {
+        self.state.on_spoken(now_ms(&self.edge));
+        let outbox = self.outbox.clone();
+        unless_cut(&outbox, self.socket.flush()).await
+    }
+
+    /// Says why, and gives the client a moment to read it.
+    async fn close(mut self, code: CloseCode) {
+        let frame = CloseFrame { code: code.number(), reason: code.reason().into() };
+        let say = async {
+            if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
+                while let Some(Ok(_)) = self.socket.next().await {}
+            }
+        };
+        // Whoever does not read is not waited for; least of all by a server that stops.
+        let wait = if self.edge.shutdown.has_begun() { CLOSE_WAIT / 10 } else { CLOSE_WAIT };
+        let _ = tokio::time::timeout(wait, say).await;
+    }
+}
+
+/// Waits for a write, but not for a reader whose session is cut meanwhile.
+async fn unless_cut(outbox: &Outbox, write: impl Future<Output = Result<(), axum::Error>>) -> Done {
+    tokio::select! {
+        biased;
+        done = write => done.map_err(|_| End::Gone),
+        code = outbox.cut() => Err(End::Close(code)),
+    }
+}
+
+/// The answer of the read that is under way; never, if there is none.
+async fn next_answer(reading: &mut Option<Reading>) -> String {
+    match reading {
+        Some(answer) => {
+            let frame = answer.await;
+            *reading = None;
+            frame
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn is_protocol_error(error: axum::Error) -> bool {
+    let error = error.into_inner().downcast::<tungstenite::Error>();
+    error.is_ok_and(|error| {
+        matches!(
+            *error,
+            tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_) | tungstenite::Error::Protocol(_)
+        )
+    })
+}
+
+fn now_ms(edge: &Edge) -> u64 {
+    edge.host.clock.monotonic_ns() / 1_000_000
+}
+
+async fn sleep_until(edge: &Edge, deadline_ms: u64) {
+    tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(now_ms(edge)))).await;
+}

@@ -1,0 +1,307 @@
+//! One item of a user's inbox: what a conversation told, and what the user set. Unread counts come from `ord`, without
+//! reading logs.
+
+use std::sync::Arc;
+
+use minicbor::{Decode, Encode};
+use tidings_proto::{Seq, UserId, limits::UNREAD_MAX};
+
+use crate::conversation::{
+    entry::{Body, Entry, MembersChange, Role},
+    event::{History, Kind, ProfileOf},
+    fold,
+    state::State,
+};
+
+use super::event::{Joined, Told};
+
+/// How many mentions, and how many deleted messages, above `read_seq` an item remembers one by one.
+const REMEMBERED: usize = 100;
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Item {
+    /// Home version at the last change.
+    #[n(0)]
+    pub version: u64,
+    /// Event count of the conversation at the last tell.
+    #[n(1)]
+    pub told: u64,
+    #[n(2)]
+    pub kind: Kind,
+    /// The other one of a direct conversation.
+    #[n(3)]
+    pub with: Option<Box<With>>,
+    #[n(4)]
+    pub group: Option<Box<Group>>,
+    /// The first entry that the user may see.
+    #[n(5)]
+    pub first_seq: Seq,
+    #[n(6)]
+    pub last_seq: Seq,
+    #[n(7)]
+    pub last_ord: u64,
+    #[n(8)]
+    pub last_at_ms: u64,
+    #[cbor(n(9), with = "optional_shared")]
+    pub preview: Option<Arc<Entry>>,
+    #[n(10)]
+    pub read_seq: Seq,
+    #[n(11)]
+    pub read_ord: u64,
+    /// Entries above `read_seq` that mention the user, ascending.
+    #[n(12)]
+    #[cbor(default)]
+    pub mentions: Vec<Seq>,
+    /// Entries above `read_seq` that `ord` counts, but that do not count for this user: deleted, or of somebody blocked.
+    #[n(13)]
+    #[cbor(default)]
+    pub uncounted: Vec<Seq>,
+    #[n(14)]
+    pub muted: bool,
+    #[n(15)]
+    pub pinned: bool,
+    #[n(16)]
+    pub archived: bool,
+    /// No longer a member: kept so that a sync can tell.
+    #[n(17)]
+    pub gone: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct With {
+    #[n(0)]
+    pub user: UserId,
+    #[n(1)]
+    pub profile: ProfileOf,
+    #[n(2)]
+    pub delivered: Seq,
+    #[n(3)]
+    pub read: Seq,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Group {
+    #[n(0)]
+    pub name: Box<str>,
+    #[n(1)]
+    pub member_count: u64,
+    #[n(2)]
+    pub role: Role,
+    /// Above 64 members: the home is not told of entries, it asks.
+    #[n(3)]
+    pub large: bool,
+}
+
+impl Item {
+    pub fn joined(user: &UserId, version: u64, joined: &Joined) -> Self {
+        let first_seq = match (joined.history, &joined.entry) {
+            (History::Joined, Some(entry)) => entry.seq,
+            _ => Seq::FIRST,
+        };
+        let group = (joined.kind != Kind::Direct).then(|| {
+            let (name, member_count) = (joined.name.as_ref().into(), joined.member_count);
+            Box::new(Group { name, member_count, role: joined.role, large: joined.large })
+        });
+        let with = joined.with.as_ref().map(|(other, profile)| {
+            Box::new(With { user: other.clone(), profile: profile.clone(), delivered: Seq::NONE, read: Seq::NONE })
+        });
+        let mut item = Self {
+            version: 0,
+            told: version,
+            kind: joined.kind,
+            with,
+            group,
+            first_seq,
+            last_seq: joined.last_seq,
+            last_ord: joined.last_ord,
+            last_at_ms: joined.at_ms,
+            preview: joined.preview.clone(),
+            read_seq: joined.last_seq,
+            read_ord: joined.last_ord,
+            mentions: Vec::new(),
+            uncounted: Vec::new(),
+            muted: false,
+            pinned: false,
+            archived: false,
+            gone: false,
+        };
+        if let Some(entry) = &joined.entry {
+            item.told_entry(user, entry, false);
+            item.read_to(entry.seq, entry.ord);
+        }
+        item
+    }
+
+    pub fn unread(&self) -> u64 {
+        self.last_ord.saturating_sub(self.read_ord).saturating_sub(self.uncounted.len() as u64).min(UNREAD_MAX)
+    }
+
+    pub fn is_large(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.large)
+    }
+
+    /// Moves what is read forward; says whether anything moved.
+    pub fn read_to(&mut self, seq: Seq, ord: u64) -> bool {
+        if seq <= self.read_seq {
+            return false;
+        }
+        self.read_seq = seq;
+        self.read_ord = self.read_ord.max(ord);
+        self.mentions.retain(|mention| *mention > seq);
+        self.uncounted.retain(|uncounted| *uncounted > seq);
+        true
+    }
+
+    /// Applies what a conversation tells the home of `user`. `from_blocked`: the entry is by somebody whom the user blocks.
+    pub fn apply(&mut self, user: &UserId, version: u64, told: &Told, from_blocked: bool) {
+        match told {
+            Told::Joined(joined) => {
+                let kept = (self.muted, self.pinned, self.archived);
+                *self = Self::joined(user, version, joined);
+                (self.muted, self.pinned, self.archived) = kept;
+            }
+            Told::Entry(entry) => self.told_entry(user, entry, from_blocked),
+            Told::Group { entry, name, member_count, large } => {
+                if let Some(group) = &mut self.group {
+                    group.name = name.as_ref().into();
+                    group.member_count = *member_count;
+                    group.large = *large;
+                }
+                self.told_entry(user, entry, from_blocked);
+            }
+            Told::Peer { delivered, read } => {
+                if let Some(with) = &mut self.with {
+                    with.delivered = with.delivered.max(*delivered);
+                    with.read = with.read.max(*read);
+                }
+            }
+        }
+        self.told = version;
+    }
+
+    fn told_entry(&mut self, user: &UserId, entry: &Arc<Entry>, from_blocked: bool) {
+        let mine = entry.from == *user;
+        if entry.seq <= self.last_seq {
+            // A large conversation was asked in the moment before it told of a mention.
+            if !mine && entry.seq > self.read_seq && !self.mentions.contains(&entry.seq) && mentions(entry, user) {
+                remember(&mut self.mentions, entry.seq);
+            }
+            return;
+        }
+        self.last_seq = entry.seq;
+        self.last_ord = entry.ord;
+        if mine {
+            self.read_to(entry.seq, entry.ord);
+        } else if entry.void {
+            // Whoever blocked its sender learns nothing of it, and shows nothing.
+            return;
+        } else if let Some(with) = &mut self.with {
+            // Who writes has seen what is there.
+            (with.delivered, with.read) = (entry.seq, entry.seq);
+        }
+        self.count(user, entry, mine, from_blocked);
+        if !from_blocked {
+            fold::preview(&mut self.preview, entry);
+        }
+    }
+
+    fn count(&mut self, user: &UserId, entry: &Entry, mine: bool, from_blocked: bool) {
+        match &entry.body {
+            Body::Message(_) => {
+                self.last_at_ms = entry.at_ms;
+                if from_blocked {
+                    remember(&mut self.uncounted, entry.seq);
+                } else if !mine && mentions(entry, user) {
+                    remember(&mut self.mentions, entry.seq);
+                }
+            }
+            Body::Redaction { target, .. } if *target > self.read_seq => {
+                self.mentions.retain(|mention| mention != target);
+                if !self.uncounted.contains(target) {
+                    remember(&mut self.uncounted, *target);
+                }
+            }
+            Body::Members(change) => {
+                self.last_at_ms = entry.at_ms;
+                self.told_members(user, change);
+            }
+            Body::Rename { .. } => self.last_at_ms = entry.at_ms,
+            Body::Edit { .. } | Body::Redaction { .. } | Body::Reaction { .. } => {}
+        }
+    }
+
+    fn told_members(&mut self, user: &UserId, change: &MembersChange) {
+        self.gone = change.removed.contains(user);
+        let role = change.roles.iter().chain(&change.added).find(|(other, _)| other == user);
+        if let (Some(group), Some((_, role))) = (&mut self.group, role) {
+            group.role = *role;
+        }
+    }
+
+    /// Takes what a large conversation did not tell. True: the item is another now.
+    pub fn ask(&mut self, user: &UserId, state: &State) -> bool {
+        let was_read = self.read_to(state.imported.seq, state.imported.ord);
+        // Told of a mention of its user alone it may have passed over one of all.
+        let is_new = |mention: &&Seq| **mention > self.read_seq && !self.mentions.contains(mention);
+        let mentions: Vec<Seq> = state.mentions_of_all.iter().filter(is_new).copied().collect();
+        if state.last_seq <= self.last_seq && mentions.is_empty() {
+            return was_read;
+        }
+        mentions.into_iter().for_each(|mention| remember(&mut self.mentions, mention));
+        self.mentions.sort_unstable();
+        self.last_seq = state.last_seq;
+        self.last_ord = state.last_ord;
+        self.last_at_ms = state.last_at_ms;
+        self.preview.clone_from(&state.preview);
+        if let Some(group) = &mut self.group {
+            group.name = state.name.as_ref().into();
+            group.member_count = state.members.len() as u64;
+            if let Some(member) = state.members.get(user) {
+                group.role = member.role;
+            }
+        }
+        true
+    }
+
+    /// About how many bytes this takes in memory.
+    pub fn weight(&self) -> usize {
+        300 + self.preview.as_ref().map_or(0, |_| 300)
+    }
+}
+
+fn mentions(entry: &Entry, user: &UserId) -> bool {
+    let Body::Message(message) = &entry.body else { return false };
+    message.mentions.iter().any(|name| **name == *user.as_str() || &**name == "@all")
+}
+
+/// Beyond what is remembered one by one the oldest is forgotten: a count may then be off by it, until it is read.
+pub fn remember(seqs: &mut Vec<Seq>, seq: Seq) {
+    if seqs.len() == REMEMBERED {
+        seqs.remove(0);
+    }
+    seqs.push(seq);
+}
+
+/// An `Option<Arc<Entry>>` in CBOR is the entry, or null.
+mod optional_shared {
+    use std::sync::Arc;
+
+    use minicbor::{Decode, Decoder, Encode, Encoder};
+
+    use super::Entry;
+
+    pub fn encode<C, W: minicbor::encode::Write>(
+        value: &Option<Arc<Entry>>,
+        encoder: &mut Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        value.as_deref().encode(encoder, context)
+    }
+
+    pub fn decode<C>(
+        decoder: &mut Decoder<'_>,
+        context: &mut C,
+    ) -> Result<Option<Arc<Entry>>, minicbor::decode::Error> {
+        Ok(Option::<Entry>::decode(decoder, context)?.map(Arc::new))
+    }
+}

@@ -1,0 +1,259 @@
+//! A home's state, and how events change it. Every change raises the home's version, which the changed item then carries: so
+//! "what is newer than this token" is a comparison.
+
+use hashbrown::HashMap;
+use minicbor::{Decode, Encode};
+use tidings_proto::{ConversationId, DeviceId, UserId};
+
+use crate::conversation::event::{Kind, ProfileOf};
+
+use super::{
+    event::{Audience, HomeChange, Tell, Told},
+    item::Item,
+};
+
+/// Bits of a home version that count changes; above them stands the epoch.
+const COUNTER_BITS: u32 = 40;
+
+/// Devices that a home knows; the one that was not seen for the longest time makes room.
+const DEVICES_MAX: usize = 100;
+/// People whom one user may block.
+pub const BLOCKS_MAX: usize = 1_000;
+
+/// The home's own row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct HomeRow {
+    /// The version of the newest change of anything in this home.
+    #[n(0)]
+    pub version: u64,
+    /// Unix milliseconds of the first login; 0: the user is not known.
+    #[n(1)]
+    pub known_at_ms: u64,
+    #[n(2)]
+    pub profile: ProfileOf,
+    #[n(3)]
+    pub audience: Audience,
+    #[n(4)]
+    #[cbor(default)]
+    pub devices: Vec<Device>,
+    #[n(5)]
+    #[cbor(default)]
+    pub blocks: Vec<BlockedUser>,
+    #[n(6)]
+    #[cbor(default)]
+    pub last_seen_ms: u64,
+    /// The name that an import found; no other name gets this user id.
+    #[n(7)]
+    pub imported_as: Option<Box<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Device {
+    #[n(0)]
+    pub id: DeviceId,
+    #[n(1)]
+    pub seen_at_ms: u64,
+    /// Tokens given up to this moment are void; 0: it was never revoked.
+    #[n(2)]
+    pub revoked_at_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct BlockedUser {
+    #[n(0)]
+    pub user: UserId,
+    #[n(1)]
+    pub on: bool,
+    #[n(2)]
+    pub home_version: u64,
+}
+
+impl HomeRow {
+    pub fn is_known(&self) -> bool {
+        self.known_at_ms > 0
+    }
+
+    pub fn blocks(&self, user: &UserId) -> bool {
+        // Most people block nobody, and this is asked for every delivery.
+        self.blocks.iter().any(|block| block.on && block.user == *user)
+    }
+
+    /// Begins a version that is higher than any other this home had in this epoch or an earlier one.
+    pub fn raise(&mut self, epoch: u64) -> u64 {
+        self.version = self.next_version(epoch);
+        self.version
+    }
+
+    /// The version that the next change will carry: a block is decided with it.
+    pub fn next_version(&self, epoch: u64) -> u64 {
+        self.version.max(epoch << COUNTER_BITS) + 1
+    }
+
+    /// Applies a change that is not about an item.
+    fn apply(&mut self, change: &HomeChange) {
+        match change {
+            HomeChange::Known { at_ms, name } => {
+                if self.known_at_ms == 0 {
+                    self.known_at_ms = *at_ms;
+                }
+                if self.imported_as.is_none() {
+                    self.imported_as.clone_from(name);
+                }
+                if self.profile.name.is_none() {
+                    self.profile.name.clone_from(name);
+                }
+            }
+            HomeChange::Device { device, at_ms } => match self.devices.iter_mut().find(|known| known.id == *device) {
+                Some(known) => known.seen_at_ms = *at_ms,
+                None => {
+                    if self.devices.len() >= DEVICES_MAX {
+                        let longest =
+                            (0..self.devices.len()).min_by_key(|at| self.devices[*at].seen_at_ms).unwrap_or(0);
+                        self.devices.remove(longest);
+                    }
+                    self.devices.push(Device { id: device.clone(), seen_at_ms: *at_ms, revoked_at_ms: 0 });
+                }
+            },
+            HomeChange::DeviceRevoked { device, at_ms } => {
+                if let Some(known) = self.devices.iter_mut().find(|known| known.id == *device) {
+                    known.revoked_at_ms = *at_ms;
+                }
+            }
+            HomeChange::Profile { name, picture, audience } => {
+                let given = |value: &str| (!value.is_empty()).then(|| value.into());
+                if let Some(name) = name {
+                    self.profile.name = given(name);
+                }
+                if let Some(picture) = picture {
+                    self.profile.picture = given(picture);
+                }
+                self.audience = audience.unwrap_or(self.audience);
+            }
+            HomeChange::Left { at_ms } => self.last_seen_ms = self.last_seen_ms.max(*at_ms),
+            HomeChange::Read { .. }
+            | HomeChange::Set { .. }
+            | HomeChange::Blocked { .. }
+            | HomeChange::PeerProfile { .. } => {}
+        }
+    }
+
+    /// Whether the block is newer than the last one about the same user.
+    fn block(&mut self, user: &UserId, on: bool, home_version: u64) -> bool {
+        let blocked = BlockedUser { user: user.clone(), on, home_version };
+        match self.blocks.iter_mut().find(|block| block.user == *user) {
+            Some(known) if known.home_version >= home_version => return false,
+            Some(known) => *known = blocked,
+            None => self.blocks.push(blocked),
+        }
+        self.version = self.version.max(home_version);
+        true
+    }
+}
+
+/// A home with its items: all of them, or those that somebody asked for.
+#[derive(Debug)]
+pub struct HomeState {
+    pub user: UserId,
+    pub epoch: u64,
+    pub row: HomeRow,
+    pub items: HashMap<ConversationId, Item>,
+}
+
+/// What a change altered, and so which rows are to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Altered {
+    Nothing,
+    Row,
+    /// This item, and with it the row's version.
+    Item(ConversationId),
+}
+
+impl HomeState {
+    pub fn new(user: UserId, epoch: u64, row: HomeRow) -> Self {
+        Self { user, epoch, row, items: HashMap::new() }
+    }
+
+    /// Whether an entry by `from` in this conversation is hidden from the user: in groups by the block list as it is now. In direct
+    /// conversations the log itself says what is void.
+    pub fn hides(&self, conversation: ConversationId, from: &UserId) -> bool {
+        self.row.blocks(from) && self.items.get(&conversation).is_none_or(|item| item.kind != Kind::Direct)
+    }
+
+    /// The version that a sync token of now carries.
+    pub fn version(&self) -> u64 {
+        self.row.version.max(self.epoch << COUNTER_BITS)
+    }
+
+    pub fn apply(&mut self, change: &HomeChange) -> Altered {
+        match change {
+            HomeChange::Read { conversation, seq, ord } => self.alter(*conversation, |item| item.read_to(*seq, *ord)),
+            HomeChange::Set { conversation, muted, pinned, archived } => self.alter(*conversation, |item| {
+                let before = (item.muted, item.pinned, item.archived);
+                item.muted = muted.unwrap_or(item.muted);
+                item.pinned = pinned.unwrap_or(item.pinned);
+                item.archived = archived.unwrap_or(item.archived);
+                before != (item.muted, item.pinned, item.archived)
+            }),
+            HomeChange::Blocked { user, on, home_version } => {
+                if !self.row.block(user, *on, *home_version) {
+                    return Altered::Nothing;
+                }
+                let direct = ConversationId::direct(&self.user, user);
+                match self.alter(direct, |_| true) {
+                    Altered::Nothing => Altered::Row,
+                    altered => altered,
+                }
+            }
+            HomeChange::PeerProfile { conversation, profile } => {
+                self.alter(*conversation, |item| match &mut item.with {
+                    Some(with) if with.profile != *profile => {
+                        with.profile = profile.clone();
+                        true
+                    }
+                    _ => false,
+                })
+            }
+            own => {
+                self.row.apply(own);
+                self.row.raise(self.epoch);
+                Altered::Row
+            }
+        }
+    }
+
+    /// Applies what a conversation told.
+    pub fn tell(&mut self, tell: &Tell) -> Altered {
+        let from_blocked = match &tell.what {
+            Told::Entry(entry) | Told::Group { entry, .. } => self.hides(tell.conversation, &entry.from),
+            Told::Joined(_) | Told::Peer { .. } => false,
+        };
+        let Some(item) = self.items.get_mut(&tell.conversation) else {
+            let Told::Joined(joined) = &tell.what else { return Altered::Nothing };
+            let mut item = Item::joined(&self.user, tell.version, joined);
+            item.version = self.row.raise(self.epoch);
+            self.items.insert(tell.conversation, item);
+            return Altered::Item(tell.conversation);
+        };
+        if item.told >= tell.version {
+            return Altered::Nothing;
+        }
+        item.apply(&self.user, tell.version, &tell.what, from_blocked);
+        item.version = self.row.raise(self.epoch);
+        Altered::Item(tell.conversation)
+    }
+
+    /// Changes an item, if there is one and `change` says that it did.
+    pub fn alter(&mut self, conversation: ConversationId, change: impl FnOnce(&mut Item) -> bool) -> Altered {
+        let Some(item) = self.items.get_mut(&conversation) else { return Altered::Nothing };
+        if !change(item) {
+            return Altered::Nothing;
+        }
+        item.version = self.row.raise(self.epoch);
+        Altered::Item(conversation)
+    }
+
+    /// About how many bytes this takes in memory.
+    pub fn weight(&self) -> usize {
+        500 + self.items.values().map(Item::weight).sum::<usize>()
+    }
+}

@@ -1,0 +1,247 @@
+//! From the tables into memory: conversations, homes, the repeats index.
+
+use std::sync::Arc;
+
+use tidings_proto::{ConversationId, Seq, UserId};
+
+use crate::{
+    conversation::{
+        actor::{Conversation, Stored},
+        event::ProfileOf,
+        members::Member,
+        repeats::{Fingerprint, Repeats},
+        state::State,
+    },
+    home::{
+        actor::Home,
+        item::Item,
+        state::{HomeRow, HomeState},
+    },
+    metrics::Cache,
+    tables::{Key, LogRange, Prefix, TablesError, fingerprints},
+};
+
+use super::{Host, row::ConversationRow};
+
+/// How many rows of one actor are read at once.
+const ROWS: usize = 10_000;
+/// Entries read at once to complete the repeats index.
+const ENTRIES: usize = 1_024;
+
+impl Host {
+    /// The conversation, existing or not: one that nobody made has no members.
+    pub async fn conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, TablesError> {
+        if let Some(conversation) = self.conversations.get(&id) {
+            conversation.touch(self.sweep_now());
+            self.metrics.cache_hits.of(Cache::Conversations).inc();
+            return Ok(conversation);
+        }
+        self.metrics.cache_misses.of(Cache::Conversations).inc();
+        let load = async || self.load_conversation(id).await;
+        let conversation = self
+            .conversations
+            .load(&id, load, |(state, stored)| Arc::new(Conversation::new(id, state, stored)))
+            .await?;
+        conversation.touch(self.sweep_now());
+        self.subscribe_members(&conversation);
+        Ok(conversation)
+    }
+
+    async fn load_conversation(&self, id: ConversationId) -> Result<(State, Stored), TablesError> {
+        let Some(stored) = self.tables.get(vec![Key::Conversation(id)]).await?.pop().flatten() else {
+            let stored = Stored { fingerprints_from: Seq::FIRST, ..Stored::default() };
+            return Ok((State::default(), stored));
+        };
+        let row: ConversationRow = decode(&stored.value, || format!("the row of conversation {id}"))?;
+        let mut members = Vec::new();
+        if row.has_member_rows() {
+            let mut after = None;
+            loop {
+                let rows = self.tables.rows(Prefix::Members(id), after.clone(), ROWS).await?;
+                let is_last = rows.len() < ROWS;
+                after = rows.last().map(|(key, _)| key.clone());
+                for (key, stored) in rows {
+                    let Key::Member(_, user) = key else { continue };
+                    let member: Member = decode(&stored.value, || format!("the row of member {user} of {id}"))?;
+                    members.push((user, member));
+                }
+                if is_last {
+                    break;
+                }
+            }
+        }
+        Ok(row.into_state(members))
+    }
+
+    /// Loads the index that finds repeats, unless it is there.
+    pub(crate) async fn load_repeats(&self, conversation: &Conversation) -> Result<(), TablesError> {
+        loop {
+            let stored = {
+                let inner = conversation.lock();
+                if inner.has_repeats() {
+                    return Ok(());
+                }
+                inner.stored.clone()
+            };
+            let repeats = self.read_repeats(conversation.id, &stored).await?;
+            let mut inner = conversation.lock();
+            // A flush in between has moved entries from memory into the tables: they would be in neither half.
+            if inner.stored.flushes == stored.flushes {
+                inner.set_repeats(repeats, stored.last_seq);
+                return Ok(());
+            }
+        }
+    }
+
+    async fn read_repeats(&self, id: ConversationId, stored: &Stored) -> Result<Repeats, TablesError> {
+        let mut repeats = Repeats::default();
+        if stored.last_seq == Seq::NONE {
+            return Ok(repeats);
+        }
+        if stored.fingerprints_from > Seq::FIRST {
+            self.read_fingerprints(id, &mut repeats).await?;
+        }
+        // Behind the last complete run the entries themselves tell.
+        let mut after = stored.fingerprints_from.previous();
+        while after < stored.last_seq {
+            let entries = self.tables.log(id, LogRange::After(after), ENTRIES).await?;
+            let Some(last) = entries.last() else { break };
+            after = last.seq;
+            for entry in entries.iter().filter(|entry| entry.seq <= stored.last_seq) {
+                if let Some(client_msg_id) = &entry.client_msg_id {
+                    repeats.insert(Fingerprint::of(&entry.from, client_msg_id), entry.seq);
+                }
+            }
+        }
+        Ok(repeats)
+    }
+
+    async fn read_fingerprints(&self, id: ConversationId, repeats: &mut Repeats) -> Result<(), TablesError> {
+        let mut after = None;
+        loop {
+            let rows = self.tables.rows(Prefix::Fingerprints(id), after.clone(), ROWS).await?;
+            let is_last = rows.len() < ROWS;
+            after = rows.last().map(|(key, _)| key.clone());
+            for (key, stored) in rows {
+                let Key::Fingerprints(_, first) = key else { continue };
+                let run = fingerprints::decode(&stored.value).map_err(|error| TablesError::Damaged {
+                    place: format!("the fingerprints of {id} from {first}"),
+                    what: error.to_string(),
+                })?;
+                for (seq, fingerprint) in (first.0..).zip(run) {
+                    if let Some(fingerprint) = Fingerprint::stored(fingerprint) {
+                        repeats.insert(fingerprint, Seq(seq));
+                    }
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The home with all its items.
+    pub async fn home(&self, user: &UserId) -> Result<Arc<Home>, TablesError> {
+        let home = match self.homes.get(user) {
+            Some(home) => {
+                self.metrics.cache_hits.of(Cache::Homes).inc();
+                home
+            }
+            None => {
+                self.metrics.cache_misses.of(Cache::Homes).inc();
+                let load = async || self.load_home(user).await;
+                self.homes.load(user, load, |state| self.wake_home(state)).await?
+            }
+        };
+        home.touch(self.sweep_now());
+        Ok(home)
+    }
+
+    async fn load_home(&self, user: &UserId) -> Result<HomeState, TablesError> {
+        let row = self.home_row(user).await?;
+        let mut state = HomeState::new(user.clone(), self.epoch, row);
+        let mut after = None;
+        loop {
+            let rows = self.tables.rows(Prefix::Inbox(user.clone()), after.clone(), ROWS).await?;
+            let is_last = rows.len() < ROWS;
+            after = rows.last().map(|(key, _)| key.clone());
+            for (key, stored) in rows {
+                let Key::Inbox(_, conversation) = key else { continue };
+                let item: Item = decode(&stored.value, || format!("the inbox row of {user} for {conversation}"))?;
+                state.row.version = state.row.version.max(item.version);
+                state.items.insert(conversation, item);
+            }
+            if is_last {
+                return Ok(state);
+            }
+        }
+    }
+
+    async fn home_row(&self, user: &UserId) -> Result<HomeRow, TablesError> {
+        match self.tables.get(vec![Key::Home(user.clone())]).await?.pop().flatten() {
+            Some(stored) => decode(&stored.value, || format!("the home row of {user}")),
+            None => Ok(HomeRow::default()),
+        }
+    }
+
+    /// Makes a home of what was loaded, with the changes that waited for it.
+    fn wake_home(&self, state: HomeState) -> Arc<Home> {
+        let home = Arc::new(Home::new(state));
+        let mut inner = home.lock();
+        let mut is_to_be_listed = false;
+        for waiting in self.dormant.wake(&home.user) {
+            let altered = waiting.apply(&mut inner.state);
+            is_to_be_listed |= inner.note(altered);
+        }
+        drop(inner);
+        if is_to_be_listed {
+            self.unflushed.lock().homes.push(home.clone());
+        }
+        home
+    }
+
+    /// Those of `users` whom nobody ever made known.
+    pub async fn unknown_among(&self, users: &[UserId]) -> Result<Vec<UserId>, TablesError> {
+        let rows = self.home_rows(users).await?;
+        Ok(users.iter().zip(rows).filter(|(_, row)| !row.is_known()).map(|(user, _)| user.clone()).collect())
+    }
+
+    /// How a user is shown.
+    pub async fn profile(&self, user: &UserId) -> Result<ProfileOf, TablesError> {
+        Ok(self.home_rows(std::slice::from_ref(user)).await?.pop().unwrap_or_default().profile)
+    }
+
+    /// The own rows of `users`, each in its place, without waking their homes.
+    pub async fn home_rows(&self, users: &[UserId]) -> Result<Vec<HomeRow>, TablesError> {
+        // What waits is looked at first: it goes from there into memory or into the tables.
+        let waiting: Vec<_> = users.iter().map(|user| self.dormant.own_changes(user)).collect();
+        let loaded: Vec<_> = users.iter().map(|user| self.homes.get(user).map(|home| home.lock().state.row.clone())).collect();
+        let absent = users.iter().zip(&loaded).filter(|(_, loaded)| loaded.is_none());
+        let keys: Vec<_> = absent.map(|(user, _)| Key::Home(user.clone())).collect();
+        let mut stored = if keys.is_empty() { Vec::new() } else { self.tables.get(keys).await? }.into_iter();
+        let mut rows = Vec::with_capacity(users.len());
+        for ((user, loaded), waiting) in users.iter().zip(loaded).zip(waiting) {
+            rows.push(match loaded {
+                Some(row) => row,
+                None => {
+                    let row = match stored.next().flatten() {
+                        Some(stored) => decode(&stored.value, || format!("the home row of {user}"))?,
+                        None => HomeRow::default(),
+                    };
+                    let mut state = HomeState::new(user.clone(), self.epoch, row);
+                    waiting.iter().for_each(|change| drop(state.apply(change)));
+                    state.row
+                }
+            });
+        }
+        Ok(rows)
+    }
+}
+
+/// Reads a row's value; `place` names the row in the error.
+pub(crate) fn decode<'b, T: minicbor::Decode<'b, ()>>(
+    value: &'b [u8],
+    place: impl Fn() -> String,
+) -> Result<T, TablesError> {
+    minicbor::decode(value).map_err(|error| TablesError::Damaged { place: place(), what: error.to_string() })
+}

@@ -1,0 +1,250 @@
+//! The host: the actors of this node, and what moves their events: submit, commit, publish, flush, replay.
+//!
+//! It knows conversations, homes, journal and tables; it knows no transport.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tidings_proto::{ConversationId, UserId};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    conversation::{actor::Conversation, decide::Rules},
+    data_folder::Lineage,
+    home::{
+        actor::Home,
+        event::{HomeChange, Tell},
+        presence::Presence,
+        state::{Altered, HomeState},
+    },
+    journal::{
+        Journal, Position,
+        backlog::Permit,
+        commit::{Closed, Committer, CommitterStatus},
+    },
+    metrics::{Metrics, gauge},
+    session::outbox::Outbox,
+    tables::{Footprint, Tables, TablesError},
+};
+
+pub mod act;
+pub mod event;
+pub mod feed;
+pub mod flush;
+pub mod import;
+pub mod load;
+pub mod open;
+mod presence;
+pub mod publish;
+pub mod read;
+pub mod registry;
+pub mod row;
+
+use event::Submitted;
+use registry::{Cached, Registry};
+
+/// Everything a node hosts. One for the process, shared.
+pub struct Host {
+    pub config: Config,
+    pub rules: Rules,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    pub lineage: Lineage,
+    /// Starts of this data folder: the upper part of home versions.
+    pub epoch: u64,
+    pub(crate) tables: Arc<dyn Tables>,
+    /// Set when the journal's past is in the tables and it takes commits.
+    running: OnceLock<Running>,
+    pub(crate) conversations: Registry<ConversationId, Conversation>,
+    pub(crate) homes: Registry<UserId, Home>,
+    pub(crate) dormant: Dormant,
+    pub(crate) unflushed: Mutex<Unflushed>,
+    pub(crate) receipts: crate::home::receipts::Pending,
+    pub presence: Presence,
+    /// Held while an import gives names to users: one name at a time gets an id.
+    pub(crate) naming: tokio::sync::Mutex<()>,
+    /// Counts sweeps of the caches; what was asked for since the last one stays.
+    pub(crate) sweep: AtomicU64,
+    /// Once true nothing is acked any more: journal or tables failed.
+    failed: OnceLock<String>,
+}
+
+/// The journal, and who appends to it.
+pub(crate) struct Running {
+    pub journal: Arc<dyn Journal>,
+    pub committer: Committer<Submitted>,
+}
+
+/// What the next flush writes.
+#[derive(Default)]
+pub(crate) struct Unflushed {
+    pub conversations: Vec<Arc<Conversation>>,
+    pub homes: Vec<Arc<Home>>,
+    /// All events up to here are in the actors above.
+    pub position: Position,
+    /// About how many bytes of commits they came in.
+    pub bytes: usize,
+    /// When the first of them was published, and the first of those that a flush under way writes.
+    pub since: Option<Instant>,
+    pub flushing_since: Option<Instant>,
+}
+
+/// Changes of homes that are not in memory. They wait, coalesced, for the home to be loaded or for the next flush.
+#[derive(Default)]
+pub(crate) struct Dormant {
+    users: Mutex<HashMap<UserId, Vec<Waiting>>>,
+    /// Taken by the flush that is under way: a home loaded meanwhile may not find them in the tables yet.
+    flushing: Mutex<HashMap<UserId, Arc<[Waiting]>>>,
+}
+
+/// A change for a home, of its own events or told by a conversation.
+#[derive(Clone, Debug)]
+pub(crate) enum Waiting {
+    Change(HomeChange),
+    Tell(Tell),
+}
+
+impl Waiting {
+    pub fn apply(&self, state: &mut HomeState) -> Altered {
+        match self {
+            Self::Change(change) => state.apply(change),
+            Self::Tell(tell) => state.tell(tell),
+        }
+    }
+}
+
+impl Dormant {
+    pub fn push(&self, user: &UserId, waiting: Waiting) {
+        self.users.lock().entry_ref(user).or_default().push(waiting);
+    }
+
+    /// What waits for this user, in order; nothing waits afterwards.
+    pub fn wake(&self, user: &UserId) -> Vec<Waiting> {
+        // Held until both were looked at: a flush that begins moves everything from the one to the other.
+        let flushing = self.flushing.lock();
+        let mut waiting: Vec<_> = flushing.get(user).map(|flushing| flushing.to_vec()).unwrap_or_default();
+        waiting.extend(self.users.lock().remove(user).unwrap_or_default());
+        waiting
+    }
+
+    /// What waits of the user's own changes, in order; it goes on waiting.
+    pub fn own_changes(&self, user: &UserId) -> Vec<HomeChange> {
+        let own = |waiting: &Waiting| match waiting {
+            Waiting::Change(change) => Some(change.clone()),
+            Waiting::Tell(_) => None,
+        };
+        let flushing = self.flushing.lock();
+        let mut changes: Vec<_> = flushing.get(user).into_iter().flat_map(|all| all.iter().filter_map(own)).collect();
+        changes.extend(self.users.lock().get(user).into_iter().flatten().filter_map(own));
+        changes
+    }
+
+    pub fn begin_flush(&self) -> Vec<(UserId, Arc<[Waiting]>)> {
+        let mut flushing = self.flushing.lock();
+        debug_assert!(flushing.is_empty(), "one flush at a time");
+        *flushing = self.users.lock().drain().map(|(user, waiting)| (user, waiting.into())).collect();
+        flushing.iter().map(|(user, waiting)| (user.clone(), waiting.clone())).collect()
+    }
+
+    pub fn end_flush(&self) {
+        self.flushing.lock().clear();
+    }
+}
+
+impl Host {
+    /// Says that nothing can be stored any more, and why; it stays so until a restart.
+    pub(crate) fn fail(&self, why: String) {
+        if self.failed.set(why).is_ok() {
+            tracing::error!(why = self.failure(), "nothing is acknowledged from now on; repair the disk and restart");
+        }
+    }
+
+    /// Why nothing can be stored, if that is so. `/readyz` shows it.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
+    /// Room for about `bytes` of events; waits while the flush is behind. Closed once nothing can be stored any more.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<Permit, Closed> {
+        match self.running.get() {
+            Some(running) if self.failure().is_none() => running.committer.reserve(bytes).await,
+            _ => Err(Closed),
+        }
+    }
+
+    /// What the committer has done and has before it. `None`: it was not started yet.
+    pub fn committer_status(&self) -> Option<CommitterStatus> {
+        Some(self.running.get()?.committer.status())
+    }
+
+    /// Up to which position of the journal the tables have everything.
+    pub async fn flushed(&self) -> Result<Position, TablesError> {
+        self.tables.flushed().await
+    }
+
+    /// Calls `visit` with the outbox of every live session.
+    pub fn for_each_session(&self, mut visit: impl FnMut(&Outbox)) {
+        self.homes.for_each(|home| home.lock().sessions.iter().for_each(|session| visit(&session.outbox)));
+    }
+
+    pub fn count_sessions(&self) -> usize {
+        let mut count = 0;
+        self.for_each_session(|_| count += 1);
+        count
+    }
+
+    /// Brings the gauges up to date that nobody moves.
+    pub fn measure(&self) {
+        if let Some(status) = self.committer_status() {
+            self.metrics.backlog_bytes.set(gauge(status.backlog_bytes));
+        }
+        if let Some(running) = self.running.get() {
+            self.metrics.journal_segments.set(gauge(running.journal.segments() as u64));
+        }
+        let Footprint { disk_bytes, unmerged_bytes } = self.tables.footprint();
+        self.metrics.tables_disk_bytes.set(gauge(disk_bytes));
+        self.metrics.tables_unmerged_bytes.set(gauge(unmerged_bytes));
+        let oldest = {
+            let unflushed = self.unflushed.lock();
+            unflushed.flushing_since.or(unflushed.since)
+        };
+        self.metrics.flush_lag.set(oldest.map_or(0.0, |since| since.elapsed().as_secs_f64()));
+    }
+
+    /// A conversation or home was asked for: it stays in memory for a while.
+    fn sweep_now(&self) -> u64 {
+        self.sweep.load(Ordering::Relaxed)
+    }
+}
+
+impl Cached for Conversation {
+    fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+    fn weight(&self) -> usize {
+        self.lock().weight()
+    }
+    fn is_idle(&self) -> bool {
+        self.lock().is_idle()
+    }
+}
+
+impl Cached for Home {
+    fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+    fn weight(&self) -> usize {
+        self.lock().state.weight()
+    }
+    fn is_idle(&self) -> bool {
+        self.lock().is_idle()
+    }
+}

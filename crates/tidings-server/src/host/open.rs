@@ -1,0 +1,177 @@
+//! Opening: what the journal holds beyond the tables is replayed and flushed; only then the host takes anything new.
+//!
+//! A replay does what publishing did, without sessions: it may run twice, and over rows that a crash left half written.
+
+use std::{
+    sync::{Arc, OnceLock, atomic::AtomicU64},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hashbrown::HashSet;
+use parking_lot::Mutex;
+use tidings_proto::ConversationId;
+use tokio::runtime::Handle;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    conversation::decide::Rules,
+    data_folder::Lineage,
+    home::presence::Presence,
+    journal::{
+        Journal, Position,
+        commit::{Appended, Committer, CommitterOptions},
+        framing,
+    },
+    metrics::Metrics,
+    shutdown::Shutdown,
+    tables::{Freshness, Tables, TablesError},
+};
+
+use super::{Dormant, Host, Running, Unflushed, event::Event, publish::Audience, registry::Registry};
+
+/// Conversations that are loaded at once before their events are replayed.
+const LOADED_AT_ONCE: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    #[error("commit {position} of the journal cannot be read: {what}")]
+    Commit { position: Position, what: String },
+}
+
+/// What a host is made of, beside the tables.
+pub struct Parts {
+    pub config: Config,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    pub lineage: Lineage,
+    pub epoch: u64,
+}
+
+impl Host {
+    /// A host that reads `tables` and takes nothing yet.
+    pub fn new(parts: Parts, tables: Arc<dyn Tables>) -> Arc<Self> {
+        let rules = Rules { limits: parts.config.limits.wire(), notify_blocked: parts.config.blocking.notify_sender };
+        Arc::new(Self {
+            rules,
+            config: parts.config,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            lineage: parts.lineage,
+            epoch: parts.epoch,
+            tables,
+            running: OnceLock::new(),
+            conversations: Registry::default(),
+            homes: Registry::default(),
+            dormant: Dormant::default(),
+            unflushed: Mutex::new(Unflushed::default()),
+            receipts: crate::home::receipts::Pending::default(),
+            presence: Presence::default(),
+            naming: tokio::sync::Mutex::default(),
+            sweep: AtomicU64::new(1),
+            failed: OnceLock::new(),
+        })
+    }
+
+    /// Applies commits that the tables may not have. To be followed by `end_replay`.
+    pub async fn replay(&self, commits: Vec<(Position, Bytes)>) -> Result<(), ReplayError> {
+        for (position, commit) in commits {
+            let bytes = commit.len();
+            let events: Vec<_> = framing::events(commit)
+                .map(|event| event.map_err(|error| error.to_string()))
+                .map(|event| event.and_then(|event| Event::decode(&event).map_err(|error| error.to_string())))
+                .collect::<Result<_, _>>()
+                .map_err(|what| ReplayError::Commit { position, what })?;
+            self.load_for(&events).await?;
+            for event in events {
+                match event {
+                    Event::Conversation(event) => {
+                        let conversation = self.conversation(event.conversation).await?;
+                        self.commit_event(&conversation, &event);
+                        self.publish(&conversation, &event, Audience::Replay);
+                    }
+                    Event::Home(event) => self.change(&event, Audience::Replay),
+                }
+            }
+            let mut unflushed = self.unflushed.lock();
+            unflushed.position = position;
+            unflushed.bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// Reads the conversations of a commit side by side.
+    async fn load_for(&self, events: &[Event]) -> Result<(), TablesError> {
+        let ids: HashSet<ConversationId> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Conversation(event) => Some(event.conversation),
+                Event::Home(_) => None,
+            })
+            .filter(|id| self.conversations.get(id).is_none())
+            .collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        for ids in ids.chunks(LOADED_AT_ONCE) {
+            futures_util::future::try_join_all(ids.iter().map(|id| self.conversation(*id))).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was replayed into the tables. Tells up to which position they have everything now.
+    pub async fn end_replay(&self) -> Result<Position, TablesError> {
+        self.flush(Freshness::Unknown).await?;
+        self.tables.flushed().await
+    }
+
+    /// Begins to take events. The tasks that this starts end when the committer is stopped, but the flusher with `shutdown`.
+    pub fn run(self: &Arc<Self>, journal: Arc<dyn Journal>, shutdown: &Shutdown) -> Tasks {
+        let metrics = self.metrics.clone();
+        let on_append = move |appended: &Appended| {
+            metrics.commit_duration.observe(appended.took);
+            metrics.commit_events.count(appended.items as u64);
+            metrics.commit_bytes.inc_by(appended.bytes as u64);
+        };
+        let options = CommitterOptions {
+            backlog_bytes: usize::try_from(self.config.journal.backlog_bytes).unwrap_or(usize::MAX),
+            on_append: Some(Box::new(on_append)),
+            ..CommitterOptions::default()
+        };
+        let (committer, outcomes) = Committer::start(journal.clone(), options, Handle::current());
+        assert!(self.running.set(Running { journal, committer }).is_ok(), "a host runs once");
+        let publisher = tokio::spawn(self.clone().publish_all(outcomes));
+        let flusher = self.flush_all(&Handle::current(), shutdown.clone());
+        let (host, ticking) = (self.clone(), shutdown.clone());
+        shutdown.spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => host.publish_receipts(),
+                    () = ticking.begun() => return,
+                }
+            }
+        });
+        Tasks { publisher, flusher }
+    }
+
+    /// Commits, publishes and flushes what is under way, and confirms the journal's end.
+    pub async fn stop(&self, tasks: Tasks) {
+        if let Some(running) = self.running.get() {
+            running.committer.stop().await;
+        }
+        // A task that has panicked has said so; what is durable is replayed at the next start.
+        let _ = tasks.publisher.await;
+        let _ = tokio::task::spawn_blocking(|| tasks.flusher.join()).await;
+        if self.failure().is_none() {
+            let _ = self.flush_or_fail().await;
+        }
+    }
+}
+
+/// What runs beside the sessions.
+pub struct Tasks {
+    publisher: tokio::task::JoinHandle<()>,
+    flusher: std::thread::JoinHandle<()>,
+}

@@ -1,0 +1,341 @@
+//! What follows a commit, in its order: the committed state, the answer, what homes are told, what sessions are handed.
+//!
+//! One task does it for the whole node, so that order needs no further thought. It never waits for a disk: what is told to a home that
+//! is not in memory waits there (`Dormant`).
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use tidings_proto::{
+    ConversationId, UserId,
+    frames::server::{LiveEntry, Receipt, ServerFrame},
+};
+
+use crate::{
+    conversation::{
+        actor::Conversation,
+        entry::{Body, Entry},
+        event::{Change, ConversationEvent, Kind},
+        state::State,
+        tell::tells,
+        view,
+    },
+    home::{
+        actor::{Home, Inner as HomeInner},
+        event::{HomeChange, HomeEvent, Tell, Told},
+        state::Altered,
+    },
+    journal::commit::{Committed, CommittedReceiver, Outcome},
+    metrics,
+    session::outbox::{Class, SessionId},
+};
+
+use super::{
+    Host, Waiting,
+    event::{Part, Submitted},
+};
+
+impl Host {
+    /// Runs until the committer has stopped.
+    pub async fn publish_all(self: Arc<Self>, mut outcomes: CommittedReceiver<Submitted>) {
+        while let Some(outcome) = outcomes.recv().await {
+            match outcome {
+                Outcome::Committed(committed) => self.publish_commit(committed),
+                Outcome::Failed(failed) => {
+                    self.metrics.errors.of(metrics::Part::Journal).inc();
+                    self.fail(failed.error.to_string());
+                    for submitted in failed.payloads {
+                        self.drop_submitted(submitted);
+                    }
+                }
+            }
+        }
+    }
+
+    fn publish_commit(&self, committed: Committed<Submitted>) {
+        let Committed { position, commit, items } = committed;
+        for item in items {
+            let Submitted { parts, answer } = item.payload;
+            let (reply, answer) = answer.unzip();
+            let sender = reply.as_ref().and_then(crate::session::reply::Reply::session);
+            // The sender learns it first; then, in the order of the log, everybody else.
+            for part in &parts {
+                if let Part::Conversation(conversation, event) = part {
+                    self.commit_event(conversation, event);
+                }
+            }
+            if let (Some(reply), Some(answer)) = (reply, answer) {
+                reply.answer(answer);
+            }
+            for part in parts {
+                match part {
+                    Part::Conversation(conversation, event) => {
+                        self.publish(&conversation, &event, Audience::Live(sender))
+                    }
+                    Part::Home(event) => self.change(&event, Audience::Live(None)),
+                }
+            }
+        }
+        let mut unflushed = self.unflushed.lock();
+        unflushed.position = unflushed.position.max(position);
+        unflushed.bytes += commit.len();
+        if !commit.is_empty() {
+            unflushed.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Nothing of it may be acknowledged: the answer is `unavailable`, and what was decided is forgotten.
+    fn drop_submitted(&self, submitted: Submitted) {
+        for part in &submitted.parts {
+            if let Part::Conversation(conversation, _) = part {
+                conversation.lock().drop_decided();
+            }
+        }
+        if let Some((reply, _)) = submitted.answer {
+            reply.answer(crate::session::reply::Answer::unavailable());
+        }
+    }
+
+    /// Makes the event part of the committed state, and the conversation part of the next flush.
+    pub(super) fn commit_event(&self, conversation: &Arc<Conversation>, event: &ConversationEvent) -> bool {
+        let mut inner = conversation.lock();
+        let was_small = inner.committed().members.is_small();
+        let is_new = inner.take_committed(event);
+        if is_new && !std::mem::replace(&mut inner.dirty, true) {
+            self.unflushed.lock().conversations.push(conversation.clone());
+        }
+        let has_grown = was_small && !inner.committed().members.is_small();
+        drop(inner);
+        if has_grown {
+            self.subscribe_members(conversation);
+        }
+        was_small
+    }
+
+    /// Tells homes and sessions of a committed event.
+    pub(super) fn publish(&self, conversation: &Arc<Conversation>, event: &ConversationEvent, audience: Audience) {
+        let state = conversation.state();
+        let entry = match &event.change {
+            Change::Entry(entry) => Some(entry),
+            _ => None,
+        };
+        let is_large = !state.members.is_small();
+        let has_just_grown = is_large && has_just_grown(&state, &event.change);
+        let mut frames = EntryFrames::new(conversation.id);
+        for (user, tell) in tells(event, &state, !is_large || has_just_grown) {
+            // Sessions of a large conversation get the entry as its subscribers.
+            self.tell(&user, &tell, &mut frames, audience, !is_large);
+        }
+        let Audience::Live(sender) = audience else { return };
+        if let Some(entry) = entry.filter(|_| is_large) {
+            self.fan_out(conversation, entry, &mut frames, sender);
+        }
+        if let Change::Receipt { user, .. } = &event.change {
+            self.publish_receipt(conversation, &state, user);
+        }
+    }
+
+    fn tell(&self, user: &UserId, tell: &Tell, frames: &mut EntryFrames, audience: Audience, with_entry: bool) {
+        let home = self.homes.get_or_else(user, || self.dormant.push(user, Waiting::Tell(tell.clone())));
+        let Some(home) = home else { return };
+        let mut inner = home.lock();
+        let altered = inner.state.tell(tell);
+        if inner.note(altered) {
+            self.unflushed.lock().homes.push(home.clone());
+        }
+        if inner.sessions.is_empty() {
+            return;
+        }
+        let Audience::Live(sender) = audience else { return };
+        match &tell.what {
+            Told::Joined(joined) => {
+                self.deliver_item(&inner, tell.conversation);
+                if let Some(entry) = joined.entry.as_ref().filter(|_| with_entry) {
+                    self.deliver_entry(&inner, entry, frames, sender);
+                }
+            }
+            Told::Entry(entry) | Told::Group { entry, .. } => {
+                if with_entry {
+                    self.deliver_entry(&inner, entry, frames, sender);
+                }
+                let is_removed = inner.state.items.get(&tell.conversation).is_some_and(|item| item.gone);
+                if is_removed && altered != Altered::Nothing {
+                    if !with_entry {
+                        self.deliver_entry(&inner, entry, frames, sender);
+                    }
+                    self.deliver_item(&inner, tell.conversation);
+                }
+            }
+            Told::Peer { delivered, read } => {
+                if let Some(with) = inner.state.items.get(&tell.conversation).and_then(|item| item.with.as_ref()) {
+                    let receipt = Receipt {
+                        conversation: tell.conversation,
+                        user: with.user.clone(),
+                        delivered_seq: *delivered,
+                        read_seq: *read,
+                    };
+                    let frame = Bytes::from(ServerFrame::Receipt(receipt).to_json());
+                    inner.deliver(&frame, Class::Ephemeral, None);
+                }
+            }
+        }
+    }
+
+    fn deliver_entry(&self, home: &HomeInner, entry: &Entry, frames: &mut EntryFrames, sender: Option<SessionId>) {
+        let is_hidden =
+            entry.from != home.state.user && (entry.void || home.state.hides(frames.conversation, &entry.from));
+        let delivered = home.deliver(frames.get(entry, is_hidden), Class::Durable, sender);
+        self.metrics.deliveries.inc_by(delivered as u64);
+    }
+
+    /// Hands the entry to all members of a large conversation that have sessions here.
+    fn fan_out(
+        &self,
+        conversation: &Conversation,
+        entry: &Arc<Entry>,
+        frames: &mut EntryFrames,
+        sender: Option<SessionId>,
+    ) {
+        let mut inner = conversation.lock();
+        if let Body::Members(change) = &entry.body {
+            for user in &change.removed {
+                inner.subscribers.remove(user);
+            }
+            for (user, _) in &change.added {
+                if let Some(home) = self.homes.get(user).filter(|home| !home.lock().sessions.is_empty()) {
+                    inner.subscribers.insert(user.clone(), home);
+                }
+            }
+        }
+        for home in inner.subscribers.values() {
+            self.deliver_entry(&home.lock(), entry, frames, sender);
+        }
+    }
+
+    /// Makes all members of a large conversation that have sessions its subscribers.
+    pub(super) fn subscribe_members(&self, conversation: &Arc<Conversation>) {
+        let members = conversation.state().members;
+        if members.is_small() {
+            return;
+        }
+        let online = members.iter().filter_map(|(user, _)| {
+            let home = self.homes.get(user)?;
+            let has_sessions = !home.lock().sessions.is_empty();
+            has_sessions.then(|| (user.clone(), home))
+        });
+        let online: Vec<_> = online.collect();
+        conversation.lock().subscribers.extend(online);
+    }
+
+    /// Makes a home that has sessions a subscriber of its large conversations, or no longer.
+    pub(super) fn subscribe_home(&self, home: &Arc<Home>, is_online: bool) {
+        let large: Vec<ConversationId> = {
+            let inner = home.lock();
+            inner.state.items.iter().filter(|(_, item)| item.is_large() && !item.gone).map(|(id, _)| *id).collect()
+        };
+        for id in large {
+            // One that is not in memory looks for its members' sessions when it is loaded.
+            let Some(conversation) = self.conversations.get(&id) else { continue };
+            let mut inner = conversation.lock();
+            if is_online {
+                inner.subscribers.insert(home.user.clone(), home.clone());
+            } else {
+                inner.subscribers.remove(&home.user);
+            }
+        }
+    }
+
+    fn publish_receipt(&self, conversation: &Arc<Conversation>, state: &State, user: &UserId) {
+        let is_small_group = state.kind() == Some(Kind::Group) && state.members.is_small();
+        if let Some(member) = state.member(user).filter(|_| is_small_group) {
+            self.receipts.put(conversation, user, member.delivered, member.read);
+        }
+    }
+
+    /// Hands the receipts of groups that gathered to the other members' sessions. To be called once a second.
+    pub fn publish_receipts(&self) {
+        for (conversation, receipt) in self.receipts.take() {
+            let members = conversation.state().members;
+            let frame = Bytes::from(ServerFrame::Receipt(receipt.clone()).to_json());
+            for (user, _) in members.iter().filter(|(user, _)| **user != receipt.user) {
+                if let Some(home) = self.homes.get(user) {
+                    home.lock().deliver(&frame, Class::Ephemeral, None);
+                }
+            }
+        }
+    }
+
+    /// Applies a committed event of a home.
+    pub(super) fn change(&self, event: &HomeEvent, audience: Audience) {
+        let HomeEvent { user, change } = event;
+        let home = self.homes.get_or_else(user, || self.dormant.push(user, Waiting::Change(change.clone())));
+        let Some(home) = home else { return };
+        let mut inner = home.lock();
+        let altered = inner.state.apply(change);
+        if inner.note(altered) {
+            self.unflushed.lock().homes.push(home.clone());
+        }
+        if let (Altered::Item(conversation), Audience::Live(_)) = (altered, audience) {
+            self.deliver_item(&inner, conversation);
+        }
+        if let HomeChange::DeviceRevoked { device, .. } = change {
+            for session in inner.sessions.iter().filter(|session| session.device == *device) {
+                session.outbox.close(tidings_proto::CloseCode::Revoked);
+            }
+        }
+    }
+
+    /// Tells the user's sessions that an item is another, or gone.
+    fn deliver_item(&self, home: &HomeInner, conversation: ConversationId) {
+        if home.sessions.is_empty() {
+            return;
+        }
+        let frame = Bytes::from(self.changes_of(&home.state, conversation));
+        home.deliver(&frame, Class::Durable, None);
+    }
+}
+
+/// Whether the change made its conversation a large one: until then each member's home was told of everything.
+fn has_just_grown(after: &State, change: &Change) -> bool {
+    let (added, removed) = match change {
+        Change::Imported { members, .. } => (members.len(), 0),
+        Change::Entry(entry) => match &entry.body {
+            Body::Members(change) => (change.added.len(), change.removed.len()),
+            _ => return false,
+        },
+        _ => return false,
+    };
+    let before = after.members.len() + removed - added.min(after.members.len());
+    before <= tidings_proto::limits::SMALL_CONVERSATION_MEMBERS
+}
+
+/// Who learns of an event.
+#[derive(Clone, Copy)]
+pub(super) enum Audience {
+    /// Homes and sessions, but not the session that gets the answer.
+    Live(Option<SessionId>),
+    /// Homes only: it happened before this process began, or is an import.
+    Replay,
+}
+
+/// The frame of one entry: made when it is first needed, the same bytes for everybody.
+struct EntryFrames {
+    conversation: ConversationId,
+    shown: Option<Bytes>,
+    void: Option<Bytes>,
+}
+
+impl EntryFrames {
+    fn new(conversation: ConversationId) -> Self {
+        Self { conversation, shown: None, void: None }
+    }
+
+    fn get(&mut self, entry: &Entry, is_hidden: bool) -> &Bytes {
+        let conversation = self.conversation;
+        let frame = if is_hidden { &mut self.void } else { &mut self.shown };
+        frame.get_or_insert_with(|| {
+            let entry = if is_hidden { view::void(entry) } else { view::live(entry) };
+            ServerFrame::Entry(LiveEntry { conversation, entry }).to_json().into()
+        })
+    }
+}

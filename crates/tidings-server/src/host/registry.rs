@@ -1,0 +1,122 @@
+//! Actors in memory by name: loaded once however many ask at the same time, found without a hop afterwards, and given up
+//! by bytes when nobody holds them.
+
+use std::{
+    hash::{BuildHasher, Hash},
+    sync::Arc,
+};
+
+use hashbrown::{DefaultHashBuilder, HashMap};
+use parking_lot::Mutex;
+
+const PARTS: usize = 64;
+
+/// What an actor tells about itself so that it can be given up.
+pub trait Cached {
+    /// In which sweep it was last asked for.
+    fn used(&self) -> u64;
+    /// About how many bytes it takes.
+    fn weight(&self) -> usize;
+    /// Whether it may go. Called while nobody else holds it.
+    fn is_idle(&self) -> bool;
+}
+
+enum Slot<A> {
+    Loaded(Arc<A>),
+    /// Whoever holds the gate loads.
+    Loading(Arc<tokio::sync::Mutex<()>>),
+}
+
+type Part<K, A> = Mutex<HashMap<K, Slot<A>>>;
+
+pub struct Registry<K, A> {
+    parts: Box<[Part<K, A>]>,
+    hasher: DefaultHashBuilder,
+}
+
+impl<K, A> Default for Registry<K, A> {
+    fn default() -> Self {
+        Self { parts: (0..PARTS).map(|_| Mutex::new(HashMap::new())).collect(), hasher: DefaultHashBuilder::default() }
+    }
+}
+
+impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
+    fn part(&self, key: &K) -> &Part<K, A> {
+        let hash = self.hasher.hash_one(key);
+        &self.parts[(hash >> 32) as usize % PARTS]
+    }
+
+    /// The actor, if it is in memory.
+    pub fn get(&self, key: &K) -> Option<Arc<A>> {
+        self.get_or_else(key, || {})
+    }
+
+    /// The actor. If it is not in memory `otherwise` runs, before anybody can have loaded it.
+    pub fn get_or_else(&self, key: &K, otherwise: impl FnOnce()) -> Option<Arc<A>> {
+        let part = self.part(key).lock();
+        if let Some(Slot::Loaded(actor)) = part.get(key) {
+            return Some(actor.clone());
+        }
+        otherwise();
+        None
+    }
+
+    /// The actor, loaded by `load` if need be: once, however many ask. `finish` makes an actor of what was loaded, while no
+    /// `get_or_else` of this key can run.
+    pub async fn load<L, E>(
+        &self,
+        key: &K,
+        load: impl AsyncFnOnce() -> Result<L, E>,
+        finish: impl FnOnce(L) -> Arc<A>,
+    ) -> Result<Arc<A>, E> {
+        let gate = {
+            let mut part = self.part(key).lock();
+            match part.entry(key.clone()).or_insert_with(|| Slot::Loading(Arc::default())) {
+                Slot::Loaded(actor) => return Ok(actor.clone()),
+                Slot::Loading(gate) => gate.clone(),
+            }
+        };
+        let _loading = gate.lock().await;
+        if let Some(actor) = self.get(key) {
+            return Ok(actor);
+        }
+        let loaded = load().await?;
+        let mut part = self.part(key).lock();
+        let actor = finish(loaded);
+        part.insert(key.clone(), Slot::Loaded(actor.clone()));
+        Ok(actor)
+    }
+
+    /// Calls `visit` for each actor in memory.
+    pub fn for_each(&self, mut visit: impl FnMut(&Arc<A>)) {
+        for part in &self.parts {
+            for slot in part.lock().values() {
+                if let Slot::Loaded(actor) = slot {
+                    visit(actor);
+                }
+            }
+        }
+    }
+
+    /// Gives up idle actors that were not asked for since `sweep`, until the rest takes at most `max_bytes`. Tells what it takes.
+    pub fn give_up(&self, max_bytes: usize, sweep: u64) -> usize {
+        let mut bytes: usize = 0;
+        self.for_each(|actor| bytes += actor.weight());
+        for part in &self.parts {
+            if bytes <= max_bytes {
+                break;
+            }
+            part.lock().retain(|_, slot| match slot {
+                // The only holder is this map, and who wants another one needs this lock.
+                Slot::Loaded(actor) => {
+                    let goes =
+                        bytes > max_bytes && Arc::strong_count(actor) == 1 && actor.used() < sweep && actor.is_idle();
+                    bytes -= if goes { actor.weight().min(bytes) } else { 0 };
+                    !goes
+                }
+                Slot::Loading(gate) => Arc::strong_count(gate) > 1,
+            });
+        }
+        bytes
+    }
+}

@@ -1,0 +1,188 @@
+//! Starts the server, serves until it shall stop, and stops it: take nothing new, move the sessions, commit, flush.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use tidings_proto::{
+    CloseCode,
+    frames::server::{Move, ServerFrame},
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    clock::Clock,
+    config::{Config, Store},
+    data_folder::{DataFolder, DataFolderError, Lineage},
+    edge::{Addresses, Edge, http},
+    host::{
+        Host,
+        open::{Parts, ReplayError, Tasks},
+    },
+    journal::{
+        Journal, Position,
+        file::{FileJournal, FileJournalOptions, OpenError, Recovered},
+        memory::MemoryJournal,
+    },
+    metrics::Metrics,
+    session::{auth::Auth, outbox::Class},
+    shutdown::Shutdown,
+    tables::{
+        Tables, TablesError,
+        embedded::{EmbeddedOptions, EmbeddedTables},
+        memory::MemoryTables,
+    },
+};
+
+/// How much of a journal is read at once for a replay.
+const REPLAY_BYTES: usize = 8 << 20;
+
+/// How long connections may take to end after their sessions were closed.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
+    #[error("failed to open the journal: {0}")]
+    Journal(#[from] OpenError),
+    #[error("failed to open the tables: {0}")]
+    Tables(#[from] TablesError),
+    #[error("failed to replay the journal: {0}")]
+    Replay(#[from] ReplayError),
+    #[error("failed to listen on {address}: {error}; is another server running there? choose another with --listen")]
+    Listen { address: SocketAddr, error: std::io::Error },
+    #[error("failed to serve: {0}")]
+    Serve(std::io::Error),
+}
+
+/// Serves until `shutdown` begins. `on_ready` is told where, once everything is open and connections are taken.
+pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+    let listener =
+        TcpListener::bind(config.listen).await.map_err(|error| ServeError::Listen { address: config.listen, error })?;
+    let address = listener.local_addr().map_err(ServeError::Serve)?;
+    let opened = open(config, &shutdown).await?;
+    on_ready(address);
+    serve(listener, &opened, &shutdown).await.map_err(ServeError::Serve)?;
+    opened.host.stop(opened.tasks).await;
+    tracing::info!("stopped: everything that was acknowledged is stored");
+    Ok(())
+}
+
+/// A host that takes messages, and what it holds open.
+pub struct Opened {
+    pub host: Arc<Host>,
+    pub auth: Arc<Auth>,
+    pub admin_token: Arc<str>,
+    tasks: Tasks,
+    _folder: Option<DataFolder>,
+}
+
+/// Opens the data folder, replays what the tables lack, and begins to take events.
+pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeError> {
+    let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
+    let metrics = Arc::new(Metrics::default());
+    let parts =
+        |config, lineage, epoch| Parts { config, clock: Clock::system(), metrics: metrics.clone(), lineage, epoch };
+    match config.store {
+        Store::Memory => {
+            tracing::warn!("store = \"memory\": every message is lost when this process ends");
+            let host = Host::new(parts(config, Lineage(rand::random()), 1), Arc::new(MemoryTables::new()));
+            let tasks = host.run(Arc::new(MemoryJournal::new()), shutdown);
+            let admin_token = given_token.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+            Ok(Opened {
+                host,
+                auth: Arc::new(Auth::new(&admin_token)),
+                admin_token: admin_token.into(),
+                tasks,
+                _folder: None,
+            })
+        }
+        Store::Embedded => {
+            let folder = DataFolder::open(&config.data)?;
+            let stored_token = folder.admin_token()?;
+            let tables = open_tables(&config, folder.path()).await?;
+            let journal = open_journal(&config, folder.path())?;
+            let host = Host::new(parts(config, folder.lineage(), folder.starts()), tables);
+            let journal = replay(&host, journal).await?;
+            let tasks = host.run(journal, shutdown);
+            let auth = Arc::new(Auth::new(&stored_token));
+            let admin_token = given_token.unwrap_or(stored_token).into();
+            Ok(Opened { host, auth, admin_token, tasks, _folder: Some(folder) })
+        }
+    }
+}
+
+async fn open_tables(config: &Config, folder: &Path) -> Result<Arc<dyn Tables>, TablesError> {
+    let options = EmbeddedOptions { path: folder.join("tables"), cache_bytes: config.tables.cache_bytes };
+    Ok(Arc::new(EmbeddedTables::open(options).await?))
+}
+
+fn open_journal(config: &Config, folder: &Path) -> Result<Recovered, OpenError> {
+    let options = FileJournalOptions { segment_bytes: config.journal.segment_bytes, ..FileJournalOptions::default() };
+    let options = FileJournalOptions {
+        max_commit_bytes: options
+            .max_commit_bytes
+            .min(usize::try_from(options.segment_bytes / 4).unwrap_or(usize::MAX)),
+        ..options
+    };
+    FileJournal::open(&folder.join("journal"), options)
+}
+
+/// Brings the tables up to the journal's end, then lets it take commits.
+async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>, ServeError> {
+    let began = std::time::Instant::now();
+    let mut after = host.flushed().await?;
+    let first = after;
+    while after < journal.last() {
+        let commits = journal.read(after, REPLAY_BYTES).map_err(OpenError::from)?;
+        after = commits.last().map_or(journal.last(), |(position, _)| *position);
+        host.replay(commits).await?;
+    }
+    let flushed = host.end_replay().await?;
+    if after > first {
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(commits = after.0 - first.0, took_ms, "replayed the journal");
+    }
+    Ok(Arc::new(journal.start(flushed.max(Position::NONE))?))
+}
+
+/// Takes calls and sessions until the stop has begun, and drains the sessions then.
+async fn serve(listener: TcpListener, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
+    let edge = Edge {
+        host: opened.host.clone(),
+        auth: opened.auth.clone(),
+        admin_token: opened.admin_token.clone(),
+        addresses: Arc::new(Addresses::default()),
+        shutdown: shutdown.clone(),
+    };
+    let too_late = async {
+        shutdown.begun().await;
+        tokio::time::sleep(Duration::from_millis(opened.host.config.drain_ms) + CLOSE_WAIT).await;
+    };
+    let drained = async {
+        shutdown.begun().await;
+        drain(&opened.host, shutdown).await;
+    };
+    // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.
+    let calls = async {
+        tokio::select! {
+            served = http::server::serve(listener, edge) => served,
+            () = too_late => Ok(()),
+        }
+    };
+    let (served, ()) = tokio::join!(calls, drained);
+    served
+}
+
+/// Tells every session to move, within the time that a stop may take, and closes those that are still there then.
+async fn drain(host: &Arc<Host>, shutdown: &Shutdown) {
+    let after_ms = host.config.drain_ms / 2;
+    let frame = bytes::Bytes::from(ServerFrame::Move(Move { after_ms }).to_json());
+    host.for_each_session(|outbox| outbox.push(frame.clone(), Class::Durable));
+    let until = tokio::time::Instant::now() + Duration::from_millis(after_ms);
+    while host.count_sessions() > 0 && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    host.for_each_session(|outbox| outbox.close(CloseCode::Draining));
+    // Their tasks end with a word to the client, or without where nobody reads.
+    let _ = tokio::time::timeout(CLOSE_WAIT, shutdown.finished()).await;
+}

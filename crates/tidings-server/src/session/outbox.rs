@@ -1,0 +1,205 @@
+//! What waits to be written to one connection. Bounded in bytes: ephemeral frames go first, then the session is closed
+//! with `3001 lagging`; the client resumes from the log.
+
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tidings_proto::CloseCode;
+use tokio::sync::Notify;
+
+/// What a frame in memory costs beside its bytes.
+const FRAME_BYTES: usize = 64;
+
+/// Names a session within this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(pub u64);
+
+impl SessionId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Whether a frame may be left out when the reader is slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Part of a conversation's order: never left out while the session lives.
+    Durable,
+    /// Presence, typing, live receipts.
+    Ephemeral,
+}
+
+#[derive(Debug)]
+pub struct Outbox {
+    pub session: SessionId,
+    max_bytes: usize,
+    inner: Mutex<Inner>,
+    changed: Notify,
+    closed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    frames: VecDeque<(Bytes, Class)>,
+    bytes: usize,
+    closed: Option<CloseCode>,
+}
+
+/// What to do next for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Frames were handed over.
+    Frames,
+    /// Nothing waits.
+    Empty,
+    Close(CloseCode),
+}
+
+impl Outbox {
+    pub fn new(max_bytes: usize) -> Self {
+        Self {
+            session: SessionId::next(),
+            max_bytes,
+            inner: Mutex::default(),
+            changed: Notify::new(),
+            closed: Notify::new(),
+        }
+    }
+
+    /// Puts a frame (one JSON object) behind the others. Never waits.
+    pub fn push(&self, frame: Bytes, class: Class) {
+        let mut inner = self.inner.lock();
+        if inner.closed.is_some() {
+            return;
+        }
+        let cost = frame.len() + FRAME_BYTES;
+        if inner.bytes + cost > self.max_bytes {
+            inner.drop_ephemeral();
+            if class == Class::Ephemeral {
+                return;
+            }
+            if inner.bytes + cost > self.max_bytes {
+                drop(inner);
+                self.close(CloseCode::Lagging);
+                return;
+            }
+        }
+        inner.bytes += cost;
+        let was_empty = inner.frames.is_empty();
+        inner.frames.push_back((frame, class));
+        drop(inner);
+        // Who drains takes all there is: one wake-up is enough.
+        if was_empty {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Ends the session. What waits is sent before only where the session ends in peace (`Draining`).
+    pub fn close(&self, code: CloseCode) {
+        self.inner.lock().close(code);
+        self.changed.notify_one();
+        self.closed.notify_one();
+    }
+
+    /// Hands over what waits, in order, up to about `max_bytes`. `into` is to be empty.
+    pub fn take(&self, into: &mut Vec<Bytes>, max_bytes: usize) -> Next {
+        let mut inner = self.inner.lock();
+        let mut taken = 0;
+        while taken < max_bytes {
+            let Some((frame, _)) = inner.frames.pop_front() else { break };
+            taken += frame.len() + FRAME_BYTES;
+            into.push(frame);
+        }
+        inner.bytes -= taken;
+        match inner.closed {
+            _ if taken > 0 => Next::Frames,
+            Some(code) => Next::Close(code),
+            None => Next::Empty,
+        }
+    }
+
+    /// Waits until there may be something new to take.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Waits until the session is to end at once: what is being written is not waited for.
+    pub async fn cut(&self) -> CloseCode {
+        loop {
+            match self.inner.lock().closed {
+                Some(code) if code != CloseCode::Draining => return code,
+                _ => {}
+            }
+            self.closed.notified().await;
+        }
+    }
+}
+
+impl Inner {
+    fn drop_ephemeral(&mut self) {
+        self.frames.retain(|(_, class)| *class == Class::Durable);
+        self.bytes = self.frames.iter().map(|(frame, _)| frame.len() + FRAME_BYTES).sum();
+    }
+
+    fn close(&mut self, code: CloseCode) {
+        if self.closed.is_none() {
+            self.closed = Some(code);
+            if code != CloseCode::Draining {
+                self.frames.clear();
+                self.bytes = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(outbox: &Outbox) -> (usize, Next) {
+        let mut frames = Vec::new();
+        let next = outbox.take(&mut frames, usize::MAX);
+        (frames.len(), next)
+    }
+
+    fn push(outbox: &Outbox, bytes: usize, class: Class) {
+        outbox.push(Bytes::from(vec![b'x'; bytes]), class);
+    }
+
+    #[test]
+    fn a_slow_reader_loses_ephemeral_frames_first_and_then_the_session() {
+        let outbox = Outbox::new(1_000);
+        push(&outbox, 10, Class::Ephemeral);
+        for _ in 0..5 {
+            push(&outbox, 120, Class::Durable);
+        }
+        assert_eq!(take(&outbox), (6, Next::Frames));
+        push(&outbox, 10, Class::Ephemeral);
+        for _ in 0..5 {
+            push(&outbox, 120, Class::Durable);
+        }
+        push(&outbox, 10, Class::Durable);
+        push(&outbox, 10, Class::Ephemeral);
+        assert_eq!(take(&outbox), (6, Next::Frames), "both ephemeral ones made room");
+        for _ in 0..6 {
+            push(&outbox, 120, Class::Durable);
+        }
+        assert_eq!(take(&outbox), (0, Next::Close(CloseCode::Lagging)));
+        push(&outbox, 10, Class::Durable);
+        assert_eq!(take(&outbox), (0, Next::Close(CloseCode::Lagging)));
+    }
+
+    #[test]
+    fn a_draining_session_gets_what_waits() {
+        let outbox = Outbox::new(1_000);
+        push(&outbox, 10, Class::Durable);
+        outbox.close(CloseCode::Draining);
+        assert_eq!(take(&outbox), (1, Next::Frames));
+        assert_eq!(take(&outbox), (0, Next::Close(CloseCode::Draining)));
+    }
+}

@@ -1,0 +1,172 @@
+//! Where an answer goes: to a connection's outbox, in order with its live frames, or to a call that waits for it.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use tidings_proto::{
+    Code, ConversationId, Seq, UserId,
+    frames::{
+        RequestId,
+        server::{Answered, Refused, Sent, ServerFrame},
+    },
+};
+use tokio::sync::oneshot;
+
+use crate::{conversation::decide::Refusal, metrics::Metrics};
+
+use super::{
+    outbox::{Class, Outbox, SessionId},
+    unanswered::Unanswered,
+};
+
+/// An answer before it knows its request's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Sent { conversation: ConversationId, seq: Seq, at_ms: u64, repeat: bool },
+    Created { conversation: ConversationId, seq: Seq, at_ms: u64, repeat: bool },
+    Done,
+    Refused(Box<Refused>),
+}
+
+impl Answer {
+    pub fn refused(code: Code, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let refused = Refused { re: None, code, message, retry_after_ms: None, users: Vec::new(), login_url: None };
+        Self::Refused(Box::new(refused))
+    }
+
+    pub fn unknown_users(users: Vec<UserId>) -> Self {
+        let names = users.iter().map(UserId::as_str).collect::<Vec<_>>().join(", ");
+        Self::refused(Code::UnknownUser, format!("nobody was ever here as {names}; they must log in once"))
+            .with(|refused| refused.users = users)
+    }
+
+    /// The outcome is not known: the journal failed while this was under way, or takes nothing more.
+    pub fn unavailable() -> Self {
+        let message = "nothing can be stored now; whether this was is not known: repeat it with the same client_msg_id";
+        Self::refused(Code::Unavailable, message).with(|refused| refused.retry_after_ms = Some(1_000))
+    }
+
+    pub fn rate_limited(retry_after_ms: u64) -> Self {
+        Self::refused(Code::RateLimited, "too many requests; wait and repeat them with the same client_msg_id")
+            .with(|refused| refused.retry_after_ms = Some(retry_after_ms))
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Refused)) -> Self {
+        if let Self::Refused(refused) = &mut self {
+            set(refused);
+        }
+        self
+    }
+
+    /// Counts it among the acks, or the refusals.
+    pub fn count(&self, metrics: &Metrics) {
+        match self {
+            Self::Sent { repeat, .. } | Self::Created { repeat, .. } => {
+                metrics.sends_acked.inc();
+                metrics.sends_repeated.inc_by(u64::from(*repeat));
+            }
+            Self::Done => {}
+            Self::Refused(refused) => {
+                metrics.refused.of(refused.code).inc();
+            }
+        }
+    }
+
+    pub fn into_frame(self, re: Option<RequestId>) -> ServerFrame<'static> {
+        match self {
+            Self::Sent { conversation, seq, at_ms, repeat } => {
+                ServerFrame::Sent(Sent { re, conversation, seq, at: at_ms, repeat })
+            }
+            Self::Created { conversation, seq, at_ms, repeat } => {
+                ServerFrame::Created(Sent { re, conversation, seq, at: at_ms, repeat })
+            }
+            Self::Done => ServerFrame::Ok(Answered { re }),
+            Self::Refused(refused) => ServerFrame::Error(Refused { re, ..*refused }),
+        }
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self::refused(refusal.code, refusal.message)
+    }
+}
+
+/// One request's way back. Answering takes it; one that is dropped unanswered answers `unavailable`.
+#[derive(Debug)]
+pub struct Reply {
+    id: Option<RequestId>,
+    to: Option<To>,
+    /// When its request was read.
+    since: Instant,
+    /// Counts the answer; none where the server asks itself.
+    metrics: Option<Arc<Metrics>>,
+}
+
+#[derive(Debug)]
+enum To {
+    Session(Arc<Outbox>, Unanswered),
+    Call(oneshot::Sender<Answer>),
+}
+
+impl Reply {
+    pub fn to_session(id: Option<RequestId>, outbox: Arc<Outbox>, unanswered: Unanswered) -> Self {
+        Self { id, to: Some(To::Session(outbox, unanswered)), since: Instant::now(), metrics: None }
+    }
+
+    /// For a caller that waits, such as an HTTP call.
+    pub fn to_call() -> (Self, oneshot::Receiver<Answer>) {
+        let (tx, rx) = oneshot::channel();
+        (Self { id: None, to: Some(To::Call(tx)), since: Instant::now(), metrics: None }, rx)
+    }
+
+    /// Has the answer counted, and of an ack the time since this was made.
+    #[must_use]
+    pub fn counted(mut self, metrics: &Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics.clone());
+        self
+    }
+
+    /// The session that is not told of its own entry, because it gets this answer.
+    pub fn session(&self) -> Option<SessionId> {
+        match &self.to {
+            Some(To::Session(outbox, _)) => Some(outbox.session),
+            Some(To::Call(_)) | None => None,
+        }
+    }
+
+    pub fn answer(mut self, answer: Answer) {
+        self.give(answer);
+    }
+
+    fn give(&mut self, answer: Answer) {
+        if let Some(metrics) = self.metrics.take() {
+            answer.count(&metrics);
+            if matches!(answer, Answer::Sent { .. } | Answer::Created { .. }) {
+                metrics.send_ack.observe(self.since.elapsed());
+            }
+        }
+        match self.to.take() {
+            Some(To::Session(outbox, unanswered)) => {
+                let id = self.id.take();
+                // Without an id only refusals answer.
+                if id.is_some() || matches!(answer, Answer::Refused(_)) {
+                    outbox.push(Bytes::from(answer.into_frame(id).to_json()), Class::Durable);
+                }
+                drop(unanswered);
+            }
+            // The caller may have gone; what happened, happened.
+            Some(To::Call(call)) => drop(call.send(answer)),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if self.to.is_some() {
+            self.give(Answer::unavailable());
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A server to talk to, and a client that says and hears plain JSON.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tidings_server::{config::Config, serve, shutdown::Shutdown};
+use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame},
+};
+
+/// Longer than anything here takes: a test that waits so long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct TestServer {
+    pub address: SocketAddr,
+    shutdown: Shutdown,
+    serving: JoinHandle<()>,
+}
+
+impl TestServer {
+    /// Serves the data in `folder` until it is stopped. `settings` are dotted names with values.
+    pub async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let data = folder.to_str().expect("test folders have plain names").to_owned();
+        let base =
+            [("listen", "127.0.0.1:0"), ("data", &data), ("drain_ms", "200"), ("journal.segment_bytes", "8 MiB")];
+        let settings = base.into_iter().chain(settings.iter().copied());
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::load(None, settings).expect("the test's settings are right");
+        let shutdown = Shutdown::default();
+        let (ready_tx, ready) = tokio::sync::oneshot::channel();
+        let stopping = shutdown.clone();
+        let serving = tokio::spawn(async move {
+            let on_ready = |address| ready_tx.send(address).expect("the test waits");
+            serve::run(config, stopping, on_ready).await.expect("the server serves");
+        });
+        let address = timeout(PATIENCE, ready).await.expect("the server starts").expect("it tells where");
+        Self { address, shutdown, serving }
+    }
+
+    /// Stops as SIGTERM does.
+    pub async fn stop(self) {
+        self.shutdown.begin();
+        timeout(PATIENCE, self.serving).await.expect("the server stops").expect("it does not panic");
+    }
+
+    pub async fn connect(&self, user: &str, device: &str) -> TestClient {
+        self.hello(json!({"type": "hello", "username": user, "device": device})).await.0
+    }
+
+    /// Says hello as given; the welcome comes with the client.
+    pub async fn hello(&self, hello: Value) -> (TestClient, Value) {
+        let mut client = self.open().await;
+        client.say(&hello).await;
+        let welcome = client.next().await;
+        assert_eq!(welcome["type"], "welcome", "{welcome}");
+        (client, welcome)
+    }
+
+    /// A connection that has said nothing.
+    pub async fn open(&self) -> TestClient {
+        let mut request = format!("ws://{}/v1/ws", self.address).into_client_request().expect("a right address");
+        request.headers_mut().insert("sec-websocket-protocol", "tidings.v1.json".parse().expect("a header"));
+        let (socket, _) = connect_async(request).await.expect("the server takes connections");
+        TestClient { socket, last_id: 0 }
+    }
+}
+
+pub struct TestClient {
+    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    last_id: u64,
+}
+
+impl TestClient {
+    pub async fn say(&mut self, frame: &Value) {
+        self.say_text(&frame.to_string()).await;
+    }
+
+    pub async fn say_text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.expect("the line stands");
+    }
+
+    /// The next frame.
+    pub async fn next(&mut self) -> Value {
+        match self.next_message().await {
+            Message::Text(text) => serde_json::from_str(&text).expect("frames are JSON"),
+            other => panic!("not a frame: {other:?}"),
+        }
+    }
+
+    /// The next frame of this type; others are passed over.
+    pub async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["type"] == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// How the server closes the connection.
+    pub async fn closed(&mut self) -> CloseFrame {
+        loop {
+            if let Message::Close(frame) = self.next_message().await {
+                return frame.expect("the server says why");
+            }
+        }
+    }
+
+    async fn next_message(&mut self) -> Message {
+        loop {
+            let message = timeout(PATIENCE, self.socket.next()).await.expect("something comes");
+            match message.expect("the line stands").expect("the line is right") {
+                Message::Ping(_) | Message::Pong(_) => {}
+                message => return message,
+            }
+        }
+    }
+
+    /// Asks, and waits for the answer; live frames before it are passed over.
+    pub async fn ask(&mut self, mut frame: Value) -> Value {
+        let id = self.start(&mut frame).await;
+        loop {
+            let answer = self.next().await;
+            if answer["re"] == id {
+                return answer;
+            }
+        }
+    }
+
+    /// Asks, and leaves the answer to come.
+    pub async fn start(&mut self, frame: &mut Value) -> u64 {
+        self.last_id += 1;
+        frame["id"] = self.last_id.into();
+        self.say(frame).await;
+        self.last_id
+    }
+
+    /// Sends a text to a user; the answer is the `sent`.
+    pub async fn send(&mut self, to: &str, client_msg_id: &str, text: &str) -> Value {
+        let send = json!({"type": "send", "to": {"user": to}, "client_msg_id": client_msg_id, "text": text});
+        let sent = self.ask(send).await;
+        assert_eq!(sent["type"], "sent", "{sent}");
+        sent
+    }
+
+    /// The inbox's item of a conversation.
+    pub async fn item(&mut self, conversation: &Value) -> Value {
+        let inbox = self.ask(json!({"type": "inbox", "limit": 1000})).await;
+        let items = inbox["items"].as_array().expect("items");
+        items.iter().find(|item| item["conversation"] == *conversation).cloned().unwrap_or(Value::Null)
+    }
+
+    /// The texts of a conversation's newest entries.
+    pub async fn texts(&mut self, conversation: &Value) -> Vec<String> {
+        let page = self.ask(json!({"type": "fetch", "conversation": conversation, "limit": 200})).await;
+        let entries = page["entries"].as_array().unwrap_or_else(|| panic!("{page}"));
+        entries.iter().map(|entry| entry["text"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}

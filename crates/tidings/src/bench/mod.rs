@@ -1,0 +1,132 @@
+//! `tidings bench`: how fast this build is on this machine.
+//!
+//! The server under test is a child process of the same binary, so that its CPU, memory and disk are counted apart from the
+//! load. Each scenario runs its baseline in the same invocation, in turn with the measurement and more than once: machines
+//! differ and are noisy, so the ratio is what counts. Everything is bounded in time; children and folders go when it ends,
+//! however it ends.
+
+pub mod child;
+mod disk;
+mod fanout;
+mod fill;
+mod history;
+mod home;
+mod idle;
+mod load;
+mod process;
+mod relay;
+mod report;
+mod server;
+mod sync;
+mod text;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+
+use report::Report;
+
+/// `tidings bench` and its flags; `--json` is the command line's own.
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure [default: everything]
+    #[arg(value_enum)]
+    pub scenarios: Vec<Scenario>,
+    /// How long a measured round takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// How often each is measured, in turn with its baseline; the median is shown
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=99))]
+    pub rounds: u64,
+    /// relay: sends in flight a pair [default: both 16 and 1]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub window: Option<u64>,
+    /// history, disk, restart: how many messages are stored first
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    pub messages: u64,
+    /// Where the servers keep their data meanwhile: it is this disk that is measured
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    pub folder: PathBuf,
+    /// What a process is that this one has started
+    #[arg(long, hide = true, value_enum)]
+    pub child: Option<child::Kind>,
+    #[arg(last = true, hide = true)]
+    pub child_args: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Messages through the whole server: durable, acknowledged, delivered
+    Relay,
+    /// Memory of ten thousand connections that are silent
+    Idle,
+    /// A group with a thousand members online
+    Fanout,
+    /// An account with a thousand conversations
+    Home,
+    /// A page from the middle of a long conversation
+    History,
+    /// Bytes on the disk a message
+    Disk,
+    /// From kill -9 under load until it takes messages again
+    Restart,
+}
+
+impl Scenario {
+    const ALL: &[Self] = &[Self::Relay, Self::Idle, Self::Fanout, Self::Home, Self::History, Self::Disk, Self::Restart];
+
+    async fn run(self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
+        match self {
+            Self::Relay => relay::run(options, report).await,
+            Self::Idle => idle::run(options, report).await,
+            Self::Fanout => fanout::run(options, report).await,
+            Self::Home => home::run(options, report).await,
+            Self::History => history::run(options, report).await,
+            Self::Disk => disk::run(options, report).await,
+            Self::Restart => disk::run_restart(options, report).await,
+        }
+    }
+}
+
+/// What all scenarios need to know.
+struct Options {
+    round: Duration,
+    rounds: usize,
+    window: Option<usize>,
+    messages: u64,
+    folder: PathBuf,
+}
+
+/// Measures what is asked for, and prints it: a table, or with `json` an object a line.
+pub async fn run(args: BenchArgs, json: bool) -> anyhow::Result<()> {
+    if let Some(kind) = args.child {
+        return child::run(kind, &args.child_args).await;
+    }
+    if cfg!(debug_assertions) {
+        bail!("this build is not optimised, so its figures mean nothing: cargo run --release -- bench");
+    }
+    let folder = tempfile::Builder::new().prefix("tidings-bench-").tempdir_in(&args.folder)?;
+    let options = Options {
+        round: Duration::from_secs(args.seconds),
+        rounds: usize::try_from(args.rounds)?,
+        window: args.window.map(usize::try_from).transpose()?,
+        messages: args.messages,
+        folder: folder.path().to_owned(),
+    };
+    let scenarios = if args.scenarios.is_empty() { Scenario::ALL.to_vec() } else { args.scenarios };
+    let mut report = Report::begin(json, &args.folder)?;
+    let measured = async {
+        for scenario in scenarios {
+            scenario.run(&options, &mut report).await?;
+        }
+        anyhow::Ok(())
+    };
+    // Whatever was started ends with its handle, so leaving this function is the whole of the cleaning up.
+    let outcome = tokio::select! {
+        outcome = measured => outcome,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    report.end()?;
+    outcome
+}

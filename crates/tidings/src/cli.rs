@@ -1,0 +1,183 @@
+//! The words of the command line (PROTOCOL, "Command line and settings").
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::bench::BenchArgs;
+
+/// A messaging server and its clients.
+#[derive(Debug, Parser)]
+#[command(name = "tidings", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub shared: Shared,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Shared {
+    /// Where the server is
+    #[arg(long, global = true, env = "TIDINGS_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub url: String,
+    /// Who this is, if not the user who logged in last
+    #[arg(long, global = true, env = "TIDINGS_USER", value_name = "USER")]
+    pub user: Option<String>,
+    /// The name of this installation
+    #[arg(long, global = true, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Print JSON, one value a line
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(Serve),
+    /// Log in and remember who this is
+    Login {
+        /// A username
+        user: String,
+    },
+    /// Send a message, saved when the command returns
+    Send(Send),
+    /// Follow one conversation, or all, as it happens
+    Tail(Tail),
+    /// Print what was said
+    History(History),
+    /// Print the conversations, latest activity first
+    Inbox,
+    /// Talk, full-screen
+    Chat {
+        /// Open this conversation: its id, a group's name or a user
+        conversation: Option<String>,
+    },
+    /// Put the messages of a file into a group (for operators)
+    Import(Import),
+    /// Print a whole conversation as JSON lines (for operators)
+    Export(Export),
+    /// Measure how fast this is on this machine
+    Bench(BenchArgs),
+    /// Print or check a settings file
+    #[command(subcommand)]
+    Config(Config),
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// Where the messages are kept [default: ./tidings-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// A settings file (`tidings config sample` prints one)
+    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Any setting, such as log.format=json
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub settings: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub struct Send {
+    /// A user, a group's unique name, or a conversation's id
+    pub to: String,
+    /// What to say; - reads it from standard input
+    #[arg(allow_hyphen_values = true)]
+    pub text: String,
+    /// The seq of the message this answers
+    #[arg(long, value_name = "SEQ")]
+    pub reply_to: Option<u64>,
+    /// Whom to call, besides; @all for everybody
+    #[arg(long = "mention", value_name = "USER")]
+    pub mentions: Vec<String>,
+    /// The message's own id: sending it again with the same one does not double it
+    #[arg(long, value_name = "ID")]
+    pub client_msg_id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Tail {
+    /// An id, a group's name or a user; without it, all conversations
+    pub conversation: Option<String>,
+    /// Begin with so many messages of before
+    #[arg(long, short = 'n', default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=200))]
+    pub lines: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct History {
+    /// An id, a group's name or a user
+    pub conversation: String,
+    /// At most so many entries
+    #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// Only what was said before this seq
+    #[arg(long, value_name = "SEQ")]
+    pub before: Option<u64>,
+    /// Only what was said after this seq, the oldest first
+    #[arg(long, value_name = "SEQ", conflicts_with = "before")]
+    pub after: Option<u64>,
+    /// From the first to the last entry
+    #[arg(long, conflicts_with_all = ["before", "after", "limit"])]
+    pub all: bool,
+}
+
+/// What an operator shows.
+#[derive(Debug, Args)]
+pub struct Operator {
+    /// The operator's token
+    #[arg(long, env = "TIDINGS_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub admin_token: Option<String>,
+    /// The server's data folder, whose admin.token is shown
+    #[arg(long, env = "TIDINGS_DATA", default_value = "./tidings-data", value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// JSON lines with from, text and at (and day), plain or .gz
+    pub file: PathBuf,
+    /// The group's name; made if there is none of it among the imported ones
+    #[arg(long, value_name = "NAME")]
+    pub conversation: String,
+    /// A user who owns the group and can read it
+    #[arg(long, value_name = "USER")]
+    pub owner: Option<String>,
+    #[command(flatten)]
+    pub operator: Operator,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// An id, an imported group's name, or a user (with --user: their conversation)
+    pub conversation: String,
+    #[command(flatten)]
+    pub operator: Operator,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print a settings file that explains every setting
+    Sample,
+    /// Say what is wrong with a settings file
+    Check { file: PathBuf },
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,89 @@
+//! One file for each command; here is what they share.
+
+mod config;
+mod export;
+mod history;
+mod import;
+mod inbox;
+mod login;
+mod send;
+mod serve;
+mod tail;
+
+use std::path::Path;
+
+use tidings_client::{Builder, Client, http::Http};
+
+use crate::{
+    account, bench, chat,
+    cli::{Cli, Command, Operator, Shared},
+    failure::{Failure, Result},
+};
+
+/// Devices that were never named share one: each command would otherwise be an installation of its own.
+const UNNAMED_DEVICE: &str = "command-line";
+
+pub async fn run(cli: Cli) -> Result<()> {
+    let shared = cli.shared;
+    match cli.command {
+        Command::Serve(flags) => serve::run(flags).await,
+        Command::Login { user } => login::run(&shared, &user).await,
+        Command::Send(send) => send::run(&shared, send).await,
+        Command::Tail(tail) => tail::run(&shared, tail).await,
+        Command::History(history) => history::run(&shared, history).await,
+        Command::Inbox => inbox::run(&shared).await,
+        Command::Chat { conversation } => chat::run(&shared, conversation.as_deref()).await,
+        Command::Import(import) => import::run(&shared, import).await,
+        Command::Export(export) => export::run(&shared, export).await,
+        Command::Bench(flags) => {
+            bench::run(flags, shared.json).await.map_err(|error| Failure::refused(format!("{error:#}")))
+        }
+        Command::Config(config) => config::run(&config, shared.json),
+    }
+}
+
+/// Who this is: the flags, else who logged in last.
+pub fn account(shared: &Shared) -> Result<account::Account> {
+    let device = |remembered: Option<&str>| {
+        shared.device.clone().unwrap_or_else(|| remembered.unwrap_or(UNNAMED_DEVICE).to_owned())
+    };
+    let remembered = account::remembered(&shared.url)?;
+    match (&shared.user, remembered) {
+        (Some(user), Some(account)) if *user == account.user => {
+            Ok(account::Account { user: account.user, device: device(Some(&account.device)) })
+        }
+        (Some(user), _) => Ok(account::Account { user: user.clone(), device: device(None) }),
+        (None, Some(account)) => Ok(account::Account { user: account.user, device: device(Some(&account.device)) }),
+        (None, None) => Err(Failure::usage("log in first (tidings login USER), or say who this is with --user USER")),
+    }
+}
+
+/// How to connect as this user.
+pub fn builder(shared: &Shared) -> Result<Builder> {
+    let account = account(shared)?;
+    Ok(Client::builder(&shared.url).user(&account.user).device(&account.device))
+}
+
+/// A connection for a command that only sends and asks. A server that is busy is asked again for some seconds.
+pub async fn connect(shared: &Shared) -> Result<Client> {
+    Ok(builder(shared)?.retries(5).connect_without_events().await?)
+}
+
+/// The operator's calls, with the operator's token.
+pub fn operator(shared: &Shared, operator: &Operator) -> Result<Http> {
+    let token = match &operator.admin_token {
+        Some(token) => token.clone(),
+        None => read_token(&operator.data.join("admin.token"))?,
+    };
+    Ok(Http::new(&shared.url)?.with_token(&token))
+}
+
+fn read_token(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::usage(format!(
+            "failed to read {}: {error}; give --admin-token, TIDINGS_ADMIN_TOKEN or the server's --data folder",
+            path.display()
+        ))
+    })?;
+    Ok(text.trim().to_owned())
+}

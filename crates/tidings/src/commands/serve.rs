@@ -1,0 +1,54 @@
+//! `tidings serve`: the server, until SIGTERM or Ctrl-C.
+
+use std::{io::IsTerminal, net::SocketAddr};
+
+use tidings_server::{
+    config::{self, Config, LogFormat},
+    serve,
+    shutdown::{Shutdown, stop_signal},
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    cli::Serve,
+    failure::{Failure, Result},
+    output,
+};
+
+pub async fn run(flags: Serve) -> Result<()> {
+    let named = [("listen", flags.listen), ("data", flags.data)];
+    let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let config = Config::load(flags.config.as_deref(), named.chain(flags.settings))
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    begin_log(&config.log)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let stop = stop_signal()?;
+    let shutdown = Shutdown::when(async move {
+        let signal = stop.await;
+        tracing::info!(signal, "stopping: what was acknowledged is being stored");
+    });
+    serve::run(config, shutdown, announce).await.map_err(|error| Failure::refused(error.to_string()))
+}
+
+/// Tells people and scripts that it is ready.
+fn announce(address: SocketAddr) {
+    if let Err(error) = output::line(&format!("listening on http://{address}")) {
+        tracing::warn!(%error, "nobody reads the standard output");
+    }
+}
+
+fn begin_log(log: &config::Log) -> Result<()> {
+    // What the storage engine tells of its own concerns its developers; `log.level` may still ask for it.
+    let levels = format!("fjall=warn,lsm_tree=warn,{}", log.level);
+    let filter = EnvFilter::try_new(levels).map_err(|error| Failure::usage(format!("log.level: {error}")))?;
+    let colors = std::io::stderr().is_terminal();
+    let log_to_stderr =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
+    match log.format {
+        LogFormat::Text => log_to_stderr.init(),
+        LogFormat::Json => log_to_stderr.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

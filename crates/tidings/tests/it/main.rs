@@ -1,0 +1,7 @@
+//! The binary as people, scripts and products use it: a server process on a port of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod commands;
+mod resume;
+mod server;

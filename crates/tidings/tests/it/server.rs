@@ -1,0 +1,101 @@
+//! A server process of a test, and the commands of people who use it.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A server and the folders of its users. Killed when dropped.
+pub struct Server {
+    process: Child,
+    pub url: String,
+    pub folder: TempDir,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (process, url) = serve(folder.path(), "127.0.0.1:0");
+        Self { process, url, folder }
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        assert!(Command::new("kill").arg(self.process.id().to_string()).status().unwrap().success());
+        self.process.wait().unwrap().code()
+    }
+
+    /// SIGKILL: nothing is tidied up.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// At the same address, which is free again.
+    pub fn restart(&mut self) {
+        let address = self.url.strip_prefix("http://").unwrap().to_owned();
+        (self.process, self.url) = serve(self.folder.path(), &address);
+    }
+
+    /// A command of a person who has a config folder of their own.
+    pub fn command(&self, person: &str, words: &[&str]) -> Command {
+        let mut command = tidings();
+        command
+            .args(words)
+            .env("TIDINGS_URL", &self.url)
+            .env("TIDINGS_DATA", self.folder.path().join("data"))
+            .env("XDG_CONFIG_HOME", self.folder.path().join(person));
+        command
+    }
+
+    pub fn run(&self, person: &str, words: &[&str]) -> Output {
+        self.command(person, words).output().unwrap()
+    }
+
+    /// What a command prints that must succeed, line by line as JSON.
+    pub fn json(&self, person: &str, words: &[&str]) -> Vec<Value> {
+        let output = self.run(person, &[words, &["--json"]].concat());
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        lines(&output.stdout)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub fn tidings() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+    for name in ["TIDINGS_URL", "TIDINGS_USER", "TIDINGS_ADMIN_TOKEN", "TIDINGS_DATA", "TIDINGS_CONFIG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn serve(folder: &Path, address: &str) -> (Child, String) {
+    let mut process = tidings()
+        .args(["serve", "--listen", address, "--set", "log.level=error", "--data"])
+        .arg(folder.join("data"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let url = line.trim().strip_prefix("listening on ").expect("the line that says it is ready").to_owned();
+    (process, url)
+}
+
+pub fn lines(bytes: &[u8]) -> Vec<Value> {
+    String::from_utf8_lossy(bytes).lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+pub fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}

@@ -1,0 +1,30 @@
+/** Links, mentions and emoji in texts. */
+import { expect, test } from 'vitest';
+import { isOnlyEmoji, mentionsIn, segments } from '../src/app/text/segments';
+
+const links = (text: string) => segments(text).flatMap(part => (part.kind === 'link' ? [[part.text, part.href]] : []));
+
+test.each([
+  ['see https://example.org/a.', [['https://example.org/a', 'https://example.org/a']]],
+  ['(https://example.org/x_(y))', [['https://example.org/x_(y)', 'https://example.org/x_(y)']]],
+  ['www.example.org!', [['www.example.org', 'https://www.example.org/']]],
+  ['javascript:alert(1) data:text/html,x ftp://a.b', []],
+  ['https://example.org/"onx=1', [['https://example.org/', 'https://example.org/']]],
+  ['http://', []],
+])('links of %j', (text, expected) => expect(links(text)).toEqual(expected));
+
+test('cutting a text loses nothing of it', () => {
+  const text = 'Hi @ada and @ada-lee, https://example.org/?q=@ada … <b>@all</b>';
+  const parts = segments(text, ['ada', 'ada-lee', '@all']);
+  expect(parts.map(part => part.text).join('')).toBe(text);
+  expect(parts.filter(part => part.kind === 'mention').map(part => part.text)).toEqual(['@ada', '@ada-lee', '@all']);
+});
+
+test('only known names are mentions, and whole ones', () => {
+  expect(mentionsIn('@ada @bobby mail@eve.example', ['ada', 'bob', 'eve', '@all'])).toEqual(['ada']);
+});
+
+test.each(['👍', '❤️', '🎉🚢', '👩‍👩‍👧‍👦🏳️‍🌈', '👋🏽', '🇩🇪', '3️⃣'])('%s is only emoji', text =>
+  expect(isOnlyEmoji(text)).toBe(true),
+);
+test.each(['', '3', '12#', 'a👍', '👍👍👍👍👍👍👍', '©a'])('%j is not', text => expect(isOnlyEmoji(text)).toBe(false));

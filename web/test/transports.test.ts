@@ -1,0 +1,160 @@
+/** The transports over HTTP, against a server made of canned answers: frames come in order and go in order. */
+import { expect, test } from 'vitest';
+import type { Outgoing, ServerFrame } from '../src/sdk/frames';
+import { Http } from '../src/sdk/http';
+import type { Link, Transport } from '../src/sdk/transport';
+import { longPollTransport } from '../src/sdk/transport/long_poll';
+import { sseTransport } from '../src/sdk/transport/sse';
+
+type Answer = (url: URL, init: RequestInit) => Response | Promise<Response>;
+
+/** Paths to answers; what was asked is kept. */
+class FakeServer {
+  readonly calls: { path: string; body: unknown }[] = [];
+  constructor(private readonly answers: Record<string, Answer>) {}
+
+  fetch: typeof fetch = async (input, init = {}) => {
+    const url = new URL(String(input));
+    this.calls.push({ path: url.pathname + url.search, body: init.body ? JSON.parse(String(init.body)) : null });
+    const answer = this.answers[url.pathname];
+    if (!answer) return new Response('{}', { status: 404 });
+    return new Promise((resolve, reject) => {
+      init.signal?.addEventListener('abort', () => reject(new DOMException('stopped', 'AbortError')));
+      Promise.resolve(answer(url, init)).then(resolve, reject);
+    });
+  };
+
+  http(): Http {
+    return new Http('http://fake.test', { username: 'ada', device: 'd' }, this.fetch);
+  }
+}
+
+const login: Answer = () => Response.json({ token: 't-1', user: 'ada', device: 'd' });
+const never = new Promise<Response>(() => undefined);
+const changes = (sync: string): ServerFrame => {
+  return { type: 'changes', items: [], removed: [], sync, more: false, full: false };
+};
+
+interface Opened {
+  link: Link;
+  frames: ServerFrame[];
+  ended: Promise<number>;
+  until(count: number): Promise<void>;
+}
+
+function open(transport: Transport): Opened {
+  const frames: ServerFrame[] = [];
+  const waiting: { count: number; resolve: () => void }[] = [];
+  let end: (code: number) => void = () => undefined;
+  const ended = new Promise<number>(resolve => {
+    end = resolve;
+  });
+  const link = transport.open(
+    { type: 'hello', username: 'ada', device: 'd', sync: 't-0', tail: 5 },
+    {
+      onFrame(frame) {
+        frames.push(frame);
+        for (const each of waiting) if (frames.length >= each.count) each.resolve();
+      },
+      onAlive: () => undefined,
+      onEnd: code => end(code),
+    },
+  );
+  const until = (count: number) =>
+    new Promise<void>(resolve => {
+      if (frames.length >= count) resolve();
+      else waiting.push({ count, resolve });
+    });
+  return { link, frames, ended, until };
+}
+
+/** Bytes in the parts given: events and characters are cut where a network would cut them. */
+function stream(parts: string[], isEnded: boolean): Response {
+  const bytes = new TextEncoder().encode(parts.join(''));
+  const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      for (let at = 0; at < bytes.length; at += 7) controller.enqueue(bytes.slice(at, at + 7));
+      if (isEnded) controller.close();
+    },
+  });
+  return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+}
+
+const PING: ServerFrame = { type: 'ping' };
+const ENTRY: ServerFrame = { type: 'entry', conversation: 'c', seq: 1, kind: 'message', from: 'bøb', text: 'schön 👍' };
+
+test('SSE: frames come whole and in order, comments are signs of life, a planned end carries its code', async () => {
+  const parts = [
+    ': hello\n\n',
+    `id: t-1\ndata: ${JSON.stringify(PING)}\n\n`,
+    `data: ${JSON.stringify(ENTRY)}\r\n\r\n`,
+    'data: {"type":"close","code":3000,"reason":"draining"}\n\n',
+  ];
+  const server = new FakeServer({ '/v1/login': login, '/v1/events': () => stream(parts, true) });
+  const { frames, ended } = open(sseTransport(server.http()));
+  expect(await ended).toBe(3000);
+  expect(frames).toEqual([PING, ENTRY]);
+  expect(server.calls.at(-1)?.path).toBe('/v1/events?sync=t-0&tail=5');
+});
+
+test('SSE: frames go by POST in the order sent, one call under way; what gathers goes together', async () => {
+  let release: () => void = () => undefined;
+  const held = new Promise<void>(resolve => {
+    release = resolve;
+  });
+  const server = new FakeServer({
+    '/v1/login': login,
+    '/v1/events': () => stream([], false),
+    '/v1/frames': async (_url, init) => {
+      await held;
+      const { frames } = JSON.parse(String(init.body)) as { frames: Outgoing[] };
+      return Response.json({ answers: frames.map(frame => ({ type: 'ok', re: frame.id })) });
+    },
+  });
+  const { link, frames, until } = open(sseTransport(server.http()));
+  for (const id of [1, 2, 3]) link.send({ type: 'sync', id });
+  link.send({ type: 'ping' });
+  release();
+  await until(3);
+  expect(frames).toEqual([1, 2, 3].map(re => ({ type: 'ok', re })));
+  const posted = server.calls.filter(call => call.path === '/v1/frames');
+  expect(posted.map(call => (call.body as { frames: Outgoing[] }).frames.length)).toEqual([1, 2]);
+  link.close();
+});
+
+test('long-poll: welcomes itself, follows the token, keeps it when nothing is new', async () => {
+  const answers = [changes('t-1'), null, changes('t-2')];
+  const server = new FakeServer({
+    '/v1/login': login,
+    '/v1/sync': () => {
+      const next = answers.shift();
+      if (next === undefined) return never;
+      return next === null ? new Response(null, { status: 204 }) : Response.json(next);
+    },
+  });
+  const { link, frames, until } = open(longPollTransport(server.http()));
+  await until(3);
+  expect(frames.map(frame => frame.type)).toEqual(['welcome', 'changes', 'changes']);
+  const polls = server.calls.filter(call => call.path.startsWith('/v1/sync')).map(call => call.path);
+  expect(polls.map(path => new URL(path, 'http://x').searchParams.get('sync')).slice(0, 3)).toEqual([
+    't-0',
+    't-1',
+    't-1',
+  ]);
+  expect(polls.map(path => new URL(path, 'http://x').searchParams.get('wait')).slice(0, 2)).toEqual(['0', '30']);
+  link.close();
+});
+
+test.each([sseTransport, longPollTransport])(
+  'a refused token ends the link for good, a lost network does not (%o)',
+  async make => {
+    const refused = new FakeServer({
+      '/v1/login': () => Response.json({ code: 'unauthenticated', detail: 'no' }, { status: 401 }),
+    });
+    expect(await open(make(refused.http())).ended).toBe(3501);
+    const gone = new Http('http://fake.test', { username: 'ada', device: 'd' }, () =>
+      Promise.reject(new TypeError('gone')),
+    );
+    expect(await open(make(gone)).ended).toBe(1006);
+  },
+);
