@@ -16,10 +16,14 @@ use super::{
     load::{conversation_id, decode, user},
 };
 
+/// About what a conversation's state takes.
+const STATE_BYTES: usize = 60;
+
 pub struct Straight {
     database: Database,
     log: Keyspace,
     inbox: Keyspace,
+    states: Keyspace,
     position: Mutex<Position>,
 }
 
@@ -28,7 +32,8 @@ impl Straight {
         let database = Database::builder(folder.join("baseline")).cache_size(cache_bytes).open()?;
         let log = database.keyspace("log", KeyspaceCreateOptions::default)?;
         let inbox = database.keyspace("inbox", KeyspaceCreateOptions::default)?;
-        Ok(Self { database, log, inbox, position: Mutex::default() })
+        let states = database.keyspace("states", KeyspaceCreateOptions::default)?;
+        Ok(Self { database, log, inbox, states, position: Mutex::default() })
     }
 
     fn write(&self, commit: Bytes) -> anyhow::Result<()> {
@@ -39,6 +44,9 @@ impl Straight {
             let conversation = conversation_id(number);
             let item = inbox_item(&entry);
             batch.insert(&self.log, Key::Log(conversation, entry.seq).encode(), &event[20..]);
+            let mut state = [0; STATE_BYTES];
+            state[..8].copy_from_slice(&entry.seq.0.to_be_bytes());
+            batch.insert(&self.states, Key::Conversation(conversation).encode(), &state[..]);
             for which in 0..2 {
                 batch.insert(&self.inbox, Key::Inbox(user(number, which), conversation).encode(), &item[..]);
             }
@@ -48,7 +56,7 @@ impl Straight {
 
     /// Writes out what is in memory and waits until compaction has nothing to do.
     pub fn settle(&self) {
-        for keyspace in [&self.log, &self.inbox] {
+        for keyspace in [&self.log, &self.inbox, &self.states] {
             keyspace.rotate_memtable_and_wait().expect("the bench has a disk");
             let mut before = None;
             while before != Some(keyspace.tree.current_version().id()) {
@@ -61,7 +69,7 @@ impl Straight {
     }
 
     pub fn disk_bytes(&self) -> u64 {
-        self.log.disk_space() + self.inbox.disk_space()
+        self.log.disk_space() + self.inbox.disk_space() + self.states.disk_space()
     }
 }
 

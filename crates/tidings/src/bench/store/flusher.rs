@@ -1,6 +1,6 @@
 //! Write-behind as the server does it, without homes: the overlay of what is committed, and its flush in windows.
 
-use std::{collections::HashMap, sync::Arc, time::Duration, time::Instant};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use tidings_proto::Seq;
@@ -44,7 +44,7 @@ pub struct Flusher {
     window: Window,
     /// Of one window: while it is flushed the next one fills, no third one waits.
     windows: mpsc::Sender<Window>,
-    task: JoinHandle<anyhow::Result<Duration>>,
+    task: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Sink {
@@ -71,9 +71,9 @@ impl Sink {
         Ok(())
     }
 
-    /// Flushes the rest. Returns the time that packing took.
-    pub async fn finish(self) -> anyhow::Result<Duration> {
-        let Self::Flusher(Flusher { window, windows, task }) = self else { return Ok(Duration::ZERO) };
+    /// Flushes the rest.
+    pub async fn finish(self) -> anyhow::Result<()> {
+        let Self::Flusher(Flusher { window, windows, task }) = self else { return Ok(()) };
         // If this fails the task says why.
         let _ = windows.send(window).await;
         drop(windows);
@@ -86,11 +86,10 @@ impl Flusher {
         let (windows, mut waiting) = mpsc::channel::<Window>(1);
         let task = tokio::spawn(async move {
             let mut states = HashMap::new();
-            let mut packing = Duration::ZERO;
             while let Some(window) = waiting.recv().await {
                 let position = window.position;
                 let flushed = async {
-                    packing += flush(&tables, &mut states, window).await?;
+                    flush(&tables, &mut states, window).await?;
                     tables.set_flushed(position).await?;
                     anyhow::Ok(journal.trim(position).await?)
                 };
@@ -101,7 +100,7 @@ impl Flusher {
                 }
                 committer.flushed(position);
             }
-            Ok(packing)
+            Ok(())
         });
         Self { window: Window::default(), windows, task }
     }
@@ -117,14 +116,13 @@ struct State {
 struct Changed {
     number: u32,
     state: State,
-    entries: Vec<Entry>,
+    entries: Vec<Arc<Entry>>,
 }
 
-async fn flush(tables: &EmbeddedTables, states: &mut HashMap<u32, State>, window: Window) -> anyhow::Result<Duration> {
-    let start = Instant::now();
+async fn flush(tables: &EmbeddedTables, states: &mut HashMap<u32, State>, window: Window) -> anyhow::Result<()> {
     let mut changed = Vec::with_capacity(window.events.len());
     for (number, events) in window.events {
-        let entries = events.iter().map(|event| decode(event).map(|(_, entry)| entry));
+        let entries = events.iter().map(|event| decode(event).map(|(_, entry)| Arc::new(entry)));
         let entries = entries.collect::<anyhow::Result<Vec<_>>>()?;
         let mut state = states.remove(&number).unwrap_or_default();
         state.last_seq += entries.len() as u64;
@@ -141,7 +139,6 @@ async fn flush(tables: &EmbeddedTables, states: &mut HashMap<u32, State>, window
         })
         .collect();
     let mut rows = log_rows(tables, &mut flushes).await?;
-    let packed = start.elapsed();
     for (number, first_seq, run) in window.runs {
         let key = Key::Fingerprints(conversation_id(number), first_seq);
         rows.push(Row { key, version: Version(first_seq.0), value: Some(fingerprints::encode(&run).into()) });
@@ -150,8 +147,7 @@ async fn flush(tables: &EmbeddedTables, states: &mut HashMap<u32, State>, window
         rows.extend(other_rows(changed)?);
     }
     states.extend(changed.into_iter().map(|changed| (changed.number, changed.state)));
-    tables.put_max(rows, Freshness::Newest).await?;
-    Ok(packed)
+    Ok(tables.put_max(rows, Freshness::Newest).await?)
 }
 
 /// The state of a conversation and its item in two inboxes, about as large as the server's.

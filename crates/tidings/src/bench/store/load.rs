@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -16,7 +19,7 @@ use tidings_server::{
 };
 use tokio::sync::Semaphore;
 
-use super::{Clock, Figures, Options, Spread, flusher::Sink};
+use super::{Clock, Figures, Plan, SENDERS, Spread, flusher::Sink};
 
 /// Locks for the conversations: senders rarely meet.
 const SHARDS: usize = 256;
@@ -24,7 +27,7 @@ const SHARDS: usize = 256;
 const MESSAGE_BYTES: usize = 256;
 
 pub struct Load {
-    options: Options,
+    plan: Plan,
     senders: Vec<Arc<Semaphore>>,
     left: AtomicU64,
     shards: Vec<Mutex<HashMap<u32, Log>>>,
@@ -48,10 +51,10 @@ pub struct Sent {
 }
 
 impl Load {
-    pub fn new(options: &Options) -> Self {
-        let senders = (0..options.senders).map(|_| Arc::new(Semaphore::new(options.window))).collect();
+    pub fn new(plan: &Plan) -> Self {
+        let senders = (0..SENDERS).map(|_| Arc::new(Semaphore::new(plan.window))).collect();
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { options: options.clone(), senders, left: AtomicU64::new(options.messages), shards }
+        Self { plan: plan.clone(), senders, left: AtomicU64::new(plan.messages), shards }
     }
 
     /// Sends everything, and hands what is committed on, until the sink has taken it all.
@@ -62,7 +65,7 @@ impl Load {
         mut sink: Sink,
     ) -> anyhow::Result<Figures> {
         let load = Arc::new(self);
-        let messages = usize::try_from(load.options.messages)?;
+        let messages = usize::try_from(load.plan.messages)?;
         let mut clock = Clock::start(messages);
         let senders: Vec<_> = (0..load.senders.len())
             .map(|sender| tokio::spawn(Arc::clone(&load).send(sender, committer.clone())))
@@ -84,9 +87,8 @@ impl Load {
         for sender in senders {
             sender.await?;
         }
-        let mut figures = clock.figures();
-        figures.pack_us_a_message = sink.finish().await?.as_secs_f64() * 1e6 / messages as f64;
-        Ok(figures)
+        sink.finish().await?;
+        Ok(clock.figures())
     }
 
     async fn send(self: Arc<Self>, sender: usize, committer: Committer<Sent>) {
@@ -96,7 +98,7 @@ impl Load {
             let window = self.senders[sender].acquire().await.expect("the semaphore is never closed");
             window.forget();
             let Ok(permit) = committer.reserve(MESSAGE_BYTES).await else { return };
-            let conversation = self.options.spread.pick(&mut random, self.options.conversations);
+            let conversation = self.plan.spread.pick(&mut random, self.plan.conversations);
             let text = &texts[random.below(texts.len() as u64) as usize];
             let from = user(conversation, random.below(2) as u32);
             let id = uuid(&mut random);
@@ -130,8 +132,6 @@ impl Load {
         }
     }
 }
-
-use std::sync::atomic::Ordering::Relaxed;
 
 impl Spread {
     fn pick(self, random: &mut Random, conversations: u32) -> u32 {
