@@ -240,13 +240,14 @@ impl Connection {
     async fn serve(&mut self, caller: &Caller) -> End {
         // A read that came while another one is under way: nothing more is read from the socket until it can begin.
         let mut held: Option<Box<Request>> = None;
+        // Each frame moves the deadline on. The timer is set anew only when it has run out: it then looks how far that went.
+        let mut timer = std::pin::pin!(sleep_until(&self.edge, self.state.deadline_ms()));
         loop {
             if let Some(request) = held.take_if(|_| self.reading.is_none())
                 && let Err(end) = self.begin_read(caller, *request).await
             {
                 return end;
             }
-            let deadline_ms = self.state.deadline_ms();
             let effect = tokio::select! {
                 message = self.socket.next(), if held.is_none() => match self.on_message(message) {
                     Ok(effect) => effect,
@@ -260,7 +261,11 @@ impl Connection {
                     Ok(()) => continue,
                     Err(end) => return end,
                 },
-                () = sleep_until(&self.edge, deadline_ms) => self.state.on_time(now_ms(&self.edge)),
+                () = &mut timer => {
+                    let effect = self.state.on_time(now_ms(&self.edge));
+                    timer.set(sleep_until(&self.edge, self.state.deadline_ms()));
+                    effect
+                }
             };
             let done = match effect {
                 Effect::Execute(request) if is_read(&request.command) => {
@@ -459,6 +464,6 @@ fn now_ms(edge: &Edge) -> u64 {
     edge.host.clock.monotonic_ns() / 1_000_000
 }
 
-async fn sleep_until(edge: &Edge, deadline_ms: u64) {
-    tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(now_ms(edge)))).await;
+fn sleep_until(edge: &Edge, deadline_ms: u64) -> tokio::time::Sleep {
+    tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(now_ms(edge))))
 }

@@ -31,13 +31,16 @@ use crate::{
         commit::{Committed, CommittedReceiver, Outcome},
     },
     metrics,
-    session::outbox::{Class, SessionId},
+    session::outbox::{Class, SessionId, Wakes},
 };
 
 use super::{
     Host, Waiting,
     event::{Part, Submitted},
 };
+
+/// Of a large commit the first do not wait for the last.
+const WAKE_ITEMS: usize = 256;
 
 impl Host {
     /// Runs until the committer has stopped.
@@ -65,7 +68,11 @@ impl Host {
 
     fn publish_commit(&self, committed: Committed<Submitted>) {
         let Committed { position, commit, items } = committed;
-        for item in items {
+        let mut wakes = Wakes::default();
+        for (number, item) in items.into_iter().enumerate() {
+            if number % WAKE_ITEMS == 0 {
+                wakes.wake();
+            }
             let Submitted { parts, answer } = item.payload;
             let (reply, answer) = answer.unzip();
             let sender = reply.as_ref().and_then(crate::session::reply::Reply::session);
@@ -82,14 +89,14 @@ impl Host {
                 match part {
                     Part::Conversation(conversation, event) => {
                         let found = found.next().expect("each of them was committed above");
-                        self.publish(&conversation, &event, found, Audience::Live(sender));
+                        self.publish(&conversation, &event, found, Audience::Live(sender), &mut wakes);
                     }
                     Part::Home(event) => self.change(&event, Audience::Live(None)),
                 }
             }
             // Behind the tells: who asks for the inbox after the answer finds there what was answered.
             if let (Some(reply), Some(answer)) = (reply, answer) {
-                reply.answer(answer);
+                reply.answer_among(answer, &mut wakes);
             }
         }
         let mut unflushed = self.unflushed.lock();
@@ -136,6 +143,7 @@ impl Host {
         event: &ConversationEvent,
         found: Found,
         audience: Audience,
+        wakes: &mut Wakes,
     ) {
         if !found.is_new {
             return;
@@ -146,7 +154,7 @@ impl Host {
             _ => None,
         };
         let is_large = !state.members.is_small();
-        let mut frames = EntryFrames::new(conversation.id);
+        let mut frames = EntryFrames::new(conversation.id, wakes);
         for (user, tell) in tells(event, &state, found.was_small) {
             // Sessions of a large conversation get the entry as its subscribers.
             self.tell(&user, &tell, &mut frames, audience, !is_large);
@@ -160,7 +168,7 @@ impl Host {
         }
     }
 
-    fn tell(&self, user: &UserId, tell: &Tell, frames: &mut EntryFrames, audience: Audience, with_entry: bool) {
+    fn tell(&self, user: &UserId, tell: &Tell, frames: &mut EntryFrames<'_>, audience: Audience, with_entry: bool) {
         let home = self.homes.get_or_else(user, || self.dormant.push(user, Waiting::Tell(tell.clone())));
         let Some(home) = home else { return };
         let mut inner = home.lock();
@@ -206,10 +214,11 @@ impl Host {
         }
     }
 
-    fn deliver_entry(&self, home: &HomeInner, entry: &Entry, frames: &mut EntryFrames, sender: Option<SessionId>) {
+    fn deliver_entry(&self, home: &HomeInner, entry: &Entry, frames: &mut EntryFrames<'_>, sender: Option<SessionId>) {
         let is_hidden =
             entry.from != home.state.user && (entry.void || home.state.hides(frames.conversation, &entry.from));
-        let delivered = home.deliver(frames.get(entry, is_hidden), Class::Durable, sender);
+        let (frame, wakes) = frames.get(entry, is_hidden);
+        let delivered = home.deliver_among(frame, sender, wakes);
         self.metrics.deliveries.inc_by(delivered as u64);
     }
 
@@ -218,7 +227,7 @@ impl Host {
         &self,
         conversation: &Conversation,
         entry: &Arc<Entry>,
-        frames: &mut EntryFrames,
+        frames: &mut EntryFrames<'_>,
         sender: Option<SessionId>,
     ) {
         let mut inner = conversation.lock();
@@ -341,23 +350,26 @@ pub(super) enum Audience {
 }
 
 /// The frame of one entry: made when it is first needed, the same bytes for everybody.
-struct EntryFrames {
+struct EntryFrames<'w> {
     conversation: ConversationId,
     shown: Option<Bytes>,
     void: Option<Bytes>,
+    /// Of those who get it.
+    wakes: &'w mut Wakes,
 }
 
-impl EntryFrames {
-    fn new(conversation: ConversationId) -> Self {
-        Self { conversation, shown: None, void: None }
+impl<'w> EntryFrames<'w> {
+    fn new(conversation: ConversationId, wakes: &'w mut Wakes) -> Self {
+        Self { conversation, shown: None, void: None, wakes }
     }
 
-    fn get(&mut self, entry: &Entry, is_hidden: bool) -> &Bytes {
+    fn get(&mut self, entry: &Entry, is_hidden: bool) -> (&Bytes, &mut Wakes) {
         let conversation = self.conversation;
         let frame = if is_hidden { &mut self.void } else { &mut self.shown };
-        frame.get_or_insert_with(|| {
+        let frame = frame.get_or_insert_with(|| {
             let entry = if is_hidden { view::void(entry) } else { view::live(entry) };
             ServerFrame::Entry(LiveEntry { conversation, entry }).to_json().into()
-        })
+        });
+        (frame, self.wakes)
     }
 }
