@@ -74,7 +74,10 @@ frames! {
 impl ServerFrame<'_> {
     /// The frame as one line of JSON.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("frames have string keys and no failing values")
+        // With room for most messages: growing costs more than the rest of the writing.
+        let mut json = Vec::with_capacity(if matches!(self, Self::Entry(_)) { 512 } else { 128 });
+        serde_json::to_writer(&mut json, self).expect("frames have string keys and no failing values");
+        String::from_utf8(json).expect("JSON is UTF-8")
     }
 }
 

@@ -1,7 +1,13 @@
 //! WebSocket (RFC 6455): one unsplit task a connection. It reads a frame, asks the protocol what to do and does it; and it
 //! writes what waits in the outbox, all that is ready before one flush.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     extract::{
@@ -40,6 +46,8 @@ pub const SUBPROTOCOL: &str = "tidings.v1.json";
 const BUFFER_BYTES: usize = 4 * 1024;
 /// Taken from the outbox at once.
 const TAKE_BYTES: usize = 64 * 1024;
+/// Places for frames on their way that a connection keeps.
+const FRAMES_KEPT: usize = 4;
 /// How long a client that is being closed may take to read why.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -80,7 +88,8 @@ pub async fn upgrade(
             let shutdown = edge.shutdown.clone();
             shutdown.track(async move {
                 let _connected = edge.host.metrics.connected(Transport::WebSocket);
-                Connection::new(edge, socket).run(identity).await;
+                // Apart from the task, which else would take the room of this twice.
+                Box::pin(Connection::new(edge, socket).run(identity)).await;
             })
         })
 }
@@ -143,7 +152,8 @@ impl Connection {
     }
 
     async fn run(mut self, identity: Option<Identity>) {
-        let end = match self.hello(identity).await {
+        // What happens once takes its room only then, and not of a connection that is silent.
+        let end = match Box::pin(self.hello(identity)).await {
             Ok(caller) => {
                 self.edge.host.metrics.sessions.inc();
                 let end = self.serve(&caller).await;
@@ -155,7 +165,7 @@ impl Connection {
         };
         if let End::Close(code) = end {
             self.edge.host.metrics.connections_closed.of(code).inc();
-            self.close(code).await;
+            Box::pin(self.close(code)).await;
         }
     }
 
@@ -331,7 +341,7 @@ impl Connection {
         if is_rated(&command) {
             match take_rate(&host, caller) {
                 Ok(wait) if wait.is_zero() => {}
-                Ok(wait) => self.drive(tokio::time::sleep(wait)).await?,
+                Ok(wait) => self.drive(pin!(tokio::time::sleep(wait))).await?,
                 Err(refusal) => {
                     reply.answer(refusal);
                     return Ok(());
@@ -340,14 +350,14 @@ impl Connection {
         }
         match command {
             Command::Typing(typing) => {
-                let typed = host.typing(&caller.user, typing.conversation, self.outbox.session).await;
+                let typed = Box::pin(host.typing(&caller.user, typing.conversation, self.outbox.session)).await;
                 reply.answer(typed.map_or_else(|error| host.answer(error), |()| Answer::Done));
             }
             Command::Watch(watch) => {
-                let watched = host.watch(&caller.user, &self.outbox, &watch.users).await;
+                let watched = Box::pin(host.watch(&caller.user, &self.outbox, &watch.users)).await;
                 reply.answer(watched.map_or_else(|error| host.answer(error), |()| Answer::Done));
             }
-            command => self.drive(act(&host, caller, command, reply)).await?,
+            command => self.drive(pin!(act(&host, caller, command, reply))).await?,
         }
         Ok(())
     }
@@ -357,7 +367,7 @@ impl Connection {
         let Request { id, command } = request;
         self.edge.host.metrics.frames_in.of(command.kind()).inc();
         let unanswered = self.unanswered.clone();
-        self.drive(unanswered.all_answered()).await?;
+        self.drive(pin!(unanswered.all_answered())).await?;
         let (host, caller) = (self.edge.host.clone(), caller.clone());
         self.reading = Some(Box::pin(async move {
             match read(&host, &caller, id.clone(), command).await {
@@ -369,8 +379,7 @@ impl Connection {
     }
 
     /// Awaits `work`, and meanwhile writes what waits.
-    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
-        let mut work = std::pin::pin!(work);
+    async fn drive<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, End> {
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
@@ -384,35 +393,28 @@ impl Connection {
         loop {
             match self.outbox.take(&mut self.frames, TAKE_BYTES) {
                 Next::Frames => {
-                    let frames = std::mem::take(&mut self.frames);
-                    let mut frames = frames.into_iter();
-                    for frame in frames.by_ref() {
-                        self.feed(frame).await?;
+                    let Self { edge, socket, outbox, frames, .. } = self;
+                    for frame in frames.drain(..) {
+                        feed(edge, socket, outbox, frame).await?;
                     }
                 }
                 Next::Empty => break,
                 Next::Close(code) => return Err(End::Close(code)),
             }
         }
+        // A burst leaves no more behind than what the next one usually needs.
+        self.frames.shrink_to(FRAMES_KEPT);
         self.flush().await
     }
 
     async fn write(&mut self, frame: String) -> Done {
-        self.feed(Bytes::from(frame)).await?;
+        feed(&self.edge, &mut self.socket, &self.outbox, Bytes::from(frame)).await?;
         self.flush().await
-    }
-
-    async fn feed(&mut self, frame: Bytes) -> Done {
-        self.edge.host.metrics.sent(&frame);
-        let text = Utf8Bytes::try_from(frame).expect("frames are JSON, which is UTF-8");
-        let outbox = self.outbox.clone();
-        unless_cut(&outbox, self.socket.feed(Message::Text(text))).await
     }
 
     async fn flush(&mut self) -> Done {
         self.state.on_spoken(now_ms(&self.edge));
-        let outbox = self.outbox.clone();
-        unless_cut(&outbox, self.socket.flush()).await
+        unless_cut(&self.outbox, self.socket.flush()).await
     }
 
     /// Says why, and gives the client a moment to read it.
@@ -427,6 +429,12 @@ impl Connection {
         let wait = if self.edge.shutdown.has_begun() { CLOSE_WAIT / 10 } else { CLOSE_WAIT };
         let _ = tokio::time::timeout(wait, say).await;
     }
+}
+
+async fn feed(edge: &Edge, socket: &mut WebSocket, outbox: &Outbox, frame: Bytes) -> Done {
+    edge.host.metrics.sent(&frame);
+    let text = Utf8Bytes::try_from(frame).expect("frames are JSON, which is UTF-8");
+    unless_cut(outbox, socket.feed(Message::Text(text))).await
 }
 
 /// Waits for a write, but not for a reader whose session is cut meanwhile.
