@@ -42,8 +42,10 @@ use crate::{
 use super::{Edge, http::problem};
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
-/// Of each connection's buffers: what is larger is allocated when it comes and given back.
-const BUFFER_BYTES: usize = 4 * 1024;
+/// What a connection reads at once. It has this in memory for as long as it lives, also when it is silent.
+const READ_BYTES: usize = 2 * 1024;
+/// Gathered before it is written; allocated as far as it is needed.
+const WRITE_BYTES: usize = 4 * 1024;
 /// Taken from the outbox at once.
 const TAKE_BYTES: usize = 64 * 1024;
 /// Places for frames on their way that a connection keeps.
@@ -80,16 +82,16 @@ pub async fn upgrade(
     };
     upgrade
         .protocols([SUBPROTOCOL])
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
         .max_message_size(edge.host.config.limits.frame_bytes)
         .max_frame_size(edge.host.config.limits.frame_bytes)
         .on_upgrade(move |socket| {
             let shutdown = edge.shutdown.clone();
             shutdown.track(async move {
                 let _connected = edge.host.metrics.connected(Transport::WebSocket);
-                // Apart from the task, which else would take the room of this twice.
-                Box::pin(Connection::new(edge, socket).run(identity)).await;
+                // Boxed: the task would else take the room of all this a second time.
+                Box::pin(Box::new(Connection::new(edge, socket)).run(identity)).await;
             })
         })
 }
@@ -151,7 +153,7 @@ impl Connection {
         }
     }
 
-    async fn run(mut self, identity: Option<Identity>) {
+    async fn run(mut self: Box<Self>, identity: Option<Identity>) {
         // What happens once takes its room only then, and not of a connection that is silent.
         let end = match Box::pin(self.hello(identity)).await {
             Ok(caller) => {
@@ -254,7 +256,7 @@ impl Connection {
         let mut timer = std::pin::pin!(sleep_until(&self.edge, self.state.deadline_ms()));
         loop {
             if let Some(request) = held.take_if(|_| self.reading.is_none())
-                && let Err(end) = self.begin_read(caller, *request).await
+                && let Err(end) = Box::pin(self.begin_read(caller, *request)).await
             {
                 return end;
             }
@@ -282,8 +284,9 @@ impl Connection {
                     held = Some(request);
                     Ok(())
                 }
-                Effect::Execute(request) => self.execute(caller, *request).await,
-                effect => self.answer(effect).await,
+                // Boxed, so that a connection has room for it only while it acts.
+                Effect::Execute(request) => Box::pin(self.execute(caller, *request)).await,
+                effect => Box::pin(self.answer(effect)).await,
             };
             if let Err(end) = done {
                 return end;
@@ -418,7 +421,7 @@ impl Connection {
     }
 
     /// Says why, and gives the client a moment to read it.
-    async fn close(mut self, code: CloseCode) {
+    async fn close(mut self: Box<Self>, code: CloseCode) {
         let frame = CloseFrame { code: code.number(), reason: code.reason().into() };
         let say = async {
             if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
