@@ -397,8 +397,9 @@ impl Connection {
             match self.outbox.take(&mut self.frames, TAKE_BYTES) {
                 Next::Frames => {
                     let Self { edge, socket, outbox, frames, .. } = self;
+                    edge.host.metrics.sent(frames);
                     for frame in frames.drain(..) {
-                        feed(edge, socket, outbox, frame).await?;
+                        feed(socket, outbox, frame).await?;
                     }
                 }
                 Next::Empty => break,
@@ -411,7 +412,9 @@ impl Connection {
     }
 
     async fn write(&mut self, frame: String) -> Done {
-        feed(&self.edge, &mut self.socket, &self.outbox, Bytes::from(frame)).await?;
+        let frame = Bytes::from(frame);
+        self.edge.host.metrics.sent(std::slice::from_ref(&frame));
+        feed(&mut self.socket, &self.outbox, frame).await?;
         self.flush().await
     }
 
@@ -434,8 +437,7 @@ impl Connection {
     }
 }
 
-async fn feed(edge: &Edge, socket: &mut WebSocket, outbox: &Outbox, frame: Bytes) -> Done {
-    edge.host.metrics.sent(&frame);
+async fn feed(socket: &mut WebSocket, outbox: &Outbox, frame: Bytes) -> Done {
     let text = Utf8Bytes::try_from(frame).expect("frames are JSON, which is UTF-8");
     unless_cut(outbox, socket.feed(Message::Text(text))).await
 }

@@ -64,7 +64,7 @@ pub async fn frames(State(edge): State<Edge>, caller: Caller, body: String) -> R
     let mut answers = Vec::with_capacity(frames.len());
     for frame in frames {
         let answer = one_frame(&edge, &caller, frame.get()).await;
-        edge.host.metrics.sent(answer.as_bytes());
+        edge.host.metrics.sent(std::slice::from_ref(&answer));
         answers.push(RawValue::from_string(answer).expect("a frame is JSON"));
     }
     json(serde_json::to_string(&Answers { answers }).expect("frames are JSON")).into_response()

@@ -19,7 +19,7 @@ use tidings_server::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::load::{Sent, conversation_id, decode, user};
+use super::load::{Sent, conversation_id, user};
 
 /// A flush begins when this much waits for it.
 const WINDOW_BYTES: usize = 64 << 20;
@@ -31,12 +31,12 @@ pub enum Sink {
     None,
 }
 
-/// What was committed and not yet flushed: the encoded events, by conversation.
+/// What was committed and not yet flushed: the entries, by conversation.
 #[derive(Default)]
 struct Window {
     position: Position,
     bytes: usize,
-    events: HashMap<u32, Vec<Bytes>>,
+    entries: HashMap<u32, Vec<Arc<Entry>>>,
     runs: Vec<(u32, Seq, Vec<Fingerprint>)>,
 }
 
@@ -56,10 +56,10 @@ impl Sink {
         let window = &mut flusher.window;
         window.position = committed.position;
         window.bytes += committed.commit.len();
-        for mut item in committed.items {
+        for item in committed.items {
             let conversation = item.payload.conversation;
-            window.events.entry(conversation).or_default().extend(item.events(&committed.commit));
-            window.runs.extend(item.payload.run.take().map(|run| (conversation, run.0, run.1)));
+            window.entries.entry(conversation).or_default().push(item.payload.entry);
+            window.runs.extend(item.payload.run.map(|run| (conversation, run.0, run.1)));
         }
         if window.bytes >= WINDOW_BYTES {
             // While the flusher is busy the window grows; the backlog's bound slows the senders.
@@ -84,7 +84,9 @@ impl Sink {
 impl Flusher {
     pub fn start(tables: EmbeddedTables, journal: Arc<dyn Journal>, committer: Committer<Sent>) -> Self {
         let (windows, mut waiting) = mpsc::channel::<Window>(1);
-        let task = tokio::spawn(async move {
+        // A thread of its own, as the server's.
+        let runtime = tokio::runtime::Handle::current();
+        let work = async move {
             let mut states = HashMap::new();
             while let Some(window) = waiting.recv().await {
                 let position = window.position;
@@ -101,7 +103,8 @@ impl Flusher {
                 committer.flushed(position);
             }
             Ok(())
-        });
+        };
+        let task = tokio::task::spawn_blocking(move || runtime.block_on(work));
         Self { window: Window::default(), windows, task }
     }
 }
@@ -120,10 +123,8 @@ struct Changed {
 }
 
 async fn flush(tables: &EmbeddedTables, states: &mut HashMap<u32, State>, window: Window) -> anyhow::Result<()> {
-    let mut changed = Vec::with_capacity(window.events.len());
-    for (number, events) in window.events {
-        let entries = events.iter().map(|event| decode(event).map(|(_, entry)| Arc::new(entry)));
-        let entries = entries.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut changed = Vec::with_capacity(window.entries.len());
+    for (number, entries) in window.entries {
         let mut state = states.remove(&number).unwrap_or_default();
         state.last_seq += entries.len() as u64;
         changed.push(Changed { number, state, entries });

@@ -31,6 +31,7 @@ pub struct Load {
     senders: Vec<Arc<Semaphore>>,
     left: AtomicU64,
     shards: Vec<Mutex<HashMap<u32, Log>>>,
+    texts: Vec<String>,
 }
 
 /// One conversation.
@@ -44,6 +45,8 @@ struct Log {
 /// What a submission carries to its acknowledgement.
 pub struct Sent {
     pub conversation: u32,
+    /// As the server has it in memory until it is flushed.
+    pub entry: Arc<Entry>,
     sender: u16,
     at: Instant,
     /// A full run of fingerprints, if this message completed it.
@@ -54,7 +57,7 @@ impl Load {
     pub fn new(plan: &Plan) -> Self {
         let senders = (0..SENDERS).map(|_| Arc::new(Semaphore::new(plan.window))).collect();
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { plan: plan.clone(), senders, left: AtomicU64::new(plan.messages), shards }
+        Self { plan: plan.clone(), senders, left: AtomicU64::new(plan.messages), shards, texts: texts(&mut Random(7)) }
     }
 
     /// Sends everything, and hands what is committed on, until the sink has taken it all.
@@ -93,13 +96,12 @@ impl Load {
 
     async fn send(self: Arc<Self>, sender: usize, committer: Committer<Sent>) {
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (sender as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
-        let texts = texts(&mut Random(7));
         while self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
             let window = self.senders[sender].acquire().await.expect("the semaphore is never closed");
             window.forget();
             let Ok(permit) = committer.reserve(MESSAGE_BYTES).await else { return };
             let conversation = self.plan.spread.pick(&mut random, self.plan.conversations);
-            let text = &texts[random.below(texts.len() as u64) as usize];
+            let text = &self.texts[random.below(self.texts.len() as u64) as usize];
             let from = user(conversation, random.below(2) as u32);
             let id = uuid(&mut random);
             let fingerprint = Fingerprint::of(&from, &id);
@@ -125,8 +127,9 @@ impl Load {
                 void: false,
                 fold: None,
             };
-            let sent = Sent { conversation, sender: sender as u16, at: Instant::now(), run };
             let events = [encode(conversation, &entry)].into_iter().collect();
+            let entry = Arc::new(entry);
+            let sent = Sent { conversation, entry, sender: sender as u16, at: Instant::now(), run };
             // While the conversation is locked, so that its entries keep their order.
             committer.submit(Submission { events, payload: sent, permit: Some(permit) });
         }
