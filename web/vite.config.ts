@@ -7,7 +7,7 @@ import { serviceWorker } from './build/service_worker';
 const SERVER = process.env.TIDINGS_URL ?? 'http://127.0.0.1:8080';
 
 export default defineConfig({
-  plugins: [solid(), serviceWorker(), precompress({ firstLoadKiB: 90 })],
+  plugins: [solid(), serviceWorker(), precompress({ firstLoadKiB: 70 })],
   server: { proxy: { '/v1': { target: SERVER, ws: true } } },
   build: {
     target: 'es2022',

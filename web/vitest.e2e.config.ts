@@ -3,8 +3,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['e2e/**/*.test.ts'],
-    // One file at a time: each has browsers of its own, and the machine may be small.
-    fileParallelism: false,
+    // Two files at a time: each has a browser and a server of its own, and the machine may be small.
+    maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },

@@ -1,15 +1,11 @@
 /** Everybody can use it: by keys alone, with a screen reader, on a phone, in the dark. */
 import axe from 'axe-core';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { launch } from './browser';
-import { DESKTOP, PATIENCE_MS, Person, PHONE } from './person';
-import { Site } from './site';
+import type { Page } from 'playwright-core';
+import { expect, test } from 'vitest';
+import { DESKTOP, PATIENCE_MS, PHONE } from './person';
+import { openStage } from './stage';
 
-let browser: Browser;
-let site: Site;
-beforeAll(async () => {
-  [browser, site] = await Promise.all([launch(), Site.start()]);
+const stage = openStage(async site => {
   await Promise.all(['bob', 'eve'].map(user => site.know(user)));
   await site.know('ada');
   const [made] = await site.say('ada', [
@@ -27,10 +23,6 @@ beforeAll(async () => {
     { type: 'react', conversation: made.conversation, client_msg_id: 'e-2', seq: 2, emoji: '👍', on: true },
   ]);
 });
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
 
 async function findings(page: Page): Promise<string[]> {
   // Run in the page's own world: its policy lets no script in, the driver's is exempt.
@@ -46,15 +38,14 @@ async function findings(page: Page): Promise<string[]> {
 }
 
 test('axe has no serious finding anywhere', async () => {
-  const context = await browser.newContext(DESKTOP);
-  await site.prepare(context);
+  const context = await stage.browser.newContext(DESKTOP);
   const page = await context.newPage();
-  await page.goto(site.url);
+  await page.goto(stage.site.url);
   await page.waitForSelector('#username');
   const found = await findings(page);
   await context.close();
 
-  const ada = await Person.arrive(browser, site, 'ada', { ...DESKTOP, reducedMotion: 'reduce' });
+  const ada = await stage.arrive('ada', { ...DESKTOP, reducedMotion: 'reduce' });
   await ada.page.click('[aria-label="New conversation or group"]');
   await ada.page.click('.menu-act:has-text("New group")');
   await ada.page.waitForSelector('.dialog');
@@ -64,7 +55,6 @@ test('axe has no serious finding anywhere', async () => {
   await ada.page.waitForSelector('.switcher');
   found.push(...(await findings(ada.page)));
   expect(found).toEqual([]);
-  await ada.leave();
 });
 
 test.each([
@@ -72,7 +62,7 @@ test.each([
   ['desktop, dark', { ...DESKTOP, colorScheme: 'dark' as const }],
   ['phone, dark', { ...PHONE, colorScheme: 'dark' as const }],
 ])('axe has no serious finding in a conversation and its details: %s', async (_, options) => {
-  const ada = await Person.arrive(browser, site, 'ada', { ...options, reducedMotion: 'reduce' });
+  const ada = await stage.arrive('ada', { ...options, reducedMotion: 'reduce' });
   await ada.open('Harbour');
   await ada.message('Fine by me').waitFor();
   const found = await findings(ada.page);
@@ -80,18 +70,16 @@ test.each([
   await ada.page.waitForSelector('.details');
   found.push(...(await findings(ada.page)));
   expect(found).toEqual([]);
-  await ada.leave();
 });
 
 test('a whole journey without a pointer', async () => {
-  const context = await browser.newContext(DESKTOP);
-  await site.prepare(context);
+  const context = await stage.browser.newContext(DESKTOP);
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   const press = async (...keys: string[]) => {
     for (const key of keys) await page.keyboard.press(key);
   };
-  await page.goto(site.url);
+  await page.goto(stage.site.url);
   await page.waitForSelector('#username:focus');
   await page.keyboard.type('ada');
   await press('Enter');
@@ -139,14 +127,13 @@ test('a whole journey without a pointer', async () => {
 });
 
 test('a screen reader hears new messages of the open conversation, once, and no others', async () => {
-  const ada = await Person.arrive(browser, site, 'ada');
+  const ada = await stage.arrive('ada');
   await ada.open('bob');
   await ada.message('hello').waitFor();
   const heard = ada.page.locator('[role=log][aria-live=polite]');
   expect(await heard.textContent()).toBe('');
-  await site.say('eve', [{ type: 'send', to: { user: 'ada' }, client_msg_id: 'x-1', text: 'elsewhere' }]);
-  await site.say('bob', [{ type: 'send', to: { user: 'ada' }, client_msg_id: 'x-2', text: 'here' }]);
+  await stage.site.say('eve', [{ type: 'send', to: { user: 'ada' }, client_msg_id: 'x-1', text: 'elsewhere' }]);
+  await stage.site.say('bob', [{ type: 'send', to: { user: 'ada' }, client_msg_id: 'x-2', text: 'here' }]);
   await ada.page.locator('[role=log][aria-live=polite] p').waitFor({ state: 'attached' });
   expect(await heard.textContent()).toBe('bob: here');
-  await ada.leave();
 });

@@ -1,19 +1,8 @@
 /** Nothing that a person types or is called can run, whichever field it comes through. */
-import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { launch } from './browser';
-import { Person } from './person';
-import { Site } from './site';
+import { expect, test } from 'vitest';
+import { openStage } from './stage';
 
-let browser: Browser;
-let site: Site;
-beforeAll(async () => {
-  [browser, site] = await Promise.all([launch(), Site.start()]);
-});
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
+const stage = openStage();
 
 const CORPUS = [
   '<script>alert(1)</script>',
@@ -39,17 +28,17 @@ const CORPUS = [
 ];
 
 test('texts, names, groups, replies, reactions and addresses: shown as they are, nothing runs', async () => {
-  const response = await fetch(site.url);
+  const response = await fetch(stage.site.url);
   const policy = response.headers.get('content-security-policy') ?? '';
   expect(policy).toMatch(/script-src 'self'|default-src 'self'/);
   expect(policy).not.toContain('unsafe-inline');
   expect(policy).not.toContain('unsafe-eval');
 
-  await site.know('ada');
+  await stage.site.know('ada');
   const friends = CORPUS.map((_, index) => `mal-${index}`);
   for (const [index, user] of friends.entries()) {
     const text = CORPUS[index] ?? '';
-    await site.say(user, [
+    await stage.site.say(user, [
       { type: 'profile', name: text },
       { type: 'create', client_msg_id: 'g', name: text.slice(0, 120), members: ['ada'], history: 'all' },
       { type: 'send', to: { user: 'ada' }, client_msg_id: 'm', text },
@@ -63,9 +52,9 @@ test('texts, names, groups, replies, reactions and addresses: shown as they are,
     text,
     mentions: [text.slice(0, 120)],
   }));
-  await site.say('mallory', all);
+  await stage.site.say('mallory', all);
 
-  const ada = await Person.arrive(browser, site, 'ada');
+  const ada = await stage.arrive('ada');
   await ada.page.addInitScript(() => {
     document.addEventListener('securitypolicyviolation', event =>
       console.error(`Content Security Policy: ${event.blockedURI}`),
@@ -85,8 +74,8 @@ test('texts, names, groups, replies, reactions and addresses: shown as they are,
   await ada.page.locator('.receipt.waiting').first().waitFor({ state: 'detached' });
   for (const text of CORPUS) {
     await ada.page.fill('.search input', text);
-    await ada.page.goto(`${site.url}/#/u/${encodeURIComponent(text)}`);
-    await ada.page.goto(`${site.url}/#/c/${text}`);
+    await ada.page.goto(`${stage.site.url}/#/u/${encodeURIComponent(text)}`);
+    await ada.page.goto(`${stage.site.url}/#/c/${text}`);
   }
   await ada.page.fill('.search input', '');
   await ada.page.keyboard.press('Control+k');
@@ -95,11 +84,9 @@ test('texts, names, groups, replies, reactions and addresses: shown as they are,
   await ada.open(CORPUS[1] ?? '');
   await ada.page.click('.conversation-head [aria-label=Details]');
   await ada.page.waitForSelector('.details');
-  expect(ada.faults).toEqual([]);
   expect(
     await ada.page.evaluate(() => document.querySelectorAll('.message img, .message iframe, .message style').length),
   ).toBe(0);
-  await ada.leave();
 });
 
 test('strange texts look right: 16 KiB, pure emoji, right to left, towers of marks, one endless word', async () => {
@@ -111,18 +98,16 @@ test('strange texts look right: 16 KiB, pure emoji, right to left, towers of mar
     `Z${'\u0300\u0301\u0302\u0303\u0304'.repeat(60)}algo`,
     'w'.repeat(900),
   ];
-  await site.know('ada');
-  await site.say(
+  await stage.site.know('ada');
+  await stage.site.say(
     'odd',
     texts.map((text, index) => ({ type: 'send' as const, to: { user: 'ada' }, client_msg_id: `o-${index}`, text })),
   );
-  const ada = await Person.arrive(browser, site, 'ada');
+  const ada = await stage.arrive('ada');
   await ada.open('odd');
   await ada.page.locator('.text.emoji').waitFor();
   const overflow = await ada.page.$eval('.history', list => list.scrollWidth - list.clientWidth);
   expect(overflow).toBe(0);
   const heights = await ada.page.$$eval('.bubble', all => all.map(each => each.getBoundingClientRect().height));
   expect(Math.max(...heights)).toBeLessThan(900);
-  expect(ada.faults).toEqual([]);
-  await ada.leave();
 });

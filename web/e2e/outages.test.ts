@@ -1,23 +1,12 @@
 /** Lines are cut, the server dies, tabs come and go: nothing is lost, nothing is doubled, and the page says how it is. */
-import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { launch } from './browser';
-import { Person } from './person';
-import { Site } from './site';
+import { expect, test } from 'vitest';
+import { openStage } from './stage';
 
-let browser: Browser;
-let site: Site;
-beforeAll(async () => {
-  [browser, site] = await Promise.all([launch(), Site.start()]);
-});
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
+const stage = openStage();
 
 test('what is sent offline goes out once, in order, also after a reload', async () => {
-  const ada = await Person.arrive(browser, site, 'ada');
-  const bob = await Person.arrive(browser, site, 'bob');
+  const ada = await stage.arrive('ada');
+  const bob = await stage.arrive('bob');
   await ada.writeTo('bob', 'before');
   await bob.open('ada');
   // The shell comes from the service worker once it is there.
@@ -33,13 +22,11 @@ test('what is sent offline goes out once, in order, also after a reload', async 
   await ada.ticks('three', 'read');
   await bob.message('three').waitFor();
   expect(await bob.texts()).toEqual(['before', 'one', 'two', 'three']);
-  expect([...ada.faults, ...bob.faults]).toEqual([]);
-  await Promise.all([ada.leave(), bob.leave()]);
 });
 
 test('the server is killed and comes back in the middle of a conversation', async () => {
-  const ada = await Person.arrive(browser, site, 'ada');
-  const bob = await Person.arrive(browser, site, 'bob');
+  const ada = await stage.arrive('ada');
+  const bob = await stage.arrive('bob');
   await ada.writeTo('bob', 'before the storm');
   await bob.open('ada');
   await ada.ticks('before the storm', 'read');
@@ -48,10 +35,10 @@ test('the server is killed and comes back in the middle of a conversation', asyn
     await ada.write(`while it runs ${round}`);
     // Whether this one was taken before the end is not known: it must be there once all the same.
     await ada.write(`as it dies ${round}`);
-    await site.kill();
+    await stage.site.kill();
     await bob.write(`while it is gone ${round}`);
     await ada.page.locator('.banner').waitFor();
-    await site.restart();
+    await stage.site.restart();
     // Not to wait for the next try, which comes later each time.
     await Promise.all([ada, bob].map(each => each.reconnect()));
     await ada.message(`while it is gone ${round}`).waitFor();
@@ -67,13 +54,11 @@ test('the server is killed and comes back in the middle of a conversation', asyn
     ].sort(),
   );
   expect(new Set(seen).size).toBe(seen.length);
-  expect([...ada.faults, ...bob.faults]).toEqual([]);
-  await Promise.all([ada.leave(), bob.leave()]);
 });
 
 test('two tabs share one connection and agree; when the leading one closes, the other goes on', async () => {
-  await site.know('fay');
-  const ada = await Person.arrive(browser, site, 'gus');
+  await stage.site.know('fay');
+  const ada = await stage.arrive('gus');
   const sockets: string[] = [];
   ada.context.on('page', page => page.on('websocket', socket => sockets.push(socket.url())));
   const second = await ada.tab();
@@ -90,18 +75,15 @@ test('two tabs share one connection and agree; when the leading one closes, the 
   await second.click('.send-button');
   await second.locator('.message:has-text("after the first is gone") .receipt.sent').waitFor();
   expect(sockets).toHaveLength(1);
-  expect(ada.faults).toEqual([]);
-  await ada.leave();
 });
 
 test('a message that is refused says why, and can be deleted or tried again', async () => {
-  const ada = await Person.arrive(browser, site, 'ada');
-  await ada.page.goto(`${site.url}/#/u/ghost-${Date.now()}`);
+  const ada = await stage.arrive('ada');
+  await ada.page.goto(`${stage.site.url}/#/u/ghost-${Date.now()}`);
   await ada.write('anybody there?');
   await ada.page.locator('.refused', { hasText: 'Not sent' }).waitFor();
   await ada.page.click('.refused button:has-text("Try again")');
   await ada.page.locator('.refused', { hasText: 'Not sent' }).waitFor();
   await ada.page.click('.refused button:has-text("Delete")');
   await ada.message('anybody there?').waitFor({ state: 'detached' });
-  await ada.leave();
 });

@@ -25,9 +25,15 @@ export class Person {
   ) {}
 
   /** Opens the page on a device of its own and logs in. */
-  static async arrive(browser: Browser, site: Site, name: string, options = DESKTOP): Promise<Person> {
+  static async arrive(
+    browser: Browser,
+    site: Site,
+    name: string,
+    options = DESKTOP,
+    prepare: (context: BrowserContext) => Promise<void> = async () => undefined,
+  ): Promise<Person> {
     const context = await browser.newContext(options);
-    await site.prepare(context);
+    await prepare(context);
     const person = new Person(name, site, context, await context.newPage());
     await person.watch(person.page);
     await person.page.goto(site.url);

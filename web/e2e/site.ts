@@ -3,17 +3,17 @@
  * folder of its own. It can be killed as a power cut would, and started again where it was.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { BrowserContext } from 'playwright-core';
 import type { ClientFrame, ServerFrame } from '../src/sdk';
 
 const BINARY = process.env.TIDINGS_BIN || '../target/debug/tidings';
 /** Tests fill conversations faster than people do. */
 const SETTINGS = { TIDINGS_RATES_SENDS_PER_S: '1000000', TIDINGS_RATES_SENDS_BURST: '1000000' };
 const FRAMES_A_CALL = 100;
+const IMPORTED_A_CALL = 1_000;
 
 export class Site {
   readonly #folder = mkdtempSync(join(tmpdir(), 'tidings-e2e-'));
@@ -48,9 +48,6 @@ export class Site {
     });
     child.removeAllListeners('exit');
   }
-
-  /** What a new browser context needs to reach this site. */
-  async prepare(_context: BrowserContext): Promise<void> {}
 
   /** At once, with nothing said to anybody. */
   async kill(): Promise<void> {
@@ -93,6 +90,24 @@ export class Site {
     const refused = all.find(answer => answer.type === 'error');
     if (refused) throw new Error(`refused: ${JSON.stringify(refused)}`);
     return all;
+  }
+
+  /** Puts a long history into a group that `users` are in, as `tidings import` does. */
+  async import(name: string, users: string[], messages: { from: string; at: number; text: string }[]): Promise<void> {
+    const token = readFileSync(join(this.#folder, 'admin.token'), 'utf8').trim();
+    for (let at = 0; at < messages.length; at += IMPORTED_A_CALL) {
+      const part = messages.slice(at, at + IMPORTED_A_CALL);
+      const response = await fetch(`${this.url}/v1/admin/import`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+        body: JSON.stringify({
+          conversation: { name, owner: users[0] },
+          users: users.map(user => ({ user, name: user })),
+          messages: part.map((message, index) => ({ client_msg_id: `i-${at + index}`, ...message })),
+        }),
+      });
+      if (!response.ok) throw new Error(`the import answered ${response.status}: ${await response.text()}`);
+    }
   }
 
   async #post<T>(user: string, path: string, body: unknown): Promise<T> {

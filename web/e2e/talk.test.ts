@@ -1,23 +1,13 @@
 /** People talk: two browsers, three devices, groups, and all that can be done with a message. */
-import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { launch } from './browser';
-import { DESKTOP, Person, PHONE } from './person';
-import { Site } from './site';
+import { expect, test } from 'vitest';
+import { DESKTOP, type Person, PHONE } from './person';
+import { openStage } from './stage';
 
-let browser: Browser;
-let site: Site;
-beforeAll(async () => {
-  [browser, site] = await Promise.all([launch(), Site.start()]);
-});
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
+const stage = openStage();
 
 test('two people in two browsers: a first message, an answer, ticks, typing', async () => {
-  const ada = await Person.arrive(browser, site, 'ada');
-  const bob = await Person.arrive(browser, site, 'bob', PHONE);
+  const ada = await stage.arrive('ada');
+  const bob = await stage.arrive('bob', PHONE);
   await ada.writeTo('bob', 'Good morning');
   await bob.item('ada').locator('.badge').waitFor();
   await ada.ticks('Good morning', 'delivered');
@@ -30,25 +20,20 @@ test('two people in two browsers: a first message, an answer, ticks, typing', as
   await ada.message('And to you').waitFor();
   expect(await ada.texts()).toEqual(['Good morning', 'And to you']);
   expect(await bob.texts()).toEqual(['Good morning', 'And to you']);
-  expect([...ada.faults, ...bob.faults]).toEqual([]);
-  await Promise.all([ada.leave(), bob.leave()]);
 });
 
 test('a name that nobody has is told at once', async () => {
-  const ada = await Person.arrive(browser, site, 'ada');
+  const ada = await stage.arrive('ada');
   await ada.page.click('[aria-label="New conversation or group"]');
   await ada.page.click('.menu-act:has-text("New conversation")');
   await ada.page.fill('#new-user', 'nobody-at-all');
   await ada.page.click('.dialog button[type=submit]');
   await ada.page.locator('#new-user-problem', { hasText: 'nobody called' }).waitFor();
-  await ada.leave();
 });
 
 test('three devices of one person agree: what is written, read and set on one shows on all', async () => {
-  await site.know('eve');
-  const devices = await Promise.all(
-    [DESKTOP, PHONE, DESKTOP].map(options => Person.arrive(browser, site, 'carol', options)),
-  );
+  await stage.site.know('eve');
+  const devices = await Promise.all([DESKTOP, PHONE, DESKTOP].map(options => stage.arrive('carol', options)));
   const [desk, phone, laptop] = devices as [Person, Person, Person];
   await desk.writeTo('eve', 'written at the desk');
   await phone.item('eve').waitFor();
@@ -64,21 +49,19 @@ test('three devices of one person agree: what is written, read and set on one sh
   await laptop.page.evaluate(() => {
     location.hash = '';
   });
-  await site.say('eve', [{ type: 'send', to: { user: 'carol' }, client_msg_id: 'e-1', text: 'seen?' }]);
+  await stage.site.say('eve', [{ type: 'send', to: { user: 'carol' }, client_msg_id: 'e-1', text: 'seen?' }]);
   await Promise.all(devices.map(device => device.item('eve').locator('.badge').waitFor()));
   await phone.open('eve');
   await Promise.all([desk, laptop].map(device => device.item('eve').locator('.badge').waitFor({ state: 'detached' })));
   await desk.item('eve').click({ button: 'right' });
   await desk.page.click('.menu-act:has-text("Pin to the top")');
   await laptop.item('eve').locator('text=pinned').waitFor({ state: 'attached' });
-  expect(devices.flatMap(device => device.faults)).toEqual([]);
-  await Promise.all(devices.map(device => device.leave()));
 });
 
 test('a group: made, named, mentioned in; a message is answered, changed, reacted to and deleted', async () => {
-  await Promise.all(['bob', 'dan'].map(user => site.know(user)));
-  const ada = await Person.arrive(browser, site, 'ada');
-  const bob = await Person.arrive(browser, site, 'bob');
+  await Promise.all(['bob', 'dan'].map(user => stage.site.know(user)));
+  const ada = await stage.arrive('ada');
+  const bob = await stage.arrive('bob');
   await ada.page.click('[aria-label="New conversation or group"]');
   await ada.page.click('.menu-act:has-text("New group")');
   await ada.page.fill('#group-name', 'Harbour');
@@ -124,13 +107,11 @@ test('a group: made, named, mentioned in; a message is answered, changed, reacte
   await ada.page.click('[aria-label="What to do with dan"]');
   await ada.page.click('.menu-act:has-text("Remove from the group")');
   await bob.page.locator('.note', { hasText: 'removed dan' }).waitFor();
-  expect([...ada.faults, ...bob.faults]).toEqual([]);
-  await Promise.all([ada.leave(), bob.leave()]);
 });
 
 test('who is blocked notices nothing and reaches nobody', async () => {
-  const ada = await Person.arrive(browser, site, 'ada');
-  const mal = await Person.arrive(browser, site, 'mal');
+  const ada = await stage.arrive('ada');
+  const mal = await stage.arrive('mal');
   await mal.writeTo('ada', 'first');
   await ada.open('mal');
   await ada.page.click('.conversation-head [aria-label=Details]');
@@ -142,21 +123,20 @@ test('who is blocked notices nothing and reaches nobody', async () => {
   await mal.write('third');
   await ada.message('third').waitFor();
   expect(await ada.texts()).toEqual(['first', 'third']);
-  await Promise.all([ada.leave(), mal.leave()]);
 });
 
 test('a deep link opens its message; a draft outlives a reload', async () => {
-  const ada = await Person.arrive(browser, site, 'ada');
+  const ada = await stage.arrive('ada');
   const sends = Array.from({ length: 150 }, (_, index) => ({
     type: 'send' as const,
     to: { user: 'ada' },
     client_msg_id: `l-${index}`,
     text: `line ${index}`,
   }));
-  const [, , answer] = await site.say('lin', sends);
+  const [, , answer] = await stage.site.say('lin', sends);
   if (answer?.type !== 'sent') throw new Error('no answer');
   await ada.item('lin').waitFor();
-  await ada.page.goto(`${site.url}/#/c/${answer.conversation}/${answer.seq}`);
+  await ada.page.goto(`${stage.site.url}/#/c/${answer.conversation}/${answer.seq}`);
   await ada.message('line 2').first().waitFor();
   expect(await ada.page.locator('.message.target .text').textContent()).toBe('line 2');
   await ada.page.click('.to-newest');
@@ -165,5 +145,4 @@ test('a deep link opens its message; a draft outlives a reload', async () => {
   await ada.page.reload();
   await ada.page.waitForSelector('#composer');
   expect(await ada.page.inputValue('#composer')).toBe('not sent yet');
-  await ada.leave();
 });

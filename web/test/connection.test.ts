@@ -146,23 +146,56 @@ describe('coming back', () => {
     expect(links).toHaveLength(2);
   });
 
-  test('a transport that never gets through gives way to the next', () => {
-    open({ transports: [fakeTransport('websocket'), fakeTransport('sse')] });
-    for (let index = 0; index < 3; index += 1) {
+  test('a transport that never gets through gives way to the next, which is kept while it works', () => {
+    open({ transports: [fakeTransport('websocket'), fakeTransport('sse'), fakeTransport('long_poll')] });
+    const fail = () => {
+      last().onEnd(1006, '');
+      vi.advanceTimersByTime((status().next_try_at ?? 0) - Date.now());
+    };
+    for (let index = 0; index < 6; index += 1) fail();
+    expect(links.map(link => link.transport)).toEqual([
+      'websocket',
+      'websocket',
+      'sse',
+      'sse',
+      'long_poll',
+      'long_poll',
+      'websocket',
+    ]);
+    fail();
+    fail();
+    last().onFrame({ ...WELCOME, heartbeat_s: 300 });
+    expect(status()).toEqual({ phase: 'ready', transport: 'sse' });
+    // It worked: a cut does not begin at the blocked one again.
+    fail();
+    expect(last().transport).toBe('sse');
+  });
+
+  test('the preferred transport is tried again, ever more seldom, and taken as soon as it works', async () => {
+    const connection = open({ transports: [fakeTransport('websocket'), fakeTransport('sse')] });
+    for (let index = 0; index < 2; index += 1) {
       last().onEnd(1006, '');
       vi.advanceTimersByTime((status().next_try_at ?? 0) - Date.now());
     }
-    expect(links.map(link => link.transport)).toEqual(['websocket', 'websocket', 'websocket', 'sse']);
-    // It stands in only until the preferred one works again, and is kept until then.
-    last().onFrame({ ...WELCOME, heartbeat_s: 300 });
-    vi.advanceTimersByTime(60_000);
-    expect(last().transport).toBe('websocket');
-    last().onEnd(1006, '');
-    vi.advanceTimersByTime(60_000);
-    expect(links.filter(link => !link.isClosed && link.transport === 'sse')).toHaveLength(1);
+    const standIn = last();
+    standIn.onFrame({ ...WELCOME, heartbeat_s: 3_000 });
+    for (const waitMs of [5_000, 10_000, 20_000, 40_000]) {
+      vi.advanceTimersByTime(waitMs - 1);
+      expect(last().transport).toBe('sse');
+      vi.advanceTimersByTime(1);
+      expect(last().transport).toBe('websocket');
+      last().onEnd(1006, '');
+      links.pop();
+    }
+    vi.advanceTimersByTime(80_000);
+    expect(standIn.isClosed).toBe(false);
     last().onFrame(WELCOME);
-    expect(links.filter(link => !link.isClosed).map(link => link.transport)).toContain('websocket');
-    expect(statuses.filter(each => each.phase === 'ready')).toHaveLength(1);
+    expect(status()).toEqual({ phase: 'ready', transport: 'websocket' });
+    expect(statuses.map(each => each.phase).filter(phase => phase === 'offline')).toHaveLength(2);
+    void connection.request({ type: 'inbox' }).catch(() => undefined);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(last().said.at(-1)).toMatchObject({ type: 'inbox' });
+    expect(standIn.isClosed).toBe(true);
   });
 });
 
@@ -220,6 +253,38 @@ describe('move', () => {
     void connection.request({ type: 'inbox' }).catch(() => undefined);
     expect(next.said.at(-1)).toMatchObject({ type: 'inbox' });
     expect(statuses.map(each => each.phase)).not.toContain('offline');
+  });
+
+  test('what is asked after the change-over does not overtake what is under way on the old line', async () => {
+    const connection = open({ random: () => 0 });
+    last().onFrame(WELCOME);
+    const answered = connection.request({ type: 'sync' });
+    last().onFrame({ type: 'move', after_ms: 1 });
+    vi.advanceTimersByTime(0);
+    const [old, next] = links as [FakeLink, FakeLink];
+    next.onFrame(WELCOME);
+    const later = connection.request({ type: 'inbox' });
+    expect(next.said.map(frame => frame.type)).toEqual(['hello']);
+    old.onFrame({ type: 'ok', re: 1 });
+    await answered;
+    await vi.advanceTimersByTimeAsync(0);
+    expect(next.said.map(frame => frame.type)).toEqual(['hello', 'inbox']);
+    next.onFrame({ type: 'ok', re: 1 });
+    await expect(later).resolves.toMatchObject({ type: 'ok' });
+  });
+
+  test('if the old line gives no answers, what waited behind them fails with them, to be asked again in order', async () => {
+    const connection = open({ random: () => 0 });
+    last().onFrame(WELCOME);
+    const failed: string[] = [];
+    connection.request({ type: 'sync' }).catch(() => failed.push('first'));
+    last().onFrame({ type: 'move', after_ms: 1 });
+    vi.advanceTimersByTime(0);
+    last().onFrame(WELCOME);
+    connection.request({ type: 'inbox' }).catch(() => failed.push('second'));
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(failed).toEqual(['first', 'second']);
+    expect(status().phase).toBe('ready');
   });
 
   test('a change-over that fails leaves the old line in service', () => {

@@ -49,6 +49,26 @@ describe('live entries', () => {
     expect(run(state, live(message(1, 'hi')))).toEqual(state);
   });
 
+  test('an answer that runs ahead of entries keeps its message in sight until they came', () => {
+    const send = { type: 'send' as const, to: { conversation: 'd-1' }, client_msg_id: 'c-1', text: 'mine' };
+    const state = run(
+      started,
+      { type: 'queued', pending: { client_msg_id: 'c-1', frame: send, at: 1 } },
+      frame({ type: 'sent', re: 1, conversation: 'd-1', seq: 3, at: 3 }, send),
+    );
+    expect(state.outbox).toMatchObject([{ placed: { conversation: 'd-1', seq: 3 } }]);
+    expect(state.items['d-1']?.last).toMatchObject({ text: 'mine' });
+    const mine = { ...message(3, 'mine', 'ada'), client_msg_id: 'c-1' };
+    const streamed = run(state, live(message(1, 'one')), live(message(2, 'two')));
+    expect(streamed.outbox).toHaveLength(1);
+    expect(run(streamed, live(mine)).outbox).toEqual([]);
+    expect(entriesOf(run(streamed, live(mine))).map(entry => entry.text)).toEqual(['one', 'two', 'mine']);
+    // By a page just as well; and whoever lets the window go has nothing to wait for.
+    const paged = run(state, page([message(1, 'one'), message(2, 'two'), mine], 3, { after: 0 }));
+    expect(paged.outbox).toEqual([]);
+    expect(run(state, { type: 'forgot_log', conversation: 'd-1' }).outbox).toEqual([]);
+  });
+
   test('behind a gap leave the window alone and ask for the range', () => {
     const state = run(started, live(message(1, 'one')), live(message(4, 'four')));
     expect(entriesOf(state)).toHaveLength(1);
@@ -173,7 +193,9 @@ test.each(['constructor', '__proto__', 'toString'])('a person called %s is a per
   expect(presenceOf(empty, user)).toBeUndefined();
   expect(displayName(empty, user)).toBe(user);
   const state = run(empty, entry, { type: 'users', users: [{ user, name: 'Somebody' }] });
-  expect(presenceOf(state, user)?.state).toBe('online');
+  expect(presenceOf(state, user)).toBeUndefined();
+  const ready = run(state, { type: 'status', status: { phase: 'ready' } });
+  expect(presenceOf(ready, user)?.state).toBe('online');
   expect(displayName(state, user)).toBe('Somebody');
   expect(itemAt(structuredClone(state), { conversation: user })).toBeUndefined();
 });

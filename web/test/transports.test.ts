@@ -112,13 +112,108 @@ test('SSE: frames go by POST in the order sent, one call under way; what gathers
     },
   });
   const { link, frames, until } = open(sseTransport(server.http()));
-  for (const id of [1, 2, 3]) link.send({ type: 'sync', id });
+  link.send({ type: 'inbox', id: 1 });
+  await Promise.resolve();
+  for (const id of [2, 3]) link.send({ type: 'inbox', id });
   link.send({ type: 'ping' });
   release();
   await until(3);
   expect(frames).toEqual([1, 2, 3].map(re => ({ type: 'ok', re })));
   const posted = server.calls.filter(call => call.path === '/v1/frames');
   expect(posted.map(call => (call.body as { frames: Outgoing[] }).frames.length)).toEqual([1, 2]);
+  link.close();
+});
+
+test('frames that are too many bytes for one call go in several, in order', async () => {
+  const server = new FakeServer({
+    '/v1/login': login,
+    '/v1/events': () => stream([], false),
+    '/v1/frames': (_url, init) => {
+      expect(String(init.body).length).toBeLessThan(64 * 1024);
+      const { frames } = JSON.parse(String(init.body)) as { frames: Outgoing[] };
+      return Response.json({ answers: frames.map(frame => ({ type: 'ok', re: frame.id })) });
+    },
+  });
+  const { link, frames, until } = open(sseTransport(server.http()));
+  const ids = Array.from({ length: 12 }, (_, index) => index);
+  for (const id of ids) {
+    link.send({ type: 'send', id, to: { user: 'bob' }, client_msg_id: `c-${id}`, text: 'x'.repeat(16_000) });
+  }
+  await until(ids.length);
+  expect(frames).toEqual(ids.map(re => ({ type: 'ok', re })));
+  link.close();
+});
+
+test('what streams in while a sync is under way comes behind its answer, which is older', async () => {
+  let feed: (frame: ServerFrame) => void = () => undefined;
+  const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      feed = frame => controller.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(frame)}\n\n`));
+    },
+  });
+  let answer: (response: Response) => void = () => undefined;
+  const server = new FakeServer({
+    '/v1/login': login,
+    '/v1/events': () => new Response(body),
+    '/v1/frames': () =>
+      new Promise(resolve => {
+        answer = resolve;
+      }),
+  });
+  const { link, frames, until } = open(sseTransport(server.http()));
+  feed(PING);
+  await until(1);
+  link.send({ type: 'sync', id: 1 });
+  while (!server.calls.some(call => call.path === '/v1/frames')) await Promise.resolve();
+  feed(ENTRY);
+  // The stream is read by now: whatever came is either handed on or held.
+  await new Promise(resolve => setImmediate(resolve));
+  expect(frames).toEqual([PING]);
+  answer(Response.json({ answers: [{ ...changes('t-9'), re: 1 }] }));
+  await until(3);
+  expect(frames.map(frame => frame.type)).toEqual(['ping', 'changes', 'entry']);
+  link.close();
+});
+
+test('a token that is taken no more is renewed once, then the refusal stands', async () => {
+  const shown: (string | null)[] = [];
+  const asked: (string | undefined)[] = [];
+  const http = new Http(
+    'http://fake.test',
+    {
+      device: 'd',
+      token: refused => {
+        asked.push(refused);
+        return refused === undefined ? 'old' : 'new';
+      },
+    },
+    async (_input, init) => {
+      const token = new Headers(init?.headers).get('authorization');
+      shown.push(token);
+      return token === 'Bearer new' ? Response.json({}) : Response.json({ code: 'unauthenticated' }, { status: 401 });
+    },
+  );
+  await http.get('/v1/me');
+  expect(asked).toEqual([undefined, 'old']);
+  expect(shown).toEqual(['Bearer old', 'Bearer new']);
+  const never = new Http('http://fake.test', { device: 'd', token: () => 'old' }, async () =>
+    Response.json({ code: 'unauthenticated' }, { status: 401 }),
+  );
+  await expect(never.get('/v1/me')).rejects.toMatchObject({ code: 'unauthenticated' });
+});
+
+test('long-poll: a token that nobody can read is dropped for the whole inbox', async () => {
+  const server = new FakeServer({
+    '/v1/login': login,
+    '/v1/sync': url => {
+      if (url.searchParams.get('sync') === 't-0') return Response.json({ code: 'bad_sync' }, { status: 400 });
+      if (url.searchParams.get('sync') === 't-1') return never;
+      return Response.json({ ...changes('t-1'), full: true });
+    },
+  });
+  const { link, frames, until } = open(longPollTransport(server.http()));
+  await until(2);
+  expect(frames.at(-1)).toMatchObject({ type: 'changes', full: true });
   link.close();
 });
 

@@ -21,12 +21,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     connection::{self, Settings},
-    endpoint::Endpoint,
     error::ClientError,
     events::{Events, Outlet, Status},
     new_client_msg_id,
     session::Options,
-    transport::{Transport, websocket::WebSocket},
+    transport::{Transport, Way},
 };
 
 pub(crate) type Reply = Result<ServerFrame<'static>, ClientError>;
@@ -45,6 +44,7 @@ pub(crate) enum Ask {
 pub struct Builder {
     url: String,
     hello: Hello,
+    way: Way,
     transport: Option<Arc<dyn Transport>>,
     cursors: HashMap<ConversationId, Seq>,
     events: usize,
@@ -105,6 +105,12 @@ impl Builder {
     }
 
     /// Another way than WebSocket.
+    pub fn way(mut self, way: Way) -> Self {
+        self.way = way;
+        self
+    }
+
+    /// A way of the caller's own.
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.transport = Some(Arc::new(transport));
         self
@@ -125,7 +131,7 @@ impl Builder {
     async fn start(self, outlet: Outlet) -> Result<Client, ClientError> {
         let transport = match self.transport {
             Some(transport) => transport,
-            None => Arc::new(WebSocket::new(Endpoint::parse(&self.url)?)),
+            None => self.way.to(&self.url)?,
         };
         let settings = Settings { url: self.url, connect_timeout: self.connect_timeout };
         let options = Options { hello: self.hello, window: self.window, retries: self.retries };
@@ -158,6 +164,7 @@ impl Client {
         Builder {
             url: url.to_owned(),
             hello: Hello::default(),
+            way: Way::default(),
             transport: None,
             cursors: HashMap::new(),
             events: 1_024,

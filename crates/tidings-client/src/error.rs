@@ -64,6 +64,18 @@ impl Lost {
         }
     }
 
+    /// A call of HTTP that stood for a part of a connection failed.
+    pub(crate) fn of_call(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(refused) => Self::Refused(refused),
+            ClientError::Closed { code, reason } => Self::Closed { code, reason },
+            ClientError::Address { .. } | ClientError::Unreachable { .. } => Self::Unreachable(error.to_string()),
+            ClientError::Stopped | ClientError::TooLarge { .. } | ClientError::Unexpected(_) => {
+                Self::Broken(error.to_string())
+            }
+        }
+    }
+
     /// As the error of a call that cannot be answered any more.
     pub(crate) fn into_error(self, url: &str) -> ClientError {
         match self {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -82,29 +83,40 @@ impl Http {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ClientError> {
-        let (status, answer) = match tokio::time::timeout(TIMEOUT, self.exchange(method, path, body)).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(self.unreachable(&format!("no answer within {} s", TIMEOUT.as_secs()))),
-        };
-        if status.is_success() {
-            return serde_json::from_slice(&answer)
-                .map_err(|error| ClientError::Unexpected(format!("{path}: {error}")));
-        }
-        match serde_json::from_slice::<Problem>(&answer) {
-            Ok(problem) => Err(ClientError::Refused(Box::new(refused(problem)))),
-            Err(_) => {
-                let text = String::from_utf8_lossy(&answer[..answer.len().min(200)]).into_owned();
-                Err(ClientError::Unexpected(format!("{path}: status {status}: {text}")))
-            }
-        }
+        let answer = self.exchange(method, path, body).await?;
+        serde_json::from_slice(answer.body()).map_err(|error| ClientError::Unexpected(format!("{path}: {error}")))
     }
 
-    async fn exchange(
+    /// Any call, and the whole answer if it went well.
+    pub(crate) async fn exchange(
         &self,
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
+    ) -> Result<Response<Bytes>, ClientError> {
+        let whole = async { self.whole(self.begin(method, path, body).await?).await };
+        match tokio::time::timeout(TIMEOUT, whole).await {
+            Ok(answer) => checked(path, answer?),
+            Err(_) => Err(self.unreachable(&format!("no answer within {} s", TIMEOUT.as_secs()))),
+        }
+    }
+
+    /// An answer that goes on and on, if it begins well.
+    pub(crate) async fn open(&self, path: &str) -> Result<Incoming, ClientError> {
+        let response = self.begin(Method::GET, path, None::<&()>).await?;
+        if response.status().is_success() {
+            return Ok(response.into_body());
+        }
+        checked(path, self.whole(response).await?)?;
+        Err(ClientError::Unexpected(format!("{path}: it does not go on")))
+    }
+
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let mut request = Request::builder().method(method).uri(self.endpoint.path(path));
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -118,10 +130,14 @@ impl Http {
         };
         let wrong = |error: http::Error| ClientError::Address { url: path.to_owned(), reason: error.to_string() };
         let request = request.body(Full::new(Bytes::from(body))).map_err(wrong)?;
-        let response = self.client.request(request).await.map_err(|error| self.unreachable(&causes(&error)))?;
-        let status = response.status();
-        let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        Ok((status, answer.map_err(|error| self.unreachable(&error.to_string()))?.to_bytes()))
+        self.client.request(request).await.map_err(|error| self.unreachable(&causes(&error)))
+    }
+
+    async fn whole(&self, response: Response<Incoming>) -> Result<Response<Bytes>, ClientError> {
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| self.unreachable(&error.to_string()))?;
+        Ok(Response::from_parts(head, body.to_bytes()))
     }
 
     fn unreachable(&self, reason: &str) -> ClientError {
@@ -132,6 +148,21 @@ impl Http {
 /// An error with what it came of: the outermost one alone says nothing.
 fn causes(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// The answer, unless it is a refusal.
+fn checked(path: &str, answer: Response<Bytes>) -> Result<Response<Bytes>, ClientError> {
+    let (status, body) = (answer.status(), answer.body());
+    if status.is_success() {
+        return Ok(answer);
+    }
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => Err(ClientError::Refused(Box::new(refused(problem)))),
+        Err(_) => {
+            let text = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
+            Err(ClientError::Unexpected(format!("{path}: status {status}: {text}")))
+        }
+    }
 }
 
 fn refused(problem: Problem) -> Refused {

@@ -36,6 +36,7 @@ pub use client::{Answer, Builder, Client, Sending};
 pub use error::{ClientError, Lost};
 pub use events::{Event, Events, Status};
 pub use tidings_proto::{ConversationId, DeviceId, Seq, UserId, frames::client::To};
+pub use transport::Way;
 
 /// A fresh `client_msg_id`: 128 random bits, so that no two sends of anybody share one.
 pub fn new_client_msg_id() -> String {

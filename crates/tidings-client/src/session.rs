@@ -410,9 +410,11 @@ impl Session {
         Directive::Ready
     }
 
-    /// Changes as they happen, or, first thing on a resumed connection, those that were missed.
+    /// Changes as they happen, or, first thing on a resumed connection and each time over polls, those that were missed: they
+    /// carry tails, because no entries come besides.
     fn on_changes(&mut self, changes: Changes<'static>) -> Directive {
-        if std::mem::take(&mut self.resuming) {
+        let has_tails = changes.items.iter().any(|item| item.tail.is_some());
+        if std::mem::take(&mut self.resuming) || has_tails {
             return self.on_missed(changes);
         }
         for item in &changes.items {

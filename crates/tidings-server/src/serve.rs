@@ -23,7 +23,10 @@ use crate::{
         memory::MemoryJournal,
     },
     metrics::Metrics,
-    session::{auth::Auth, outbox::Class},
+    session::{
+        auth::{Auth, KeyStoreError},
+        outbox::Class,
+    },
     shutdown::Shutdown,
     tables::{
         Tables, TablesError,
@@ -48,6 +51,8 @@ pub enum ServeError {
     Tables(#[from] TablesError),
     #[error("failed to replay the journal: {0}")]
     Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
     #[error("failed to listen on {address}: {error}; is another server running there? choose another with --listen")]
     Listen { address: SocketAddr, error: std::io::Error },
     #[error("failed to serve: {0}")]
@@ -85,26 +90,21 @@ pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeEr
     match config.store {
         Store::Memory => {
             tracing::warn!("store = \"memory\": every message is lost when this process ends");
+            let admin_token = given_token.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+            let auth = Arc::new(Auth::new(&config.auth, &admin_token, Clock::system().unix_ms()).await?);
             let host = Host::new(parts(config, Lineage(rand::random()), 1), Arc::new(MemoryTables::new()));
             let tasks = host.run(Arc::new(MemoryJournal::new()), shutdown);
-            let admin_token = given_token.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
-            Ok(Opened {
-                host,
-                auth: Arc::new(Auth::new(&admin_token)),
-                admin_token: admin_token.into(),
-                tasks,
-                _folder: None,
-            })
+            Ok(Opened { host, auth, admin_token: admin_token.into(), tasks, _folder: None })
         }
         Store::Embedded => {
             let folder = DataFolder::open(&config.data)?;
             let stored_token = folder.admin_token()?;
+            let auth = Arc::new(Auth::new(&config.auth, &stored_token, Clock::system().unix_ms()).await?);
             let tables = open_tables(&config, folder.path()).await?;
             let journal = open_journal(&config, folder.path())?;
             let host = Host::new(parts(config, folder.lineage(), folder.starts()), tables);
             let journal = replay(&host, journal).await?;
             let tasks = host.run(journal, shutdown);
-            let auth = Arc::new(Auth::new(&stored_token));
             let admin_token = given_token.unwrap_or(stored_token).into();
             Ok(Opened { host, auth, admin_token, tasks, _folder: Some(folder) })
         }
@@ -152,6 +152,7 @@ async fn serve(listener: TcpListener, opened: &Opened, shutdown: &Shutdown) -> s
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
         addresses: Arc::new(Addresses::default()),
+        session_rules: Arc::new(Edge::session_rules(&opened.host)),
         shutdown: shutdown.clone(),
     };
     let too_late = async {
@@ -178,10 +179,7 @@ async fn drain(host: &Arc<Host>, shutdown: &Shutdown) {
     let after_ms = host.config.drain_ms / 2;
     let frame = bytes::Bytes::from(ServerFrame::Move(Move { after_ms }).to_json());
     host.for_each_session(|outbox| outbox.push(frame.clone(), Class::Durable));
-    let until = tokio::time::Instant::now() + Duration::from_millis(after_ms);
-    while host.count_sessions() > 0 && tokio::time::Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let _ = tokio::time::timeout(Duration::from_millis(after_ms), host.sessions_ended()).await;
     host.for_each_session(|outbox| outbox.close(CloseCode::Draining));
     // Their tasks end with a word to the client, or without where nobody reads.
     let _ = tokio::time::timeout(CLOSE_WAIT, shutdown.finished()).await;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidings_client::Way;
 
 use crate::bench::BenchArgs;
 
@@ -27,9 +28,29 @@ pub struct Shared {
     /// The name of this installation
     #[arg(long, global = true, value_name = "NAME")]
     pub device: Option<String>,
+    /// How to reach the server: where no WebSocket gets through, events or polls do
+    #[arg(long, global = true, env = "TIDINGS_TRANSPORT", value_enum, default_value_t = Transport::Ws)]
+    pub transport: Transport,
     /// Print JSON, one value a line
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    Ws,
+    Sse,
+    Poll,
+}
+
+impl From<Transport> for Way {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Ws => Self::WebSocket,
+            Transport::Sse => Self::Events,
+            Transport::Poll => Self::Polls,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

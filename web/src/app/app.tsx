@@ -1,7 +1,7 @@
 /** The whole page once somebody is logged in: home on the left, the open conversation on the right, or one of them. */
 import { createEffect, createMemo, createResource, createSignal, on, onCleanup, Show } from 'solid-js';
-import { Client, homeOrder, itemAt, unreadTotal } from '../sdk';
-import { AppContext, clock, stateSignal } from './context';
+import { Client, homeOrder, itemAt, namelessWriters, unreadTotal } from '../sdk';
+import { AppContext, clock, stateSignal, useApp } from './context';
 import { Conversation } from './conversation/conversation';
 import { forgetDrafts, placeKey } from './drafts';
 import { Home } from './home/home';
@@ -49,6 +49,15 @@ function Shell(props: { client: Client; onLogOut: () => void }) {
       if (ready) client.lookUp(state().me).catch(() => undefined);
     }),
   );
+
+  // Home names who wrote last in groups; whoever is asked about once is not asked about again.
+  const asked = new Set<string>();
+  createEffect(() => {
+    if (!isReady()) return;
+    const users = namelessWriters(state()).filter(user => !asked.has(user));
+    for (const user of users) asked.add(user);
+    for (let at = 0; at < users.length; at += 100) client.lookUpAll(users.slice(at, at + 100)).catch(() => undefined);
+  });
 
   // The first message to a person makes a conversation: from then on the address names it.
   createEffect(() => {
@@ -100,6 +109,7 @@ function Shell(props: { client: Client; onLogOut: () => void }) {
         class="shell"
         classList={{ 'has-open': openKey() !== null }}
         data-phase={state().status.phase}
+        data-transport={state().status.transport}
         data-loaded={state().loaded}
       >
         <button class="skip-link" type="button" onClick={focusComposer}>
@@ -145,13 +155,25 @@ function Missing() {
 }
 
 function NothingOpen() {
+  const { state } = useApp();
+  const hasNone = () => state().loaded && Object.keys(state().items).length === 0;
   return (
     <div class="nothing-open">
       <Mark class="nothing-mark" />
-      <h2>Choose a conversation</h2>
-      <p class="muted">
-        Or press <kbd>Ctrl</kbd> <kbd>K</kbd> to find one by name.
-      </p>
+      <Show
+        when={hasNone()}
+        fallback={
+          <>
+            <h2>Choose a conversation</h2>
+            <p class="muted">
+              Or press <kbd>Ctrl</kbd> <kbd>K</kbd> to find one by name.
+            </p>
+          </>
+        }
+      >
+        <h2>Welcome to Tidings</h2>
+        <p class="muted">Write to somebody, or make a group, with the pencil at the top left.</p>
+      </Show>
     </div>
   );
 }

@@ -22,7 +22,7 @@ import type {
   UserId,
   UserProfile,
 } from './frames';
-import { Http } from './http';
+import { Http, type TokenSource } from './http';
 import { randomId } from './ids';
 import { browserNetwork, browserStore } from './platform';
 import { type Event, initialState, reduce, type State } from './state';
@@ -40,7 +40,7 @@ export interface ClientOptions {
   url: string;
   username: UserId;
   /** Where a login service gives tokens; without it the server must be in open mode. */
-  token?: string;
+  token?: TokenSource;
   /** This installation's name, kept by the caller; a user may have many. */
   device: string;
   transports?: readonly Transport[];
@@ -73,7 +73,7 @@ export class Client {
   ) {
     const { username, token, device } = options;
     this.#state = initialState(username);
-    this.http = new Http(options.url, token === undefined ? { username, device } : { token, device });
+    this.http = new Http(options.url, { username, token, device });
     this.#tabs = new Tabs(`tidings:${username}`, options.tabs ?? browserTabs(), {
       onLead: () => this.#lead(),
       onEvent: event => this.#apply(event),
@@ -257,7 +257,7 @@ export class Client {
   }
 
   async #lead(): Promise<void> {
-    const { username, token, device, url } = this.options;
+    const { username, device } = this.options;
     // A tab that followed until now has a newer state than what was kept.
     if (!this.#state.loaded) {
       const kept = await this.store.loadSnapshot().catch(() => null);
@@ -267,9 +267,10 @@ export class Client {
     this.#apply({ type: 'replaced', state: { ...this.#state, outbox: [] } });
     this.#engine = new Engine({
       store: this.store,
-      hello: token === undefined ? { username, device } : { token, device },
+      hello: { username, device },
+      renewToken: async () => this.http.token(await this.http.token()),
       transports: this.options.transports ?? [
-        webSocketTransport(url),
+        webSocketTransport(this.http),
         sseTransport(this.http),
         longPollTransport(this.http),
       ],

@@ -4,7 +4,7 @@
  */
 import { backoff, RESET_AFTER_MS } from './backoff';
 import { Disconnected } from './errors';
-import type { ClientFrame, Hello, ServerFrame } from './frames';
+import type { ClientFrame, Hello, ServerFrame, Welcome } from './frames';
 import { Line } from './line';
 import type { Status } from './state';
 import { mayReconnect, type Transport } from './transport';
@@ -29,17 +29,22 @@ export interface ConnectionOptions {
 }
 
 /** So many failures in a row before the first welcome, and the next transport gets its chance. */
-const TRIES_A_TRANSPORT = 3;
-/** A transport that stands in is changed for the preferred one when that works again; so often it is tried. */
-const PREFER_EVERY_MS = 60_000;
+const TRIES_A_TRANSPORT = 2;
+/** A transport that stands in is changed for the preferred one when that works again: tried soon, then ever more seldom. */
+const PREFER_FIRST_MS = 5_000;
+const PREFER_MOST_MS = 300_000;
 
 export class Connection {
   #line: Line | null = null;
   #isReady = false;
   #running = false;
   #tries = 0;
-  /** Tries since a transport last worked. */
+  /** Which transport is tried: the one that worked last, until it does not. */
+  #at = 0;
+  /** Tries with it since it last worked. */
   #failures = 0;
+  /** Requests that wait until the line that is being left has its answers: else they could overtake what is on it. */
+  #held: { frame: ClientFrame; resolve(answer: Promise<ServerFrame>): void }[] | null = null;
   #readyAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #moveTimer: ReturnType<typeof setTimeout> | undefined;
@@ -74,7 +79,10 @@ export class Connection {
   }
 
   request(frame: ClientFrame): Promise<ServerFrame> {
-    return this.#line && this.#isReady ? this.#line.request(frame) : Promise.reject(new Disconnected());
+    if (!this.#line || !this.#isReady) return Promise.reject(new Disconnected());
+    const held = this.#held;
+    if (!held) return this.#line.request(frame);
+    return new Promise(resolve => held.push({ frame, resolve }));
   }
 
   /** Says something that needs no answer, if there is a line; else it is forgotten. */
@@ -96,8 +104,8 @@ export class Connection {
         this.#readyAt = Date.now();
         this.#failures = 0;
         this.options.onFrame(welcome);
-        this.options.onStatus({ phase: 'ready' });
-        this.#preferFirst(transport);
+        this.options.onStatus({ phase: 'ready', transport: transport.name });
+        this.#preferFirst(transport, PREFER_FIRST_MS);
       },
       onFrame: this.options.onFrame,
       onMove: afterMs => this.#changeOver(transport, this.#random() * afterMs),
@@ -108,7 +116,11 @@ export class Connection {
 
   #transport(): Transport {
     const { transports } = this.options;
-    const transport = transports[Math.floor(this.#failures / TRIES_A_TRANSPORT) % transports.length];
+    if (this.#failures >= TRIES_A_TRANSPORT) {
+      this.#failures = 0;
+      this.#at = (this.#at + 1) % transports.length;
+    }
+    const transport = transports[this.#at];
     if (!transport) throw new Error('a connection needs a transport');
     return transport;
   }
@@ -142,9 +154,11 @@ export class Connection {
     }
   }
 
-  #preferFirst(current: Transport): void {
+  #preferFirst(current: Transport, waitMs: number): void {
     const [first] = this.options.transports;
-    if (first && current !== first) this.#changeOver(first, PREFER_EVERY_MS, () => this.#preferFirst(current));
+    if (!first || current === first) return;
+    const again = () => this.#preferFirst(current, Math.min(PREFER_MOST_MS, 2 * waitMs));
+    this.#changeOver(first, waitMs, again);
   }
 
   /** Make before break: the old line serves until the new one is welcomed, and gives its last answers after that. */
@@ -153,14 +167,7 @@ export class Connection {
     this.#moveTimer = setTimeout(() => {
       if (this.#next || !this.#line) return;
       const line = new Line(transport, this.options.hello(), {
-        onWelcome: welcome => {
-          const old = this.#line;
-          this.#next = null;
-          this.#line = line;
-          this.#readyAt = Date.now();
-          this.options.onFrame(welcome);
-          void old?.leave();
-        },
+        onWelcome: welcome => this.#takeOver(line, transport, welcome),
         onFrame: this.options.onFrame,
         onMove: afterMs => this.#changeOver(transport, this.#random() * afterMs),
         onEnd: (code, reason) => {
@@ -174,6 +181,28 @@ export class Connection {
     }, waitMs);
   }
 
+  #takeOver(line: Line, transport: Transport, welcome: Welcome): void {
+    const old = this.#line;
+    this.#next = null;
+    this.#line = line;
+    this.#at = this.options.transports.indexOf(transport);
+    this.#readyAt = Date.now();
+    this.#held ??= [];
+    this.options.onFrame(welcome);
+    this.options.onStatus({ phase: 'ready', transport: transport.name });
+    void old?.leave().then(isAnswered => this.#release(isAnswered));
+  }
+
+  /** What was on the old line and got no answer is asked again before all that waited behind it. */
+  #release(isAnswered: boolean): void {
+    const held = this.#held ?? [];
+    this.#held = null;
+    const line = isAnswered && this.#isReady ? this.#line : null;
+    for (const { frame, resolve } of held) {
+      resolve(line ? line.request(frame) : Promise.reject(new Disconnected()));
+    }
+  }
+
   #drop(): void {
     clearTimeout(this.#timer);
     clearTimeout(this.#moveTimer);
@@ -181,5 +210,6 @@ export class Connection {
     const lines = [this.#line, this.#next];
     this.#line = this.#next = null;
     for (const line of lines) line?.close();
+    this.#release(false);
   }
 }

@@ -26,6 +26,8 @@ export interface EngineOptions extends Pick<ConnectionOptions, 'transports' | 'n
   store: Store;
   /** Who says hello; the sync token is added. */
   hello: Omit<Hello, 'type' | 'sync' | 'tail'>;
+  /** A new token in place of one that ends soon. */
+  renewToken(): Promise<string>;
   state(): State;
   /** Applies the event to the state, here and in the other tabs. */
   publish(event: Event): void;
@@ -138,6 +140,7 @@ export class Engine {
     if (frame.type === 'welcome') queueMicrotask(() => this.#onReady());
     if (frame.type === 'entry' && frame.from !== this.options.state().me) this.#ack(frame.conversation, frame.seq);
     if (frame.type === 'changes') this.#onChanges(frame, request);
+    if (frame.type === 'expiring') void this.#renewToken();
     this.#tidy();
   }
 
@@ -151,6 +154,15 @@ export class Engine {
   #onChanges(frame: Changes, request: ClientFrame | undefined): void {
     for (const item of frame.items) if (isUnacked(item)) this.#ack(item.conversation, item.last_seq);
     if (request?.type === 'hello' && frame.more) void this.#sync();
+  }
+
+  /** If it comes to nothing the server closes the line, and the next `hello` shows a new token. */
+  async #renewToken(): Promise<void> {
+    try {
+      await this.#connection.request({ type: 'auth', token: await this.options.renewToken() });
+    } catch (error) {
+      if (!(error instanceof Disconnected)) console.warn('failed to renew the token:', error);
+    }
   }
 
   async #request(frame: ClientFrame): Promise<ServerFrame> {

@@ -1,9 +1,16 @@
 /** Calls over HTTP: logs in when needed, reads problem documents. Knows no frames and no state. */
 import { Disconnected, Refused } from './errors';
 
+/**
+ * Where tokens come from when a login service gives them. Asked at each connect, so it may answer with what it holds;
+ * `refused` is a token that the server takes no more, or not much longer: then a new one is wanted.
+ */
+export type TokenSource = (refused?: string) => string | Promise<string>;
+
 export interface Credentials {
   username?: string;
-  token?: string;
+  /** Without one the server must be in open mode, where the username is enough. */
+  token?: TokenSource;
   device: string;
 }
 
@@ -12,13 +19,14 @@ export class Http {
 
   constructor(
     readonly base: string,
-    private readonly credentials: Credentials,
+    readonly credentials: Credentials,
     private readonly fetcher: typeof fetch = (...call) => fetch(...call),
   ) {}
 
-  /** A bearer token: the one given, or one that `POST /v1/login` gives for the username. */
-  token(): Promise<string> {
-    if (this.credentials.token) return Promise.resolve(this.credentials.token);
+  /** A bearer token: of the source, or one that `POST /v1/login` gives for the username. */
+  token(refused?: string): Promise<string> {
+    if (this.credentials.token) return Promise.resolve(this.credentials.token(refused));
+    if (refused !== undefined) this.#token = null;
     this.#token ??= this.#login().then(
       answer => answer.token,
       error => {
@@ -48,15 +56,18 @@ export class Http {
 
   /** The raw response, with a token that is good; anything but success is thrown as `Refused`. */
   async open(path: string, init: RequestInit = {}): Promise<Response> {
-    for (let again = true; ; again = false) {
-      const headers = new Headers(init.headers);
-      headers.set('authorization', `Bearer ${await this.token()}`);
-      const response = await this.#fetch(path, { ...init, headers });
-      if (response.ok) return response;
-      // The token may have died with a server of old: one new login, then the refusal stands.
-      if (response.status !== 401 || !again || this.credentials.token) throw await problem(response);
-      this.#token = null;
-    }
+    const response = await this.#try(path, init, await this.token());
+    if (response.ok) return response;
+    throw await problem(response);
+  }
+
+  /** The token may have died, of age or with a server of old: one new one, then the refusal stands. */
+  async #try(path: string, init: RequestInit, token: string, isLast = false): Promise<Response> {
+    const headers = new Headers(init.headers);
+    headers.set('authorization', `Bearer ${token}`);
+    const response = await this.#fetch(path, { ...init, headers });
+    if (response.status !== 401 || isLast) return response;
+    return this.#try(path, init, await this.token(token), true);
   }
 
   async #fetch(path: string, init: RequestInit): Promise<Response> {

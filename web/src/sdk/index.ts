@@ -5,6 +5,7 @@
 export { Client, type ClientOptions } from './client';
 export { Disconnected, Refused } from './errors';
 export type * from './frames';
+export type { TokenSource } from './http';
 export { randomId } from './ids';
 export { type Event, initialState, type Pending, reduce, type State, type Status } from './state';
 export { find, firstSeq, type Log, type LogEntry, lastSeq } from './state/log';

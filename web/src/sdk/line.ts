@@ -35,14 +35,14 @@ export class Line {
   #heartbeatMs = 0;
   #heardAt = Date.now();
   #timer: ReturnType<typeof setTimeout>;
-  #drained: (() => void) | null = null;
+  #drained: ((isAnswered: boolean) => void) | null = null;
 
   constructor(
     transport: Transport,
     hello: Hello,
     private readonly handlers: LineHandlers,
   ) {
-    this.#resuming = hello.sync === undefined ? null : hello;
+    this.#resuming = hello.sync === undefined && !transport.beginsWithChanges ? null : hello;
     this.#timer = setTimeout(() => this.#end(1006, 'no welcome'), WELCOME_WITHIN_MS);
     this.#link = transport.open(hello, {
       onFrame: frame => this.#onFrame(frame),
@@ -66,16 +66,20 @@ export class Line {
     if (!this.#ended) this.#link.send(frame);
   }
 
-  /** Ends the line once its requests are answered, at the latest after `DRAIN_MS`. */
-  async leave(): Promise<void> {
+  /** Ends the line once its requests are answered, at the latest after `DRAIN_MS`. Tells whether all of them were. */
+  async leave(): Promise<boolean> {
+    let isAnswered = true;
     if (this.#waiting.size > 0 && !this.#ended) {
-      const timeout = setTimeout(() => this.#drained?.(), DRAIN_MS);
-      await new Promise<void>(resolve => {
-        this.#drained = resolve;
+      isAnswered = await new Promise<boolean>(resolve => {
+        const timeout = setTimeout(() => this.#drained?.(false), DRAIN_MS);
+        this.#drained = isDone => {
+          clearTimeout(timeout);
+          resolve(isDone);
+        };
       });
-      clearTimeout(timeout);
     }
     this.close();
+    return isAnswered;
   }
 
   /** Ends the line without telling `onEnd`. */
@@ -125,7 +129,7 @@ export class Line {
       this.handlers.onFrame(frame, waiting.request);
       waiting.resolve(frame);
     }
-    if (this.#waiting.size === 0) this.#drained?.();
+    if (this.#waiting.size === 0) this.#drained?.(true);
   }
 
   /** After one silent interval asks for a sign of life, after 2.5 gives up. */
@@ -151,6 +155,6 @@ export class Line {
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const each of waiting) each.reject(new Disconnected());
-    this.#drained?.();
+    this.#drained?.(false);
   }
 }

@@ -28,6 +28,8 @@ import { own, without } from './state/record';
 /** How the line to the server stands. */
 export interface Status {
   phase: 'offline' | 'connecting' | 'ready' | 'ended';
+  /** While ready: what carries the frames. */
+  transport?: 'websocket' | 'sse' | 'long_poll';
   /** While offline: when the next try is due; absent when only a network can bring one. */
   next_try_at?: Millis;
   /** Why it ended for good: a close code's reason or a refusal. */
@@ -41,6 +43,8 @@ export interface Pending {
   readonly at: Millis;
   /** Why the server refused it; absent while it waits. */
   readonly refused?: { code: string; message: string };
+  /** Durable already, but entries before it are still to come: it stands behind all others until then. */
+  readonly placed?: { conversation: ConversationId; seq: Seq };
 }
 
 export interface State {
@@ -132,7 +136,7 @@ export function reduce(state: State, event: Event): State {
       return { ...state, users: { ...state.users, ...learned } };
     }
     case 'forgot_log':
-      return { ...state, logs: without(state.logs, event.conversation) };
+      return withoutPlaced({ ...state, logs: without(state.logs, event.conversation) }, event.conversation);
     case 'asked_sync':
       return { ...state, wants_sync: false };
     case 'replaced':
@@ -144,7 +148,7 @@ function reduceFrame(state: State, frame: ServerFrame, request: ClientFrame | un
   switch (frame.type) {
     case 'welcome':
       // The server may have mapped the name: what it says is who this is.
-      return { ...state, me: frame.user || state.me, limits: frame.limits };
+      return { ...state, me: frame.user || state.me, limits: { ...state.limits, ...frame.limits } };
     case 'sent':
     case 'created':
       return reduceSent(state, frame, request);
@@ -183,19 +187,29 @@ function reduceEntry(state: State, conversation: ConversationId, entry: Entry): 
   if (log) next = { ...next, logs: { ...next.logs, [conversation]: appendEntry(log, entry, state.me) } };
   if (entry.kind === 'members') next = changeMembers(next, conversation, entry);
   next = stopTyping(next, conversation, entry.from);
-  // One's own message may come back by a sync before its answer does.
-  const isOwn = entry.from === state.me && entry.client_msg_id !== undefined;
-  return isOwn ? withoutPending(next, entry.client_msg_id ?? '') : next;
+  // One's own message may come back by a sync before its answer does; one that runs ahead keeps its place.
+  const isAhead = next.outbox.some(({ placed }) => placed?.conversation === conversation && placed.seq === entry.seq);
+  return withoutPlaced(isAhead ? next : withoutPending(next, ownId(entry, state.me)), conversation);
 }
 
 /** An answer means that the entry stands; the server does not send it back to who made it. */
 function reduceSent(state: State, sent: Sent, request: ClientFrame | undefined): State {
   if (!request || !('client_msg_id' in request)) return state;
-  const next = withoutPending(state, request.client_msg_id);
+  // Where answers and entries come by two ways, entries before this one may still be missing: until they are there, the
+  // message goes on standing behind all others.
+  const placed = { conversation: sent.conversation, seq: sent.seq };
+  const next = runsAhead(state, sent)
+    ? changePending(state, request.client_msg_id, pending => ({ ...pending, placed }))
+    : withoutPending(state, request.client_msg_id);
   if (request.type === 'leave') return next;
   const held = own(next.items, sent.conversation) ? next : withNewItem(next, sent, request);
   const entry = entryOf(request, sent, state.me);
   return entry ? reduceEntry(held, sent.conversation, entry) : held;
+}
+
+function runsAhead(state: State, { conversation, seq }: Sent): boolean {
+  const log = own(state.logs, conversation);
+  return own(state.items, conversation) !== undefined && log?.attached === true && seq > lastSeq(log) + 1;
 }
 
 function withNewItem(state: State, sent: Sent, request: EntryMaking): State {
@@ -260,7 +274,8 @@ function wantedBy(page: { before?: Seq; after?: Seq; around?: Seq }): Wanted {
 
 function mergeInto(state: State, page: EntriesPage, wanted: Wanted): State {
   const log = mergePage(own(state.logs, page.conversation), page, wanted, state.me);
-  return { ...state, logs: { ...state.logs, [page.conversation]: log } };
+  const next = { ...state, logs: { ...state.logs, [page.conversation]: log } };
+  return withoutPlaced(next, page.conversation);
 }
 
 // ---------------------------------------------------------------- inbox
@@ -379,6 +394,14 @@ function changePending(state: State, id: string, change: (pending: Pending) => P
 function withoutPending(state: State, id: string): State {
   if (!state.outbox.some(pending => pending.client_msg_id === id)) return state;
   return { ...state, outbox: state.outbox.filter(pending => pending.client_msg_id !== id) };
+}
+
+/** What ran ahead is done with once the log has caught up, or is not held any more. */
+function withoutPlaced(state: State, conversation: ConversationId): State {
+  const log = own(state.logs, conversation);
+  const isOpen = ({ placed }: Pending): boolean =>
+    placed?.conversation !== conversation || (log?.attached === true && lastSeq(log) < placed.seq);
+  return state.outbox.every(isOpen) ? state : { ...state, outbox: state.outbox.filter(isOpen) };
 }
 
 /** Whether a held window ends before the conversation does, though it should follow it. */

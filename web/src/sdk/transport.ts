@@ -6,6 +6,8 @@ import type { Hello, Outgoing, ServerFrame } from './frames';
 
 export interface Transport {
   readonly name: 'websocket' | 'sse' | 'long_poll';
+  /** `changes` follow the welcome even when `hello` shows no token. */
+  readonly beginsWithChanges?: boolean;
   /** Opens a link and says `hello` on it. Returns at once; what happens is told to `handlers`. */
   open(hello: Hello, handlers: LinkHandlers): Link;
 }

@@ -1,12 +1,45 @@
 //! How frames travel. A transport opens links; a link carries JSON texts both ways, in order, and knows nothing of what
 //! they mean: resume, retries and order are the session's.
 
+mod calls;
+mod events;
+pub mod http;
+mod polls;
 pub mod websocket;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::{Sink, Stream};
 
-use crate::error::Lost;
+use crate::{
+    endpoint::Endpoint,
+    error::{ClientError, Lost},
+};
+
+/// The ways to a server that this client knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    #[default]
+    WebSocket,
+    /// Server-sent events in, calls out.
+    Events,
+    /// Polls that wait in, calls out.
+    Polls,
+}
+
+impl Way {
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::Events, Self::Polls];
+
+    /// This way to the server at an address.
+    pub fn to(self, url: &str) -> Result<Arc<dyn Transport>, ClientError> {
+        Ok(match self {
+            Self::WebSocket => Arc::new(websocket::WebSocket::new(Endpoint::parse(url)?)),
+            Self::Events => Arc::new(http::OverHttp::events(url)?),
+            Self::Polls => Arc::new(http::OverHttp::polls(url)?),
+        })
+    }
+}
 
 /// A way to reach a server.
 #[async_trait]

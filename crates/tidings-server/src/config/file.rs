@@ -149,9 +149,21 @@ mod tests {
         assert_eq!(check(file(&sample()).path()), []);
         assert_eq!(uncommented(&sample()), Config::default());
 
-        let candidates =
-            ["true", "memory", "accept", "json", "[::1]:1", "30", "300", "3 KiB", "9 MiB", "a \"b\" \\ \t ä"];
-        for setting in SETTINGS.iter().filter(|setting| setting.name != "auth.mode") {
+        let candidates = [
+            "true",
+            "memory",
+            "accept",
+            "json",
+            "jwt",
+            "[::1]:1",
+            "10.0.0.0/8",
+            "30",
+            "300",
+            "3 KiB",
+            "9 MiB",
+            "a \"b\" \\ \t ä",
+        ];
+        for setting in SETTINGS {
             let mut config = Config::default();
             let changed = candidates.iter().chain(&["false"]).any(|candidate| {
                 (setting.read)(&mut config, setting, candidate).is_ok() && config != Config::default()

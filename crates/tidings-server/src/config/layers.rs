@@ -252,8 +252,10 @@ mod tests {
              --limits.text_bytes: `limits.text_bytes` must be a size like \"64 KiB\" from 1 B to 512 KiB, not \"1 GB\""
         );
         assert_eq!(
-            problems(&[], &[("auth.mode", "jwt")]),
-            "--auth.mode: `auth.mode` must be \"open\", not \"jwt\" (`jwt` is not part of this version yet)"
+            problems(&[], &[("auth.mode", "ldap"), ("auth.gateways", "10.0.0.0/8, here")]),
+            "--auth.mode: `auth.mode` must be \"open\" or \"jwt\" or \"header\", not \"ldap\"\n\
+             --auth.gateways: `auth.gateways` must be a list of networks like 10.0.0.0/8 or addresses like 192.0.2.7, \
+             not \"10.0.0.0/8, here\""
         );
     }
 

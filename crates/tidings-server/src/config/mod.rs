@@ -3,8 +3,10 @@
 //!
 //! Nothing here opens a socket or a data folder, and nobody else reads the environment or a settings file.
 
+mod auth;
 mod file;
 mod layers;
+pub mod origin;
 mod settings;
 mod value;
 

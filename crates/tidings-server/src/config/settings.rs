@@ -5,6 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use tidings_proto::limits as wire;
 
 use super::value::{Secret, choices, settings};
@@ -35,11 +36,49 @@ settings! {
 
     /// Who may come in.
     [auth] Auth {
-        /// How people log in. `open`: a username is enough, for development and trusted networks.
+        /// How people log in. `open`: a username is enough, for development and trusted networks. `jwt`: with a token
+        /// that your login service signs. `header`: a gateway in front has checked who it is and says so in
+        /// `X-Tidings-User`.
         mode: AuthMode = AuthMode::Open;
 
         /// Lets `open` listen beyond this machine. Whoever reaches the port can then be anybody.
         allow_open_anywhere: bool = false;
+
+        /// `jwt`: a secret shared with the login service, for tokens signed with HS256.
+        secret: Option<Secret> = None;
+        /// `jwt`: public keys of the login service: PEM, a JWK or a JWK set.
+        keys: Option<String> = None;
+        /// `jwt`: a file with such keys. Read again when a token names a key that is not known, once a minute at most.
+        keys_file: Option<PathBuf> = None;
+        /// `jwt`: where the login service publishes its keys as a JWK set. Asked again as the file is read again; while
+        /// it does not answer, the keys that are known stay good. Plain http is taken on this machine only.
+        jwks_url: Option<String> = None;
+        /// `jwt`: how old keys of the file or the URL may be before they are asked for anew.
+        keys_age_s: u64 = 600, in 10..=86_400;
+        /// `jwt`: who must have issued a token (`iss`). Empty: anybody who has the key.
+        issuer: Option<String> = None;
+        /// `jwt`: for whom a token must be (`aud`): one of these. Empty: a token that names an audience is refused.
+        audience: Vec<String> = Vec::new();
+        /// `jwt`: how much the clocks of login service and server may differ.
+        leeway_s: u64 = 10, in 0..=300;
+        /// `jwt`: claims that a token must have beside `exp` and the user's.
+        required_claims: Vec<String> = Vec::new();
+        /// `jwt`: the claim that is the user's id.
+        user_claim: String = "sub".to_owned();
+        /// `jwt`: the claim that is the display name. The token's name replaces one that the user has set. Empty: none.
+        name_claim: Option<String> = None;
+        /// `jwt`: the claim that names the device; a token that has it is good for this device only.
+        device_claim: String = "device".to_owned();
+
+        /// Where people log in: a page without a good token is sent there with `return_to` and `state`, and refused
+        /// calls name it.
+        login_url: Option<String> = None;
+        /// Origins of this server's own page, like `https://chat.example`: only there a login service is told to
+        /// return to. `localhost` and loopback addresses need not be named.
+        return_origins: Vec<String> = Vec::new();
+
+        /// `header`: networks of the gateways whose `X-Tidings-User` is believed, like `10.0.0.0/8`.
+        gateways: Vec<IpNet> = Vec::new();
     }
 
     /// What happens around blocks.
@@ -115,10 +154,12 @@ settings! {
         sends_per_s: u32 = 100, in 1..=1_000_000;
         /// Sends of one user at once.
         sends_burst: u32 = 500, in 1..=1_000_000;
-        /// Logins and new connections of one address. Loopback is exempt.
+        /// Logins and new connections of one address.
         logins_per_s: u32 = 20, in 1..=1_000_000;
         /// Logins and new connections of one address at once.
         logins_burst: u32 = 200, in 1..=1_000_000;
+        /// Leaves this machine's own logins and connections uncounted.
+        loopback_exempt: bool = true;
         /// How long a connection above its rate is read more slowly before it is refused.
         slow_read_max_ms: u64 = 5_000, in 0..=60_000;
     }
@@ -174,8 +215,7 @@ choices! {
     pub enum Store { Embedded = "embedded", Memory = "memory" }
 
     /// How people log in.
-    pub enum AuthMode { Open = "open" }
-    not yet { "jwt", "header" }
+    pub enum AuthMode { Open = "open", Jwt = "jwt", Header = "header" }
 
     /// What a send to an unknown user does.
     pub enum UnknownRecipient { Refuse = "refuse", Accept = "accept" }
@@ -213,6 +253,14 @@ impl Limits {
     }
 }
 
+impl Log {
+    /// What to log, for the writer of the log. The storage engine tells its developers much, and the WebSocket library tells whole
+    /// frames at `trace`, tokens among them: that is not for logs, whatever the level.
+    pub fn filter(&self) -> String {
+        format!("fjall=warn,lsm_tree=warn,{},tungstenite=info,tokio_tungstenite=info", self.level)
+    }
+}
+
 impl Config {
     /// What a start with these settings should say loudly; empty for most.
     pub fn warnings(&self) -> Vec<String> {
@@ -232,7 +280,7 @@ impl Config {
 
     /// What is wrong with settings that are each right: the one to change, and why.
     pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
-        let mut found = Vec::new();
+        let mut found = self.auth.contradictions();
         if self.is_open_to_others() && !self.auth.allow_open_anywhere {
             found.push((
                 "listen",

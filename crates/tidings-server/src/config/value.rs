@@ -1,7 +1,15 @@
 //! What a setting is, how its value is read and written, and the macros that turn the table of `settings` into types.
 //! A value comes as text from every layer (a number of the file as its digits), so that all layers read alike.
 
-use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+};
+
+use ipnet::IpNet;
+use toml::de::{DeTable, DeValue};
 
 use super::settings::Config;
 
@@ -98,6 +106,80 @@ impl Value for String {
 
     fn expected(_: &Setting) -> String {
         "a text, not empty".to_owned()
+    }
+}
+
+/// One that need not be set: empty text is none.
+impl Value for Option<String> {
+    fn read(_: &Setting, text: &str) -> Result<Self, Option<String>> {
+        Ok((!text.is_empty()).then(|| text.to_owned()))
+    }
+
+    fn write(&self, _: &Setting) -> String {
+        quote(self.as_deref().unwrap_or_default())
+    }
+
+    fn expected(_: &Setting) -> String {
+        "a text".to_owned()
+    }
+}
+
+impl Value for Option<PathBuf> {
+    fn read(_: &Setting, text: &str) -> Result<Self, Option<String>> {
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    }
+
+    fn write(&self, _: &Setting) -> String {
+        quote(&self.as_ref().map(|path| path.to_string_lossy()).unwrap_or_default())
+    }
+
+    fn expected(_: &Setting) -> String {
+        "the path of a file".to_owned()
+    }
+}
+
+/// Texts of an array in the file, or with commas between them.
+fn read_list(text: &str) -> Option<Vec<String>> {
+    if !text.starts_with('[') {
+        return Some(text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect());
+    }
+    let text = format!("list = {text}");
+    let table = DeTable::parse(&text).ok()?;
+    let DeValue::Array(items) = table.get_ref().get("list")?.get_ref() else { return None };
+    let text = |item: &DeValue<'_>| if let DeValue::String(text) = item { Some(text.to_string()) } else { None };
+    items.iter().map(|item| text(item.get_ref())).collect()
+}
+
+fn write_list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.map(|item| quote(&item)).collect::<Vec<_>>().join(", "))
+}
+
+impl Value for Vec<String> {
+    fn read(_: &Setting, text: &str) -> Result<Self, Option<String>> {
+        read_list(text).ok_or(None)
+    }
+
+    fn write(&self, _: &Setting) -> String {
+        write_list(self.iter().cloned())
+    }
+
+    fn expected(_: &Setting) -> String {
+        "a list of texts".to_owned()
+    }
+}
+
+impl Value for Vec<IpNet> {
+    fn read(_: &Setting, text: &str) -> Result<Self, Option<String>> {
+        let network = |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        read_list(text).ok_or(None)?.iter().map(|item| network(item).map_err(|_| None)).collect()
+    }
+
+    fn write(&self, _: &Setting) -> String {
+        write_list(self.iter().map(IpNet::to_string))
+    }
+
+    fn expected(_: &Setting) -> String {
+        "a list of networks like 10.0.0.0/8 or addresses like 192.0.2.7".to_owned()
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tidings_proto::{ConversationId, Seq, UserId};
 
-use crate::conversation::entry::{Entry, Role};
+use crate::{
+    cbor,
+    conversation::entry::{Entry, Role},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Kind {
@@ -47,7 +50,7 @@ pub enum Change {
     #[n(0)]
     Created(#[n(0)] Created),
     #[n(1)]
-    Entry(#[cbor(n(0), with = "shared")] Arc<Entry>),
+    Entry(#[cbor(n(0), with = "cbor::shared")] Arc<Entry>),
     /// `by` blocks the other one of a direct conversation, or no longer does.
     #[n(2)]
     Blocked {
@@ -75,7 +78,7 @@ pub enum Change {
         /// Who was no member before.
         #[n(0)]
         members: Vec<UserId>,
-        #[cbor(n(1), with = "all_shared")]
+        #[cbor(n(1), with = "cbor::all_shared")]
         entries: Vec<Arc<Entry>>,
     },
 }
@@ -117,49 +120,4 @@ pub struct ProfileOf {
     pub name: Option<Box<str>>,
     #[n(1)]
     pub picture: Option<Box<str>>,
-}
-
-/// An `Arc` in CBOR is what it points to.
-mod shared {
-    use std::sync::Arc;
-
-    use minicbor::{Decode, Decoder, Encode, Encoder};
-
-    pub fn encode<C, T: Encode<C>, W: minicbor::encode::Write>(
-        value: &Arc<T>,
-        encoder: &mut Encoder<W>,
-        context: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        (**value).encode(encoder, context)
-    }
-
-    pub fn decode<'b, C, T: Decode<'b, C>>(
-        decoder: &mut Decoder<'b>,
-        context: &mut C,
-    ) -> Result<Arc<T>, minicbor::decode::Error> {
-        T::decode(decoder, context).map(Arc::new)
-    }
-}
-
-/// The same for many.
-mod all_shared {
-    use std::sync::Arc;
-
-    use minicbor::{Decode, Decoder, Encode, Encoder};
-
-    pub fn encode<C, T: Encode<C>, W: minicbor::encode::Write>(
-        values: &[Arc<T>],
-        encoder: &mut Encoder<W>,
-        context: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        encoder.array(values.len() as u64)?;
-        values.iter().try_for_each(|value| (**value).encode(encoder, context))
-    }
-
-    pub fn decode<'b, C, T: Decode<'b, C>>(
-        decoder: &mut Decoder<'b>,
-        context: &mut C,
-    ) -> Result<Vec<Arc<T>>, minicbor::decode::Error> {
-        Ok(Vec::<T>::decode(decoder, context)?.into_iter().map(Arc::new).collect())
-    }
 }

@@ -21,6 +21,8 @@ pub fn apply(entry: &mut Entry, change: &Entry) {
     if let (Body::Edit { text, .. }, Body::Redaction { .. }) = (&mut entry.body, &change.body) {
         if !change.void || entry.void {
             *text = Box::default();
+            let redacted = Redacted { seq: change.seq, by: change.from.clone(), at_ms: change.at_ms };
+            entry.fold.get_or_insert_default().redacted.get_or_insert(redacted);
         }
         return;
     }

@@ -8,6 +8,7 @@ pub mod entry;
 pub mod event;
 pub mod fold;
 pub mod members;
+pub mod newest;
 pub mod repeats;
 pub mod state;
 pub mod tell;

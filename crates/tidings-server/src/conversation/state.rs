@@ -10,11 +10,8 @@ use crate::conversation::{
     event::{Change, Created, History, Kind},
     fold,
     members::{Member, Members},
+    newest::remember,
 };
-
-/// How many of the newest mentions of everybody, and of the latest deletions, a large conversation remembers for homes that
-/// ask later.
-const REMEMBERED: usize = 100;
 
 /// Everything `decide` needs but single entries. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -201,11 +198,4 @@ impl State {
             self.members.insert(user.clone(), moved);
         }
     }
-}
-
-fn remember(seqs: &mut Vec<Seq>, seq: Seq) {
-    if seqs.len() == REMEMBERED {
-        seqs.remove(0);
-    }
-    seqs.push(seq);
 }

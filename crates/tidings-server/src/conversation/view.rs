@@ -12,7 +12,7 @@ use tidings_proto::{
 };
 
 use crate::conversation::{
-    entry::{Body, Entry, Fold, MembersChange, Message, Role},
+    entry::{Body, Entry, Fold, MembersChange, Message, Redacted, Role},
     fold,
 };
 
@@ -103,8 +103,9 @@ fn plain<'a>(entry: &'a Entry, reader: &UserId) -> server::Entry<'a> {
         Body::Message(message) => show_message(&mut shown, message, entry.fold.as_deref(), reader),
         Body::Edit { target, text } => {
             shown.kind = Kind::Edit;
-            shown.text = Some(Cow::Borrowed(text));
-            shown.more = Some(Box::new(More { target: Some(*target), ..More::default() }));
+            let redacted = entry.fold.as_ref().and_then(|fold| fold.redacted.as_ref()).map(redacted);
+            shown.text = redacted.is_none().then_some(Cow::Borrowed(text));
+            shown.more = Some(Box::new(More { target: Some(*target), redacted, ..More::default() }));
         }
         Body::Redaction { target, .. } => {
             shown.kind = Kind::Redaction;
@@ -154,12 +155,16 @@ fn show_message<'a>(shown: &mut server::Entry<'a>, message: &'a Message, fold: O
                 mine: reaction.users.contains(reader),
             })
             .collect();
-        if let Some(redacted) = &fold.redacted {
+        if fold.redacted.is_some() {
             shown.text = None;
-            more.redacted = Some(server::Redacted { seq: redacted.seq, by: redacted.by.clone(), at: redacted.at_ms });
+            more.redacted = fold.redacted.as_ref().map(redacted);
         }
     }
     shown.more = Some(Box::new(more));
+}
+
+fn redacted(redacted: &Redacted) -> server::Redacted {
+    server::Redacted { seq: redacted.seq, by: redacted.by.clone(), at: redacted.at_ms }
 }
 
 fn members(change: &MembersChange) -> More {

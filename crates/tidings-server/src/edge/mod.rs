@@ -1,7 +1,11 @@
 //! The edges: bytes into frames and back, one file a transport. They know no journal and no tables.
 
+pub mod expiry;
 pub mod http;
+pub mod login_page;
+pub mod long_poll;
 pub mod pages;
+pub mod sse;
 pub mod websocket;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -15,6 +19,7 @@ use crate::{
     session::{
         auth::Auth,
         rate::{Bucket, Rate},
+        state::Rules,
     },
     shutdown::Shutdown,
 };
@@ -26,6 +31,8 @@ pub struct Edge {
     pub auth: Arc<Auth>,
     pub admin_token: Arc<str>,
     pub addresses: Arc<Addresses>,
+    /// The same for all sessions.
+    pub session_rules: Arc<Rules>,
     pub shutdown: Shutdown,
 }
 
@@ -38,12 +45,23 @@ pub struct Addresses {
 const ADDRESSES_MAX: usize = 100_000;
 
 impl Edge {
-    /// Takes one login or connection of an address. `Err`: try again after so long. Loopback is exempt.
+    /// How this host wants its sessions to be held.
+    pub fn session_rules(host: &Host) -> Rules {
+        let limits = &host.config.limits;
+        Rules {
+            limits: host.rules.limits.clone(),
+            unauthenticated_bytes: limits.unauthenticated_bytes,
+            unauthenticated_ms: limits.unauthenticated_ms,
+            heartbeat_ms: limits.heartbeat_s * 1_000,
+        }
+    }
+
+    /// Takes one login or connection of an address. `Err`: try again after so long.
     pub fn admit(&self, address: IpAddr) -> Result<(), Duration> {
-        if address.to_canonical().is_loopback() {
+        let rates = &self.host.config.rates;
+        if rates.loopback_exempt && address.to_canonical().is_loopback() {
             return Ok(());
         }
-        let rates = &self.host.config.rates;
         let rate = Rate { per_s: rates.logins_per_s, burst: rates.logins_burst };
         let bucket = {
             let mut buckets = self.addresses.buckets.lock();

@@ -2,10 +2,13 @@
 //! anew each time.
 
 use axum::{
+    extract::State,
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use rust_embed::RustEmbed;
+
+use super::{Edge, login_page};
 
 #[derive(RustEmbed)]
 #[folder = "../../web/dist"]
@@ -18,7 +21,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Any path that is no call: an asset, or the page, whose own routes are in the fragment or below `/`.
-pub async fn asset(uri: Uri, headers: HeaderMap) -> Response {
+pub async fn asset(State(edge): State<Edge>, uri: Uri, headers: HeaderMap) -> Response {
+    if let Some(redirect) = login_page::redirect(&edge, uri.path(), &headers).await {
+        return redirect;
+    }
     let path = uri.path().trim_start_matches('/');
     let path = if path.is_empty() { "index.html" } else { path };
     match find(path, &headers) {

@@ -23,23 +23,27 @@ use tidings_proto::{
     CloseCode, Code,
     frames::{
         client::{Command, Hello, Request},
-        server::{Beat, Refused, ServerFrame, Welcome},
+        server::{Beat, Expiring, Refused, ServerFrame},
     },
 };
 
 use crate::{
     metrics::Transport,
     session::{
-        auth::{Identity, identify, log_in},
+        attachment::welcome,
+        auth::{Identity, identify, log_in, renew},
         execute::{Caller, act, is_rated, is_read, read, take_rate},
         outbox::{Next, Outbox},
         reply::{Answer, Reply},
-        state::{Effect, Rules, State},
+        state::{Effect, State},
         unanswered::Counter,
     },
 };
 
-use super::{Edge, http::problem};
+use super::{
+    Edge,
+    http::{identity, problem},
+};
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
 /// What a connection reads at once. It has this in memory for as long as it lives, also when it is silent.
@@ -49,7 +53,7 @@ const WRITE_BYTES: usize = 4 * 1024;
 /// Taken from the outbox at once.
 const TAKE_BYTES: usize = 64 * 1024;
 /// Places for frames on their way that a connection keeps.
-const FRAMES_KEPT: usize = 4;
+const FRAMES_KEPT: usize = 16;
 /// How long a client that is being closed may take to read why.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -76,7 +80,7 @@ pub async fn upgrade(
     if asked.iter().next().is_some() && !asks(SUBPROTOCOL) {
         return (StatusCode::BAD_REQUEST, format!("the subprotocol of this version is {SUBPROTOCOL}")).into_response();
     }
-    let identity = match known_identity(&edge, &params, &headers) {
+    let identity = match identity(&edge, address.ip(), params.ticket.as_deref(), &headers).await {
         Ok(identity) => identity,
         Err(refusal) => return problem::of(&refusal),
     };
@@ -94,21 +98,6 @@ pub async fn upgrade(
                 Box::pin(Box::new(Connection::new(edge, socket)).run(identity)).await;
             })
         })
-}
-
-/// Whom a ticket or the `Authorization` header names, before a `hello`.
-fn known_identity(edge: &Edge, params: &Params, headers: &HeaderMap) -> Result<Option<Identity>, Answer> {
-    let refused = |why: &str| Answer::refused(Code::Unauthenticated, why);
-    if let Some(ticket) = &params.ticket {
-        let identity = edge.auth.redeem(ticket, edge.host.clock.unix_ms());
-        return identity.map(Some).ok_or_else(|| refused("the ticket was used or is too old; get another one"));
-    }
-    match super::http::bearer(headers) {
-        Some(token) => {
-            edge.auth.verify(token).map(Some).ok_or_else(|| refused("the token was not given here; log in again"))
-        }
-        None => Ok(None),
-    }
 }
 
 /// Why a connection ends.
@@ -135,17 +124,10 @@ struct Connection {
 
 impl Connection {
     fn new(edge: Edge, socket: WebSocket) -> Self {
-        let limits = &edge.host.config.limits;
-        let rules = Rules {
-            limits: edge.host.rules.limits.clone(),
-            unauthenticated_bytes: limits.unauthenticated_bytes,
-            unauthenticated_ms: limits.unauthenticated_ms,
-            heartbeat_ms: limits.heartbeat_s * 1_000,
-        };
         Self {
-            outbox: Arc::new(Outbox::new(limits.outbox_bytes)),
+            outbox: Arc::new(Outbox::new(edge.host.config.limits.outbox_bytes)),
             unanswered: Arc::default(),
-            state: State::new(rules, now_ms(&edge)),
+            state: State::new(edge.session_rules.clone(), now_ms(&edge)),
             frames: Vec::new(),
             reading: None,
             edge,
@@ -198,10 +180,7 @@ impl Connection {
 
     async fn welcome(&mut self, hello: &Hello, identity: Option<&Identity>) -> Result<Result<Caller, Answer>, End> {
         let host = self.edge.host.clone();
-        let identity = match identity {
-            Some(identity) => Ok(identity.clone()),
-            None => identify(&self.edge.auth, hello, host.clock.unix_ms()),
-        };
+        let identity = identify(&self.edge.auth, hello, identity, host.clock.unix_ms()).await;
         let caller = match identity {
             Ok(identity) => log_in(&host, &identity).await,
             Err(refusal) => Err(refusal),
@@ -216,7 +195,7 @@ impl Connection {
             Ok(attached) => attached,
             Err(error) => return Ok(Err(host.answer(error))),
         };
-        self.state.open();
+        self.state.open(expiry_ms(&self.edge, caller.expires_ms));
         let begun = self.begin(&caller, hello.tail.unwrap_or(0), attached).await;
         if begun.is_err() {
             host.detach(&caller.home, &self.outbox);
@@ -226,17 +205,7 @@ impl Connection {
 
     async fn begin(&mut self, caller: &Caller, tail: usize, attached: crate::host::feed::Attached) -> Done {
         let host = self.edge.host.clone();
-        let welcome = Welcome {
-            user: caller.user.clone(),
-            device: caller.device.clone(),
-            session: format!("s-{}", self.outbox.session.0),
-            sync: attached.token,
-            prefer: None,
-            heartbeat_s: host.config.limits.heartbeat_s,
-            limits: host.rules.limits.clone(),
-            features: Vec::new(),
-        };
-        self.write(ServerFrame::Welcome(welcome).to_json()).await?;
+        self.write(welcome(&host, caller, &self.outbox, attached.token)).await?;
         if let Some(differences) = attached.differences {
             match host.changes(&caller.home, None, differences, tail).await {
                 Ok(changes) => self.write(changes).await?,
@@ -252,9 +221,15 @@ impl Connection {
     async fn serve(&mut self, caller: &Caller) -> End {
         // A read that came while another one is under way: nothing more is read from the socket until it can begin.
         let mut held: Option<Box<Request>> = None;
-        // Each frame moves the deadline on. The timer is set anew only when it has run out: it then looks how far that went.
-        let mut timer = std::pin::pin!(sleep_until(&self.edge, self.state.deadline_ms()));
+        // Each frame moves the deadline on. The timer is set anew only when it has run out, and then looks how far that went;
+        // or when a new token ends earlier.
+        let mut due_ms = self.state.deadline_ms();
+        let mut timer = pin!(sleep_until(&self.edge, due_ms));
         loop {
+            if self.state.deadline_ms() < due_ms {
+                due_ms = self.state.deadline_ms();
+                timer.set(sleep_until(&self.edge, due_ms));
+            }
             if let Some(request) = held.take_if(|_| self.reading.is_none())
                 && let Err(end) = Box::pin(self.begin_read(caller, *request)).await
             {
@@ -275,7 +250,8 @@ impl Connection {
                 },
                 () = &mut timer => {
                     let effect = self.state.on_time(now_ms(&self.edge));
-                    timer.set(sleep_until(&self.edge, self.state.deadline_ms()));
+                    due_ms = self.state.deadline_ms();
+                    timer.set(sleep_until(&self.edge, due_ms));
                     effect
                 }
             };
@@ -329,6 +305,7 @@ impl Connection {
                 self.write(ServerFrame::Error(refused).to_json()).await
             }
             Effect::Pong(re) => self.write(ServerFrame::Pong(Beat { re }).to_json()).await,
+            Effect::Expiring { in_s } => self.write(ServerFrame::Expiring(Expiring { in_s }).to_json()).await,
             Effect::Ping => self.write(ServerFrame::Ping(Beat::default()).to_json()).await,
             Effect::Close(code) => Err(End::Close(code)),
             Effect::Drop => Err(End::Gone),
@@ -359,6 +336,13 @@ impl Connection {
             Command::Watch(watch) => {
                 let watched = Box::pin(host.watch(&caller.user, &self.outbox, &watch.users)).await;
                 reply.answer(watched.map_or_else(|error| host.answer(error), |()| Answer::Done));
+            }
+            Command::Auth(auth) => {
+                let renewed = Box::pin(renew(&self.edge.auth, caller, &auth.token, host.clock.unix_ms())).await;
+                if let Ok(expires_ms) = &renewed {
+                    self.state.renew(expiry_ms(&self.edge, *expires_ms));
+                }
+                reply.answer(renewed.map_or_else(|refusal| refusal, |_| Answer::Done));
             }
             command => self.drive(pin!(act(&host, caller, command, reply))).await?,
         }
@@ -396,10 +380,11 @@ impl Connection {
         loop {
             match self.outbox.take(&mut self.frames, TAKE_BYTES) {
                 Next::Frames => {
+                    let patience = Duration::from_millis(self.state.patience_ms());
                     let Self { edge, socket, outbox, frames, .. } = self;
-                    edge.host.metrics.sent(frames);
+                    edge.host.metrics.sent_all(frames);
                     for frame in frames.drain(..) {
-                        feed(socket, outbox, frame).await?;
+                        feed(socket, outbox, patience, frame).await?;
                     }
                 }
                 Next::Empty => break,
@@ -413,14 +398,16 @@ impl Connection {
 
     async fn write(&mut self, frame: String) -> Done {
         let frame = Bytes::from(frame);
-        self.edge.host.metrics.sent(std::slice::from_ref(&frame));
-        feed(&mut self.socket, &self.outbox, frame).await?;
+        self.edge.host.metrics.sent(&frame);
+        let patience = Duration::from_millis(self.state.patience_ms());
+        feed(&mut self.socket, &self.outbox, patience, frame).await?;
         self.flush().await
     }
 
     async fn flush(&mut self) -> Done {
         self.state.on_spoken(now_ms(&self.edge));
-        unless_cut(&self.outbox, self.socket.flush()).await
+        let patience = Duration::from_millis(self.state.patience_ms());
+        unless_cut(&self.outbox, patience, self.socket.flush()).await
     }
 
     /// Says why, and gives the client a moment to read it.
@@ -432,22 +419,32 @@ impl Connection {
             }
         };
         // Whoever does not read is not waited for; least of all by a server that stops.
-        let wait = if self.edge.shutdown.has_begun() { CLOSE_WAIT / 10 } else { CLOSE_WAIT };
-        let _ = tokio::time::timeout(wait, say).await;
+        let shutdown = self.edge.shutdown.clone();
+        let stopping = async {
+            shutdown.begun().await;
+            tokio::time::sleep(CLOSE_WAIT / 10).await;
+        };
+        tokio::select! {
+            () = say => {}
+            () = tokio::time::sleep(CLOSE_WAIT) => {}
+            () = stopping => {}
+        }
     }
 }
 
-async fn feed(socket: &mut WebSocket, outbox: &Outbox, frame: Bytes) -> Done {
+async fn feed(socket: &mut WebSocket, outbox: &Outbox, patience: Duration, frame: Bytes) -> Done {
     let text = Utf8Bytes::try_from(frame).expect("frames are JSON, which is UTF-8");
-    unless_cut(outbox, socket.feed(Message::Text(text))).await
+    unless_cut(outbox, patience, socket.feed(Message::Text(text))).await
 }
 
-/// Waits for a write, but not for a reader whose session is cut meanwhile.
-async fn unless_cut(outbox: &Outbox, write: impl Future<Output = Result<(), axum::Error>>) -> Done {
+/// Waits for a write, but not for a reader whose session is cut meanwhile, nor for one that takes nothing any more.
+async fn unless_cut(outbox: &Outbox, patience: Duration, write: impl Future<Output = Result<(), axum::Error>>) -> Done {
     tokio::select! {
         biased;
         done = write => done.map_err(|_| End::Gone),
         code = outbox.cut() => Err(End::Close(code)),
+        // Made only where the write has to wait.
+        () = async { tokio::time::sleep(patience).await } => Err(End::Close(CloseCode::Lagging)),
     }
 }
 
@@ -475,6 +472,11 @@ fn is_protocol_error(error: axum::Error) -> bool {
 
 fn now_ms(edge: &Edge) -> u64 {
     edge.host.clock.monotonic_ns() / 1_000_000
+}
+
+/// A time of the clock on the wall as one of the clock that sessions go by.
+fn expiry_ms(edge: &Edge, unix_ms: Option<u64>) -> Option<u64> {
+    unix_ms.map(|unix_ms| now_ms(edge) + unix_ms.saturating_sub(edge.host.clock.unix_ms()))
 }
 
 fn sleep_until(edge: &Edge, deadline_ms: u64) -> tokio::time::Sleep {

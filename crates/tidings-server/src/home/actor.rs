@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hashbrown::HashSet;
 use parking_lot::{Mutex, MutexGuard};
 use tidings_proto::{CloseCode, ConversationId, DeviceId, UserId};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::session::outbox::{Class, Outbox, SessionId, Wakes};
 
@@ -31,8 +32,6 @@ pub struct Home {
 pub struct Inner {
     pub state: HomeState,
     pub sessions: Vec<Session>,
-    /// The newest version that was given to a block; it may not be committed yet.
-    block_version: u64,
     /// Rows to be written by the next flush.
     pub changed: Changed,
 }
@@ -42,6 +41,8 @@ pub struct Inner {
 pub struct Session {
     pub device: DeviceId,
     pub outbox: Arc<Outbox>,
+    /// Counts it among the node's sessions while it lives.
+    pub alive: TaskTrackerToken,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +58,7 @@ impl Home {
     pub fn new(state: HomeState) -> Self {
         Self {
             user: state.user.clone(),
-            inner: Mutex::new(Inner { state, sessions: Vec::new(), block_version: 0, changed: Changed::default() }),
+            inner: Mutex::new(Inner { state, sessions: Vec::new(), changed: Changed::default() }),
             used: AtomicU64::new(0),
             send_rate: crate::session::rate::Bucket::default(),
         }
@@ -84,12 +85,6 @@ impl Inner {
         }
         self.changed.row = true;
         !std::mem::replace(&mut self.changed.listed, true)
-    }
-
-    /// A version for a block that is decided now: higher than all before.
-    pub fn next_block_version(&mut self) -> u64 {
-        self.block_version = self.state.row.next_version(self.state.epoch).max(self.block_version + 1);
-        self.block_version
     }
 
     /// Hands a frame to all sessions, but to the one that has it already.

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tidings_proto::{Seq, UserId, limits::UNREAD_MAX};
 
-use crate::conversation::{
-    entry::{Body, Entry, MembersChange, Role},
-    event::{History, Kind, ProfileOf},
-    fold,
-    state::State,
+use crate::{
+    cbor,
+    conversation::{
+        entry::{Body, Entry, MembersChange, Role},
+        event::{History, Kind, ProfileOf},
+        fold,
+        newest::remember,
+        state::State,
+    },
 };
 
 use super::event::{Joined, Told};
-
-/// How many mentions, and how many deleted messages, above `read_seq` an item remembers one by one.
-const REMEMBERED: usize = 100;
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Item {
@@ -42,7 +43,7 @@ pub struct Item {
     pub last_ord: u64,
     #[n(8)]
     pub last_at_ms: u64,
-    #[cbor(n(9), with = "optional_shared")]
+    #[cbor(n(9), with = "cbor::optional_shared")]
     pub preview: Option<Arc<Entry>>,
     #[n(10)]
     pub read_seq: Seq,
@@ -281,36 +282,4 @@ impl Item {
 fn mentions(entry: &Entry, user: &UserId) -> bool {
     let Body::Message(message) = &entry.body else { return false };
     message.mentions.iter().any(|name| **name == *user.as_str() || &**name == "@all")
-}
-
-/// Beyond what is remembered one by one the oldest is forgotten: a count may then be off by it, until it is read.
-pub fn remember(seqs: &mut Vec<Seq>, seq: Seq) {
-    if seqs.len() == REMEMBERED {
-        seqs.remove(0);
-    }
-    seqs.push(seq);
-}
-
-/// An `Option<Arc<Entry>>` in CBOR is the entry, or null.
-mod optional_shared {
-    use std::sync::Arc;
-
-    use minicbor::{Decode, Decoder, Encode, Encoder};
-
-    use super::Entry;
-
-    pub fn encode<C, W: minicbor::encode::Write>(
-        value: &Option<Arc<Entry>>,
-        encoder: &mut Encoder<W>,
-        context: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        value.as_deref().encode(encoder, context)
-    }
-
-    pub fn decode<C>(
-        decoder: &mut Decoder<'_>,
-        context: &mut C,
-    ) -> Result<Option<Arc<Entry>>, minicbor::decode::Error> {
-        Ok(Option::<Entry>::decode(decoder, context)?.map(Arc::new))
-    }
 }

@@ -285,8 +285,14 @@ impl Host {
             Ok(found) => found,
             Err(error) => return reply.answer(self.answer(error)),
         };
-        let home_version = home.lock().next_block_version();
+        let next_version = {
+            let inner = home.lock();
+            inner.state.row.next_version(inner.state.epoch)
+        };
         let mut inner = direct.lock();
+        // Higher than the last one about this person, which may not be committed yet.
+        let last = inner.decided().blocks.iter().find(|block| block.by == *by).map_or(0, |block| block.home_version);
+        let home_version = next_version.max(last + 1);
         let event = inner.take_decided(direct.id, Change::Blocked { by: by.clone(), on, home_version });
         let change = HomeChange::Blocked { user: user.clone(), on, home_version };
         let parts =

@@ -56,7 +56,7 @@ impl Host {
         outbox: &Arc<Outbox>,
         since: Option<Option<Token>>,
     ) -> Result<Attached, ActError> {
-        let session = Session { device: device.clone(), outbox: outbox.clone() };
+        let session = Session { device: device.clone(), outbox: outbox.clone(), alive: self.live.token() };
         home.lock().register(session, self.config.limits.connections_a_device);
         self.subscribe_home(home);
         if let Err(error) = self.ask_large(home).await {

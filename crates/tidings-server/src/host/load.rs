@@ -42,13 +42,15 @@ impl Host {
 
     async fn absent_conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, TablesError> {
         self.metrics.cache_misses.of(Cache::Conversations).inc();
-        let load = async || self.load_conversation(id).await;
-        let conversation = self
-            .conversations
-            .load(&id, load, |(state, stored)| Arc::new(Conversation::new(id, state, stored)))
-            .await?;
+        let load = || self.load_conversation(id);
+        let conversation = self.conversations.load(&id, load, |(state, stored)| {
+            let conversation = Arc::new(Conversation::new(id, state, stored));
+            // Before anybody can find it: no entry of it goes past those who are here.
+            self.subscribe_members(&conversation);
+            Some(conversation)
+        });
+        let conversation = conversation.await?;
         conversation.touch(self.sweep_now());
-        self.subscribe_members(&conversation);
         Ok(conversation)
     }
 
@@ -154,8 +156,11 @@ impl Host {
             }
             None => {
                 self.metrics.cache_misses.of(Cache::Homes).inc();
-                let load = async || self.load_home(user).await;
-                self.homes.load(user, load, |state| self.wake_home(state)).await?
+                let load = || async {
+                    let flushes = self.dormant.flushes();
+                    Ok((flushes, self.load_home(user).await?))
+                };
+                self.homes.load(user, load, |(flushes, state)| self.wake_home(state, flushes)).await?
             }
         };
         home.touch(self.sweep_now());
@@ -189,12 +194,14 @@ impl Host {
         }
     }
 
-    /// Makes a home of what was loaded, with the changes that waited for it.
-    fn wake_home(&self, state: HomeState) -> Arc<Home> {
+    /// Makes a home of what was loaded, with the changes that waited for it. `None`: a flush ended since `flushes` were counted,
+    /// and may have written changes that were not read.
+    fn wake_home(&self, state: HomeState, flushes: u64) -> Option<Arc<Home>> {
+        let waiting = self.dormant.wake(&state.user, flushes)?;
         let home = Arc::new(Home::new(state));
         let mut inner = home.lock();
         let mut is_to_be_listed = false;
-        for waiting in self.dormant.wake(&home.user) {
+        for waiting in waiting {
             let altered = waiting.apply(&mut inner.state);
             is_to_be_listed |= inner.note(altered);
         }
@@ -202,7 +209,7 @@ impl Host {
         if is_to_be_listed {
             self.unflushed.lock().homes.push(home.clone());
         }
-        home
+        Some(home)
     }
 
     /// Those of `users` whom nobody ever made known.

@@ -13,6 +13,7 @@ use std::{
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tidings_proto::{ConversationId, UserId};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Clock,
@@ -73,6 +74,8 @@ pub struct Host {
     pub(crate) publishing: Mutex<()>,
     pub(crate) receipts: crate::home::receipts::Pending,
     pub presence: Presence,
+    /// Counts the sessions that are attached.
+    live: TaskTracker,
     /// Held while an import gives names to users: one name at a time gets an id.
     pub(crate) naming: tokio::sync::Mutex<()>,
     /// Counts sweeps of the caches; what was asked for since the last one stays.
@@ -106,7 +109,14 @@ pub(crate) struct Unflushed {
 pub(crate) struct Dormant {
     users: Mutex<HashMap<UserId, Vec<Waiting>>>,
     /// Taken by the flush that is under way: a home loaded meanwhile may not find them in the tables yet.
-    flushing: Mutex<HashMap<UserId, Arc<[Waiting]>>>,
+    flushing: Mutex<Flushing>,
+}
+
+#[derive(Default)]
+struct Flushing {
+    changes: HashMap<UserId, Arc<[Waiting]>>,
+    /// How many flushes have ended.
+    ended: u64,
 }
 
 /// A change for a home, of its own events or told by a conversation.
@@ -130,13 +140,22 @@ impl Dormant {
         self.users.lock().entry_ref(user).or_default().push(waiting);
     }
 
-    /// What waits for this user, in order; nothing waits afterwards.
-    pub fn wake(&self, user: &UserId) -> Vec<Waiting> {
+    /// How many flushes have ended by now.
+    pub fn flushes(&self) -> u64 {
+        self.flushing.lock().ended
+    }
+
+    /// What waits for this user, in order; nothing waits afterwards. `None`, and it goes on waiting: another flush ended since
+    /// `flushes` were counted.
+    pub fn wake(&self, user: &UserId, flushes: u64) -> Option<Vec<Waiting>> {
         // Held until both were looked at: a flush that begins moves everything from the one to the other.
         let flushing = self.flushing.lock();
-        let mut waiting: Vec<_> = flushing.get(user).map(|flushing| flushing.to_vec()).unwrap_or_default();
+        if flushing.ended != flushes {
+            return None;
+        }
+        let mut waiting: Vec<_> = flushing.changes.get(user).map(|flushing| flushing.to_vec()).unwrap_or_default();
         waiting.extend(self.users.lock().remove(user).unwrap_or_default());
-        waiting
+        Some(waiting)
     }
 
     /// What waits of the user's own changes, in order; it goes on waiting.
@@ -146,20 +165,23 @@ impl Dormant {
             Waiting::Tell(_) => None,
         };
         let flushing = self.flushing.lock();
-        let mut changes: Vec<_> = flushing.get(user).into_iter().flat_map(|all| all.iter().filter_map(own)).collect();
+        let taken = flushing.changes.get(user).into_iter().flat_map(|all| all.iter());
+        let mut changes: Vec<_> = taken.filter_map(own).collect();
         changes.extend(self.users.lock().get(user).into_iter().flatten().filter_map(own));
         changes
     }
 
     pub fn begin_flush(&self) -> Vec<(UserId, Arc<[Waiting]>)> {
         let mut flushing = self.flushing.lock();
-        debug_assert!(flushing.is_empty(), "one flush at a time");
-        *flushing = self.users.lock().drain().map(|(user, waiting)| (user, waiting.into())).collect();
-        flushing.iter().map(|(user, waiting)| (user.clone(), waiting.clone())).collect()
+        debug_assert!(flushing.changes.is_empty(), "one flush at a time");
+        flushing.changes = self.users.lock().drain().map(|(user, waiting)| (user, waiting.into())).collect();
+        flushing.changes.iter().map(|(user, waiting)| (user.clone(), waiting.clone())).collect()
     }
 
     pub fn end_flush(&self) {
-        self.flushing.lock().clear();
+        let mut flushing = self.flushing.lock();
+        flushing.changes.clear();
+        flushing.ended += 1;
     }
 }
 
@@ -199,10 +221,10 @@ impl Host {
         self.homes.for_each(|home| home.lock().sessions.iter().for_each(|session| visit(&session.outbox)));
     }
 
-    pub fn count_sessions(&self) -> usize {
-        let mut count = 0;
-        self.for_each_session(|_| count += 1);
-        count
+    /// Ready when no session is attached.
+    pub async fn sessions_ended(&self) {
+        self.live.close();
+        self.live.wait().await;
     }
 
     /// Brings the gauges up to date that nobody moves.

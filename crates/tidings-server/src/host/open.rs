@@ -12,6 +12,7 @@ use hashbrown::HashSet;
 use parking_lot::Mutex;
 use tidings_proto::ConversationId;
 use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Clock,
@@ -72,6 +73,7 @@ impl Host {
             publishing: Mutex::default(),
             receipts: crate::home::receipts::Pending::default(),
             presence: Presence::default(),
+            live: TaskTracker::new(),
             naming: tokio::sync::Mutex::default(),
             sweep: AtomicU64::new(1),
             failed: OnceLock::new(),

@@ -39,40 +39,66 @@ use super::{
     event::{Part, Submitted},
 };
 
-/// Of a large commit the first do not wait for the last.
+/// Of a large commit, or of many that follow each other, the first do not wait for the last.
 const WAKE_ITEMS: usize = 256;
+
+/// What is published before the connections are woken that got some of it.
+#[derive(Default)]
+struct Batch {
+    items: usize,
+    wakes: Wakes,
+}
+
+impl Batch {
+    /// Begins another item.
+    fn next(&mut self) -> &mut Wakes {
+        if self.items >= WAKE_ITEMS {
+            self.items = 0;
+            self.wakes.wake();
+        }
+        self.items += 1;
+        &mut self.wakes
+    }
+}
 
 impl Host {
     /// Runs until the committer has stopped.
     pub async fn publish_all(self: Arc<Self>, mut outcomes: CommittedReceiver<Submitted>) {
         while let Some(outcome) = outcomes.recv().await {
-            match outcome {
-                Outcome::Committed(committed) => self.publish_commit(committed),
-                Outcome::Failed(failed) => {
-                    self.metrics.errors.of(metrics::Part::Journal).inc();
-                    let is_home = |part: &Part| matches!(part, Part::Home(_));
-                    let is_alone = failed.payloads.iter().all(|submitted| submitted.parts.iter().all(is_home));
-                    // What is too large was not appended, and concerns no others, unless they rest on its decisions.
-                    if is_alone && matches!(*failed.error, AppendError::TooLarge { .. }) {
-                        tracing::error!(error = %failed.error, "a change of homes was refused");
-                    } else {
-                        self.fail(failed.error.to_string());
-                    }
-                    for submitted in failed.payloads {
-                        self.drop_submitted(submitted);
-                    }
+            let mut batch = Batch::default();
+            let mut next = Some(outcome);
+            while let Some(outcome) = next {
+                self.publish_outcome(outcome, &mut batch);
+                // What was committed meanwhile is written to the connections with it.
+                next = if batch.items < WAKE_ITEMS { outcomes.try_recv() } else { None };
+            }
+        }
+    }
+
+    fn publish_outcome(&self, outcome: Outcome<Submitted>, batch: &mut Batch) {
+        match outcome {
+            Outcome::Committed(committed) => self.publish_commit(committed, batch),
+            Outcome::Failed(failed) => {
+                self.metrics.errors.of(metrics::Part::Journal).inc();
+                let is_home = |part: &Part| matches!(part, Part::Home(_));
+                let is_alone = failed.payloads.iter().all(|submitted| submitted.parts.iter().all(is_home));
+                // What is too large was not appended, and concerns no others, unless they rest on its decisions.
+                if is_alone && matches!(*failed.error, AppendError::TooLarge { .. }) {
+                    tracing::error!(error = %failed.error, "a change of homes was refused");
+                } else {
+                    self.fail(failed.error.to_string());
+                }
+                for submitted in failed.payloads {
+                    self.drop_submitted(submitted);
                 }
             }
         }
     }
 
-    fn publish_commit(&self, committed: Committed<Submitted>) {
+    fn publish_commit(&self, committed: Committed<Submitted>, batch: &mut Batch) {
         let Committed { position, commit, items } = committed;
-        let mut wakes = Wakes::default();
-        for (number, item) in items.into_iter().enumerate() {
-            if number % WAKE_ITEMS == 0 {
-                wakes.wake();
-            }
+        for item in items {
+            let wakes = batch.next();
             let Submitted { parts, answer } = item.payload;
             let (reply, answer) = answer.unzip();
             let sender = reply.as_ref().and_then(crate::session::reply::Reply::session);
@@ -85,18 +111,23 @@ impl Host {
                 })
                 .collect();
             let mut found = found.into_iter();
+            let mut left = Vec::new();
             for part in parts {
                 match part {
                     Part::Conversation(conversation, event) => {
                         let found = found.next().expect("each of them was committed above");
-                        self.publish(&conversation, &event, found, Audience::Live(sender), &mut wakes);
+                        left.extend(self.publish(&conversation, &event, found, Audience::Live(sender), wakes));
                     }
                     Part::Home(event) => self.change(&event, Audience::Live(None)),
                 }
             }
             // Behind the tells: who asks for the inbox after the answer finds there what was answered.
             if let (Some(reply), Some(answer)) = (reply, answer) {
-                reply.answer_among(answer, &mut wakes);
+                reply.answer_among(answer, wakes);
+            }
+            // The entry comes first, also where the answer stands for it: whoever leaves gets `sent`, then `removed`.
+            for (home, conversation) in left {
+                self.deliver_item(&home.lock(), conversation);
             }
         }
         let mut unflushed = self.unflushed.lock();
@@ -136,7 +167,7 @@ impl Host {
     }
 
     /// Tells homes and sessions of a committed event. One that the conversation had already was told, too: a flush writes
-    /// a state together with all that it told.
+    /// a state together with all that it told. Returns whose sessions are still to be told that the conversation is gone.
     pub(super) fn publish(
         &self,
         conversation: &Arc<Conversation>,
@@ -144,9 +175,10 @@ impl Host {
         found: Found,
         audience: Audience,
         wakes: &mut Wakes,
-    ) {
+    ) -> Vec<(Arc<Home>, ConversationId)> {
+        let mut left = Vec::new();
         if !found.is_new {
-            return;
+            return left;
         }
         let state = conversation.state();
         let entry = match &event.change {
@@ -157,29 +189,40 @@ impl Host {
         let mut frames = EntryFrames::new(conversation.id, wakes);
         for (user, tell) in tells(event, &state, found.was_small) {
             // Sessions of a large conversation get the entry as its subscribers.
-            self.tell(&user, &tell, &mut frames, audience, !is_large);
+            let gone_from = self.tell(&user, &tell, &mut frames, audience, !is_large);
+            left.extend(gone_from.map(|home| (home, conversation.id)));
         }
-        let Audience::Live(sender) = audience else { return };
+        let Audience::Live(sender) = audience else { return left };
         if let Some(entry) = entry.filter(|_| is_large) {
             self.fan_out(conversation, entry, &mut frames, sender);
         }
         if let Change::Receipt { user, .. } = &event.change {
             self.publish_receipt(conversation, &state, user);
         }
+        left
     }
 
-    fn tell(&self, user: &UserId, tell: &Tell, frames: &mut EntryFrames<'_>, audience: Audience, with_entry: bool) {
-        let home = self.homes.get_or_else(user, || self.dormant.push(user, Waiting::Tell(tell.clone())));
-        let Some(home) = home else { return };
+    /// Returns the home if its sessions lost the conversation by this.
+    fn tell(
+        &self,
+        user: &UserId,
+        tell: &Tell,
+        frames: &mut EntryFrames<'_>,
+        audience: Audience,
+        with_entry: bool,
+    ) -> Option<Arc<Home>> {
+        let home = self.homes.get_or_else(user, || self.dormant.push(user, Waiting::Tell(tell.clone())))?;
         let mut inner = home.lock();
+        let peer_read = |inner: &HomeInner| Some(inner.state.items.get(&tell.conversation)?.with.as_ref()?.read);
+        let read_before = peer_read(&inner);
         let altered = inner.state.tell(tell);
         if inner.note(altered) {
             self.unflushed.lock().homes.push(home.clone());
         }
         if inner.sessions.is_empty() {
-            return;
+            return None;
         }
-        let Audience::Live(sender) = audience else { return };
+        let Audience::Live(sender) = audience else { return None };
         match &tell.what {
             Told::Joined(joined) => {
                 self.deliver_item(&inner, tell.conversation);
@@ -196,7 +239,8 @@ impl Host {
                     if !with_entry {
                         self.deliver_entry(&inner, entry, frames, sender);
                     }
-                    self.deliver_item(&inner, tell.conversation);
+                    drop(inner);
+                    return Some(home);
                 }
             }
             Told::Peer { delivered, read } => {
@@ -208,10 +252,12 @@ impl Host {
                         read_seq: *read,
                     };
                     let frame = Bytes::from(ServerFrame::Receipt(receipt).to_json());
-                    inner.deliver(&frame, Class::Ephemeral, None);
+                    let has_read = peer_read(&inner) > read_before;
+                    inner.deliver(&frame, if has_read { Class::Receipt } else { Class::Ephemeral }, None);
                 }
             }
         }
+        None
     }
 
     fn deliver_entry(&self, home: &HomeInner, entry: &Entry, frames: &mut EntryFrames<'_>, sender: Option<SessionId>) {
@@ -293,7 +339,12 @@ impl Host {
         for (conversation, receipt) in self.receipts.take() {
             let members = conversation.state().members;
             let frame = Bytes::from(ServerFrame::Receipt(receipt.clone()).to_json());
-            for (user, _) in members.iter().filter(|(user, _)| **user != receipt.user) {
+            // Who is blocked is not told how far the blocker is. Whoever has just read is in memory.
+            let reader = self.homes.get(&receipt.user);
+            let hears = |user: &UserId| {
+                *user != receipt.user && !reader.as_ref().is_some_and(|reader| reader.lock().state.row.blocks(user))
+            };
+            for (user, _) in members.iter().filter(|(user, _)| hears(user)) {
                 if let Some(home) = self.homes.get(user) {
                     home.lock().deliver(&frame, Class::Ephemeral, None);
                 }

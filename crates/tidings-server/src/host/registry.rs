@@ -62,12 +62,12 @@ impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
     }
 
     /// The actor, loaded by `load` if need be: once, however many ask. `finish` makes an actor of what was loaded, while no
-    /// `get_or_else` of this key can run.
-    pub async fn load<L, E>(
+    /// `get_or_else` of this key can run; `None`: that is out of date, and is to be loaded again.
+    pub async fn load<L, E, F: Future<Output = Result<L, E>>>(
         &self,
         key: &K,
-        load: impl AsyncFnOnce() -> Result<L, E>,
-        finish: impl FnOnce(L) -> Arc<A>,
+        load: impl Fn() -> F,
+        finish: impl Fn(L) -> Option<Arc<A>>,
     ) -> Result<Arc<A>, E> {
         let gate = {
             let mut part = self.part(key).lock();
@@ -80,11 +80,14 @@ impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
         if let Some(actor) = self.get(key) {
             return Ok(actor);
         }
-        let loaded = load().await?;
-        let mut part = self.part(key).lock();
-        let actor = finish(loaded);
-        part.insert(key.clone(), Slot::Loaded(actor.clone()));
-        Ok(actor)
+        loop {
+            let loaded = load().await?;
+            let mut part = self.part(key).lock();
+            if let Some(actor) = finish(loaded) {
+                part.insert(key.clone(), Slot::Loaded(actor.clone()));
+                return Ok(actor);
+            }
+        }
     }
 
     /// Calls `visit` for each actor in memory.

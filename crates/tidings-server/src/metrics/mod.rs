@@ -144,11 +144,15 @@ impl Metrics {
         text
     }
 
+    /// Counts a frame that goes to a client.
+    pub fn sent(&self, frame: &[u8]) {
+        self.sent_all(&[frame]);
+    }
+
     /// Counts frames that go to a client. Those of one type that follow each other are counted at once: all connections
     /// share these counters.
-    pub fn sent(&self, frames: &[impl AsRef<[u8]>]) {
-        let bytes = frames.iter().map(|frame| frame.as_ref().len() as u64).sum();
-        self.sent_bytes.inc_by(bytes);
+    pub fn sent_all(&self, frames: &[impl AsRef<[u8]>]) {
+        self.sent_bytes.inc_by(frames.iter().map(|frame| frame.as_ref().len() as u64).sum());
         for alike in frames.chunk_by(|one, other| kind_of(one.as_ref()) == kind_of(other.as_ref())) {
             self.frames_out.of(kind_of(alike[0].as_ref())).inc_by(alike.len() as u64);
         }
@@ -192,7 +196,7 @@ mod tests {
         metrics.connections_closed.of(CloseCode::Lagging).inc();
         metrics.frames_in.of("send").inc_by(3);
         let pong = ServerFrame::Pong(Beat { re: None }).to_json();
-        metrics.sent(&["{\"type\":\"no such type\"}", &pong]);
+        metrics.sent_all(&["{\"type\":\"no such type\"}", &pong]);
         metrics.backlog_bytes.set(17);
         metrics.flush_lag.set(0.25);
         for line in [

@@ -45,6 +45,8 @@ pub struct Caller {
     pub user: UserId,
     pub device: DeviceId,
     pub home: Arc<Home>,
+    /// When the token ends that the caller showed, in unix milliseconds.
+    pub expires_ms: Option<u64>,
 }
 
 /// Whether a command reads: its answer may be long, and it sees all that was asked before it.

@@ -9,3 +9,5 @@ pub mod execute;
 pub mod reply;
 pub mod unanswered;
 pub mod outbox;
+pub mod attachment;
+pub mod inspect;

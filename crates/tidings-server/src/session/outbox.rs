@@ -38,6 +38,8 @@ pub enum Class {
     Durable,
     /// Presence, typing, live receipts.
     Ephemeral,
+    /// Somebody has read: ephemeral too, for the inbox tells it again, but a waiting poll hears of it.
+    Receipt,
 }
 
 #[derive(Debug)]
@@ -93,7 +95,7 @@ impl Outbox {
         let cost = frame.len() + FRAME_BYTES;
         if inner.bytes + cost > self.max_bytes {
             inner.drop_ephemeral();
-            if class == Class::Ephemeral {
+            if class != Class::Durable {
                 return false;
             }
             if inner.bytes + cost > self.max_bytes {
@@ -135,6 +137,18 @@ impl Outbox {
         match inner.closed {
             _ if taken > 0 => Next::Frames,
             Some(code) => Next::Close(code),
+            None => Next::Empty,
+        }
+    }
+
+    /// Gives up what waits, and tells whether it is worth waking a poll (`Frames`), which then asks what is new.
+    pub fn wake(&self) -> Next {
+        let mut inner = self.inner.lock();
+        let frames = std::mem::take(&mut inner.frames);
+        inner.bytes = 0;
+        match inner.closed {
+            Some(code) => Next::Close(code),
+            None if frames.iter().any(|(_, class)| *class != Class::Ephemeral) => Next::Frames,
             None => Next::Empty,
         }
     }
@@ -250,6 +264,19 @@ mod tests {
         let mut wakes = Wakes::default();
         wakes.push(&outbox, Bytes::from(vec![b'x'; WAKE_BYTES]), Class::Durable);
         assert!(is_woken());
+    }
+
+    #[test]
+    fn a_poll_is_woken_by_more_than_ephemeral_frames() {
+        let outbox = Outbox::new(1_000);
+        push(&outbox, 10, Class::Ephemeral);
+        assert_eq!(outbox.wake(), Next::Empty);
+        push(&outbox, 10, Class::Receipt);
+        push(&outbox, 10, Class::Ephemeral);
+        assert_eq!(outbox.wake(), Next::Frames);
+        assert_eq!(outbox.wake(), Next::Empty);
+        outbox.close(CloseCode::Draining);
+        assert_eq!(outbox.wake(), Next::Close(CloseCode::Draining));
     }
 
     #[test]

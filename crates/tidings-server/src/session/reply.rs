@@ -41,6 +41,11 @@ impl Answer {
             .with(|refused| refused.users = users)
     }
 
+    pub fn login_is_elsewhere(login_url: Option<&str>) -> Self {
+        let message = "a username is not enough here: log in at login_url and show the token that you get there";
+        Self::refused(Code::LoginIsElsewhere, message).with(|refused| refused.login_url = login_url.map(str::to_owned))
+    }
+
     /// The outcome is not known: the journal failed while this was under way, or takes nothing more.
     pub fn unavailable() -> Self {
         let message = "nothing can be stored now; whether this was is not known: repeat it with the same client_msg_id";
@@ -52,7 +57,7 @@ impl Answer {
             .with(|refused| refused.retry_after_ms = Some(retry_after_ms))
     }
 
-    fn with(mut self, set: impl FnOnce(&mut Refused)) -> Self {
+    pub(super) fn with(mut self, set: impl FnOnce(&mut Refused)) -> Self {
         if let Self::Refused(refused) = &mut self {
             set(refused);
         }

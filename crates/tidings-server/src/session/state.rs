@@ -1,7 +1,7 @@
 //! The protocol of one connection, as a pure state machine: what came in and what time it is give what to do. A thin task
 //! (in `edge/`) carries it out.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use tidings_proto::{
     CloseCode, Code,
@@ -16,6 +16,8 @@ use tidings_proto::{
 /// Bad frames within [`BAD_FRAMES_MS`] that end a connection.
 const BAD_FRAMES: usize = 10;
 const BAD_FRAMES_MS: u64 = 60_000;
+/// So long before its end a client is warned.
+pub const EXPIRY_WARNING_MS: u64 = 60_000;
 
 /// How a connection is to be held.
 #[derive(Clone, Debug)]
@@ -28,19 +30,23 @@ pub struct Rules {
 
 #[derive(Debug)]
 pub struct State {
-    rules: Rules,
+    rules: Arc<Rules>,
     phase: Phase,
     /// When each of the last bad frames came.
     bad_frames: VecDeque<u64>,
     received_ms: u64,
     spoke_ms: u64,
+    /// When the token ends; and whether the client was warned.
+    expires_ms: Option<u64>,
+    is_warned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nobody yet, since this time.
+    /// Nobody yet, since this time; and what was said so far.
     Unauthenticated {
         since_ms: u64,
+        received_bytes: usize,
     },
     Open,
 }
@@ -54,6 +60,10 @@ pub enum Effect {
     Execute(Box<Request>),
     Refuse(FrameError),
     Pong(Option<RequestId>),
+    /// Warn that the token ends.
+    Expiring {
+        in_s: u64,
+    },
     /// Ask whether the other side is there.
     Ping,
     Close(CloseCode),
@@ -62,29 +72,41 @@ pub enum Effect {
 }
 
 impl State {
-    pub fn new(rules: Rules, now_ms: u64) -> Self {
+    pub fn new(rules: Arc<Rules>, now_ms: u64) -> Self {
         Self {
             rules,
-            phase: Phase::Unauthenticated { since_ms: now_ms },
+            phase: Phase::Unauthenticated { since_ms: now_ms, received_bytes: 0 },
             bad_frames: VecDeque::new(),
             received_ms: now_ms,
             spoke_ms: now_ms,
+            expires_ms: None,
+            is_warned: false,
         }
     }
 
-    /// The client is logged in.
-    pub fn open(&mut self) {
+    /// The client is logged in, with a token that ends at `expires_ms`.
+    pub fn open(&mut self, expires_ms: Option<u64>) {
         self.phase = Phase::Open;
+        self.renew(expires_ms);
+    }
+
+    /// The client showed a new token.
+    pub fn renew(&mut self, expires_ms: Option<u64>) {
+        self.expires_ms = expires_ms;
+        self.is_warned = false;
     }
 
     /// A text frame came.
     pub fn on_text(&mut self, text: &str, now_ms: u64) -> Effect {
         self.received_ms = now_ms;
-        let max_bytes = match self.phase {
-            Phase::Unauthenticated { .. } => self.rules.unauthenticated_bytes,
-            Phase::Open => self.rules.limits.frame_bytes,
+        let is_too_much = match &mut self.phase {
+            Phase::Unauthenticated { received_bytes, .. } => {
+                *received_bytes += text.len();
+                *received_bytes > self.rules.unauthenticated_bytes
+            }
+            Phase::Open => text.len() > self.rules.limits.frame_bytes,
         };
-        if text.len() > max_bytes {
+        if is_too_much {
             return Effect::Close(CloseCode::BadFrame);
         }
         let request = match Request::parse(text) {
@@ -120,11 +142,19 @@ impl State {
     /// Time has passed; to be called at [`State::deadline_ms`].
     pub fn on_time(&mut self, now_ms: u64) -> Effect {
         match self.phase {
-            Phase::Unauthenticated { since_ms } if now_ms >= since_ms + self.rules.unauthenticated_ms => {
+            Phase::Unauthenticated { since_ms, .. } if now_ms >= since_ms + self.rules.unauthenticated_ms => {
                 Effect::Close(CloseCode::BadFrame)
             }
             Phase::Unauthenticated { .. } => Effect::Nothing,
             Phase::Open if now_ms >= self.gone_ms() => Effect::Drop,
+            Phase::Open if self.expires_ms.is_some_and(|expires_ms| now_ms >= expires_ms) => {
+                Effect::Close(CloseCode::TokenExpired)
+            }
+            Phase::Open if self.warn_ms().is_some_and(|warn_ms| now_ms >= warn_ms) => {
+                self.is_warned = true;
+                let left_ms = self.expires_ms.map_or(0, |expires_ms| expires_ms - now_ms);
+                Effect::Expiring { in_s: left_ms.div_ceil(1_000) }
+            }
             Phase::Open if now_ms >= self.ping_ms() => {
                 self.spoke_ms = now_ms;
                 Effect::Ping
@@ -136,9 +166,16 @@ impl State {
     /// When to call [`State::on_time`] next.
     pub fn deadline_ms(&self) -> u64 {
         match self.phase {
-            Phase::Unauthenticated { since_ms } => since_ms + self.rules.unauthenticated_ms,
-            Phase::Open => self.ping_ms().min(self.gone_ms()),
+            Phase::Unauthenticated { since_ms, .. } => since_ms + self.rules.unauthenticated_ms,
+            Phase::Open => {
+                let token_ms = self.warn_ms().or(self.expires_ms).unwrap_or(u64::MAX);
+                self.ping_ms().min(self.gone_ms()).min(token_ms)
+            }
         }
+    }
+
+    fn warn_ms(&self) -> Option<u64> {
+        self.expires_ms.filter(|_| !self.is_warned).map(|expires_ms| expires_ms.saturating_sub(EXPIRY_WARNING_MS))
     }
 
     /// A ping is due when nothing came for an interval, and one interval after the last word of ours.
@@ -147,7 +184,12 @@ impl State {
     }
 
     fn gone_ms(&self) -> u64 {
-        self.received_ms + self.rules.heartbeat_ms * 5 / 2
+        self.received_ms + self.patience_ms()
+    }
+
+    /// How long the other side may do nothing: neither say anything nor take what is written.
+    pub fn patience_ms(&self) -> u64 {
+        self.rules.heartbeat_ms * 5 / 2
     }
 
     fn refuse(&mut self, error: FrameError, now_ms: u64) -> Effect {
@@ -168,12 +210,13 @@ mod tests {
 
     fn state() -> State {
         let limits = Limits::default();
-        State::new(Rules { limits, unauthenticated_bytes: 4_096, unauthenticated_ms: 5_000, heartbeat_ms: 25_000 }, 0)
+        let rules = Rules { limits, unauthenticated_bytes: 4_096, unauthenticated_ms: 5_000, heartbeat_ms: 25_000 };
+        State::new(Arc::new(rules), 0)
     }
 
     fn open() -> State {
         let mut state = state();
-        state.open();
+        state.open(None);
         state
     }
 
@@ -185,7 +228,7 @@ mod tests {
         );
         let hello = r#"{"type":"hello","username":"ada"}"#;
         assert!(matches!(state.on_text(hello, 0), Effect::Hello(None, _)));
-        state.open();
+        state.open(None);
         assert!(matches!(state.on_text(hello, 0), Effect::Close(CloseCode::BadFrame)));
     }
 
@@ -197,6 +240,11 @@ mod tests {
         assert!(matches!(state.on_time(5_000), Effect::Close(CloseCode::BadFrame)));
         let long = format!(r#"{{"type":"hello","username":"{}"}}"#, "a".repeat(5_000));
         assert!(matches!(state.on_text(&long, 0), Effect::Close(CloseCode::BadFrame)));
+        let mut state = self::state();
+        let some = format!(r#"{{"type":"ping","x":"{}"}}"#, "a".repeat(2_000));
+        assert!(matches!(state.on_text(&some, 0), Effect::Refuse(_)));
+        assert!(matches!(state.on_text(&some, 0), Effect::Refuse(_)));
+        assert!(matches!(state.on_text(&some, 0), Effect::Close(CloseCode::BadFrame)), "the sum counts");
     }
 
     #[test]
@@ -212,6 +260,24 @@ mod tests {
         assert!(
             matches!(open().on_text(r#"{"type":"send"}"#, 0), Effect::Refuse(error) if error.code == Code::BadRequest)
         );
+    }
+
+    #[test]
+    fn the_end_of_a_token_is_told_before_and_then_closes() {
+        let mut state = open();
+        state.renew(Some(100_000));
+        assert_eq!(state.deadline_ms(), 25_000, "the ping comes first");
+        state.on_alive(39_000);
+        assert_eq!(state.deadline_ms(), 40_000);
+        assert!(matches!(state.on_time(40_000), Effect::Expiring { in_s: 60 }));
+        state.on_alive(99_000);
+        assert_eq!(state.deadline_ms(), 100_000, "one warning is enough");
+        assert!(matches!(state.on_time(100_000), Effect::Close(CloseCode::TokenExpired)));
+        state.renew(Some(110_000));
+        assert!(matches!(state.on_time(100_000), Effect::Expiring { in_s: 10 }), "a short one at once");
+        state.renew(None);
+        state.on_alive(110_000);
+        assert!(matches!(state.on_time(110_000), Effect::Nothing));
     }
 
     #[test]

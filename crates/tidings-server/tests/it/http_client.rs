@@ -37,6 +37,11 @@ impl Answer {
         self.body
     }
 
+    /// A header's value; empty: there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("a header in ASCII"))
+    }
+
     /// A problem document of this status and code; its detail.
     #[track_caller]
     pub fn problem(self, status: u16, code: &str) -> String {
@@ -52,6 +57,10 @@ impl TestServer {
     pub fn nobody(&self) -> Caller {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Caller { client, base: format!("http://{}", self.address), token: None }
+    }
+
+    pub fn with_token(&self, token: &str) -> Caller {
+        Caller { token: Some(token.to_owned()), ..self.nobody() }
     }
 
     pub fn operator(&self) -> Caller {
@@ -74,6 +83,18 @@ impl Caller {
         self.call("POST", path, &[], Some(body)).await
     }
 
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.call("PUT", path, &[], Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.call("PATCH", path, &[], Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, &[], None).await
+    }
+
     pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
         self.raw(method, path, headers, body.map_or_else(Bytes::new, |body| body.to_string().into())).await
     }
@@ -86,6 +107,13 @@ impl Caller {
         Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
     }
 
+    /// The body of what is no JSON.
+    pub async fn text(&self, path: &str) -> String {
+        let response = self.open("GET", path, &[], Bytes::new()).await;
+        let body = timeout(PATIENCE, response.into_body().collect()).await.expect("the body ends");
+        String::from_utf8(body.expect("the line stands").to_bytes().into()).expect("UTF-8")
+    }
+
     /// The answer as it begins.
     pub async fn open(
         &self,
@@ -93,7 +121,7 @@ impl Caller {
         path: &str,
         headers: &[(&str, &str)],
         body: Bytes,
-    ) -> http::Response<impl BodyExt<Data = Bytes, Error: std::fmt::Debug>> {
+    ) -> http::Response<impl BodyExt<Data = Bytes, Error: std::fmt::Debug> + Unpin + use<>> {
         let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));

@@ -1,9 +1,16 @@
 //! The server as its clients see it: each test starts one on a free port, with a data folder of its own.
 
 mod http_client;
+mod login_service;
 mod support;
 
+mod http_access;
 mod http_admin;
+mod http_calls;
+mod http_live;
+mod limits;
+mod login;
+mod login_secrets;
 mod metrics;
 mod people;
 mod restart;

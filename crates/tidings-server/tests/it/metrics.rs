@@ -25,7 +25,7 @@ async fn figures(server: &TestServer) -> HashMap<String, f64> {
 }
 
 /// The figures as soon as they are as wished.
-async fn figures_when(server: &TestServer, is_so: impl Fn(&HashMap<String, f64>) -> bool) -> HashMap<String, f64> {
+pub async fn figures_when(server: &TestServer, is_so: impl Fn(&HashMap<String, f64>) -> bool) -> HashMap<String, f64> {
     let wait = async {
         loop {
             let now = figures(server).await;

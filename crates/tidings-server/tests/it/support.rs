@@ -61,10 +61,18 @@ impl TestServer {
 
     /// A connection that has said nothing.
     pub async fn open(&self) -> TestClient {
-        let mut request = format!("ws://{}/v1/ws", self.address).into_client_request().expect("a right address");
+        self.open_with("/v1/ws", &[]).await
+    }
+
+    /// The same, with headers.
+    pub async fn open_with(&self, path: &str, headers: &[(&'static str, &str)]) -> TestClient {
+        let mut request = format!("ws://{}{path}", self.address).into_client_request().expect("a right address");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
+        }
         request.headers_mut().insert("sec-websocket-protocol", "tidings.v1.json".parse().expect("a header"));
         let (socket, _) = connect_async(request).await.expect("the server takes connections");
-        TestClient { socket, last_id: 0 }
+        TestClient::new(socket)
     }
 }
 
@@ -74,6 +82,10 @@ pub struct TestClient {
 }
 
 impl TestClient {
+    pub fn new(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+        Self { socket, last_id: 0 }
+    }
+
     pub async fn say(&mut self, frame: &Value) {
         self.say_text(&frame.to_string()).await;
     }

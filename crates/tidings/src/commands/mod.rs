@@ -61,7 +61,7 @@ pub fn account(shared: &Shared) -> Result<account::Account> {
 /// How to connect as this user.
 pub fn builder(shared: &Shared) -> Result<Builder> {
     let account = account(shared)?;
-    Ok(Client::builder(&shared.url).user(&account.user).device(&account.device))
+    Ok(Client::builder(&shared.url).way(shared.transport.into()).user(&account.user).device(&account.device))
 }
 
 /// A connection for a command that only sends and asks. A server that is busy is asked again for some seconds.

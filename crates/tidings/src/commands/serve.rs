@@ -40,9 +40,7 @@ fn announce(address: SocketAddr) {
 }
 
 fn begin_log(log: &config::Log) -> Result<()> {
-    // What the storage engine tells of its own concerns its developers; `log.level` may still ask for it.
-    let levels = format!("fjall=warn,lsm_tree=warn,{}", log.level);
-    let filter = EnvFilter::try_new(levels).map_err(|error| Failure::usage(format!("log.level: {error}")))?;
+    let filter = EnvFilter::try_new(log.filter()).map_err(|error| Failure::usage(format!("log.level: {error}")))?;
     let colors = std::io::stderr().is_terminal();
     let log_to_stderr =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);

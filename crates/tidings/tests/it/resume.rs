@@ -1,6 +1,15 @@
 //! The Rust client against a real server that dies: nothing that was acknowledged is lost, nothing is doubled, nothing is out of order.
 
-use tidings_client::{Client, Event, Events, Sending, To};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use tidings_client::{
+    Builder, Client, Event, Events, Lost, Sending, To, Way,
+    transport::{Link, Transport},
+};
 use tidings_proto::frames::client::Send;
 
 use crate::server::Server;
@@ -31,10 +40,48 @@ async fn receive(mut events: Events) -> Vec<(u64, String)> {
     received
 }
 
+/// A way that is another one each time it is taken.
+struct Switching {
+    ways: Vec<Arc<dyn Transport>>,
+    taken: AtomicUsize,
+}
+
+#[async_trait]
+impl Transport for Switching {
+    async fn open(&self) -> Result<Box<dyn Link>, Lost> {
+        self.ways[self.taken.fetch_add(1, Ordering::Relaxed) % self.ways.len()].open().await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_in_the_middle_of_a_talk_lose_and_double_nothing() {
+    talk_over_kills(|builder, _| builder).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_do_they_over_events() {
+    talk_over_kills(|builder, _| builder.way(Way::Events)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_do_they_over_polls() {
+    talk_over_kills(|builder, _| builder.way(Way::Polls)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_do_they_if_each_time_another_way_is_taken() {
+    talk_over_kills(|builder, url| {
+        let ways = Way::ALL.iter().map(|way| way.to(url).unwrap()).collect();
+        builder.transport(Switching { ways, taken: AtomicUsize::default() })
+    })
+    .await;
+}
+
+/// Ada writes to Bob while the server is killed again and again; `over` chooses the way.
+async fn talk_over_kills(over: impl Fn(Builder, &str) -> Builder) {
     let mut server = Server::start();
-    let connect = |user: &str| Client::builder(&server.url).user(user).device("d").events_queue(64).connect();
+    let url = server.url.clone();
+    let connect = |user: &str| over(Client::builder(&url).user(user).device("d").events_queue(64), &url).connect();
     // Bob is slow at times: what he has no room for comes from the log.
     let (_bob, bob_events) = connect("bob").await.unwrap();
     let (ada, ada_events) = connect("ada").await.unwrap();

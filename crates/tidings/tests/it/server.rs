@@ -18,8 +18,13 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With settings by their dotted names.
+    pub fn start_with(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (process, url) = serve(folder.path(), "127.0.0.1:0");
+        let (process, url) = serve(folder.path(), "127.0.0.1:0", settings);
         Self { process, url, folder }
     }
 
@@ -37,8 +42,12 @@ impl Server {
 
     /// At the same address, which is free again.
     pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    pub fn restart_with(&mut self, settings: &[(&str, &str)]) {
         let address = self.url.strip_prefix("http://").unwrap().to_owned();
-        (self.process, self.url) = serve(self.folder.path(), &address);
+        (self.process, self.url) = serve(self.folder.path(), &address, settings);
     }
 
     /// A command of a person who has a config folder of their own.
@@ -79,10 +88,12 @@ pub fn tidings() -> Command {
     command
 }
 
-fn serve(folder: &Path, address: &str) -> (Child, String) {
+fn serve(folder: &Path, address: &str, settings: &[(&str, &str)]) -> (Child, String) {
+    let settings = settings.iter().map(|(name, value)| format!("--set={name}={value}"));
     let mut process = tidings()
         .args(["serve", "--listen", address, "--set", "log.level=error", "--data"])
         .arg(folder.join("data"))
+        .args(settings)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

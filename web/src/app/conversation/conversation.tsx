@@ -1,6 +1,17 @@
 /** One open conversation: header, history, composer, and the details beside them. Decides where the history stands. */
 import { createEffect, createMemo, createSignal, on, onCleanup, Show } from 'solid-js';
-import { Disconnected, type Entry, firstSeq, itemAt, lastSeq, own, type Place, pendingAt, type Seq } from '../../sdk';
+import {
+  Disconnected,
+  type Entry,
+  firstSeq,
+  itemAt,
+  knownIn,
+  lastSeq,
+  own,
+  type Place,
+  pendingAt,
+  type Seq,
+} from '../../sdk';
 import { useApp } from '../context';
 import { placeOf } from '../drafts';
 import { Details } from '../people/details';
@@ -102,8 +113,8 @@ export function Conversation(props: { key: string }) {
     }),
   );
   const strangers = createMemo(() => {
-    const members = own(state().members, id()) ?? [];
-    return members.map(member => member.user).filter(user => !own(state().users, user));
+    const held = item();
+    return held ? knownIn(state(), held).filter(user => !own(state().users, user)) : [];
   });
   const asked = new Set<string>();
   createEffect(() => {

@@ -9,6 +9,7 @@ import { useApp } from '../context';
 import { noteText } from '../text/entries';
 import { dayName } from '../text/time';
 import { Down } from '../ui/icons';
+import { type Listing, listingOf } from './listing';
 import { Message } from './message';
 import type { MessageActs } from './message_menu';
 import { type Row, rowsOf } from './rows';
@@ -18,6 +19,8 @@ const NEAR_PX = 800;
 /** So near to the newest the reader counts as being there. */
 const BOTTOM_PX = 60;
 const READ_EVERY_MS = 300;
+const STILL_FRAMES = 12;
+const MOST_FRAMES = 60;
 
 /** Each is a new wish, also when it names the same entry again. */
 export interface Goal {
@@ -41,34 +44,24 @@ export interface HistoryProps {
   hero: () => unknown;
 }
 
-interface Listing {
-  keys: string[];
-  byKey: Map<string, Row>;
-  /** Rows came or went in front, and nowhere else. */
-  isShifted: boolean;
-}
-
 export function History(props: HistoryProps) {
   const { state, now } = useApp();
   const [list, setList] = createSignal<VirtualizerHandle>();
   const [isAtEnd, setAtEnd] = createSignal(true);
   let scroller!: HTMLDivElement;
-  let isFetching = false;
+  /** Why nothing may be fetched now: a page is under way, or the list on its way to a place. */
+  let holds = 0;
 
+  const [settled, setSettled] = createSignal(0);
   const listing = createMemo((before: Listing | undefined): Listing => {
+    settled();
     const { log, pending, unreadAfter } = props;
     const rows = rowsOf({ log, pending, me: state().me, unreadAfter });
-    const keys = rows.map(row => row.key);
-    const byKey = new Map(rows.map(row => [row.key, row]));
-    // The same keys as before: the rows in the page stay, and look their row up anew.
-    if (before && keys.length === before.keys.length && keys.every((key, index) => key === before.keys[index])) {
-      return { keys: before.keys, byKey, isShifted: before.isShifted };
-    }
-    return { keys, byKey, isShifted: before !== undefined && isPutInFront(before.keys, keys) && isScrollable() };
+    const next = listingOf(before, rows, () => scroller.scrollHeight > scroller.clientHeight);
+    if (next.isHalf) afterFrames(2, () => setSettled(held => held + 1));
+    return next;
   });
   const keys = createMemo(() => listing().keys);
-  /** What fits the window stands at its end anyway; a shift without a scroll would leave the list waiting for one. */
-  const isScrollable = () => scroller.scrollHeight > scroller.clientHeight;
 
   const rowAt = (index: number): Row | undefined => listing().byKey.get(keys()[index] ?? '');
   const indexOf = (seq: Seq): number =>
@@ -96,16 +89,24 @@ export function History(props: HistoryProps) {
       setAtEnd(true);
       return toEnd();
     }
+    // Not before the window is there that has it; what is before the first or behind the last is nowhere.
+    const { log } = props;
+    if (seq < firstSeq(log) && firstSeq(log) > log.first_seq) return;
+    if (seq > lastSeq(log) && !log.attached) return;
     const line = keys().indexOf('unread');
     const isLine = line >= 0 && seq === (props.unreadAfter ?? 0) + 1;
-    const index = isLine ? line : indexOf(seq);
+    const index = isLine ? line : indexOf(Math.min(seq, lastSeq(log)));
     if (index < 0) return;
     reached = props.goal;
     props.onReached(props.goal);
     setAtEnd(false);
     handle.scrollToIndex(index, { align: isLine ? 'start' : 'center', offset: isLine ? -80 : 0 });
-    // What it scrolled to may be the end.
-    requestAnimationFrame(look);
+    // It measures its way there. What came in front meanwhile would lead it astray; and it may be the end that it finds.
+    holds += 1;
+    whenStill(scroller, () => {
+      holds -= 1;
+      look();
+    });
   });
 
   createEffect(on(keys, () => isAtEnd() && reached !== null && toEnd(), { defer: true }));
@@ -117,7 +118,7 @@ export function History(props: HistoryProps) {
 
   function look(): void {
     const handle = list();
-    if (!handle || reached === null) return;
+    if (!handle || reached !== props.goal) return;
     // The page's own figures: the list's lag behind while it makes up for what came in front.
     const above = scroller.scrollTop;
     const below = scroller.scrollHeight - above - scroller.clientHeight;
@@ -129,12 +130,12 @@ export function History(props: HistoryProps) {
   }
 
   function more(fetch: () => Promise<void>): void {
-    if (isFetching) return;
-    isFetching = true;
+    if (holds > 0) return;
+    holds += 1;
     // One page at a time: the next when this one is shown.
     void fetch().finally(() =>
       afterFrames(3, () => {
-        isFetching = false;
+        holds -= 1;
         look();
       }),
     );
@@ -264,18 +265,21 @@ export function History(props: HistoryProps) {
   );
 }
 
+/** Once nothing in it has moved for a few frames, or it never comes to rest. */
+function whenStill(scroller: Element, act: () => void, still = 0, rest = MOST_FRAMES): void {
+  const { scrollTop, scrollHeight } = scroller;
+  requestAnimationFrame(() => {
+    const isSame = scroller.scrollTop === scrollTop && scroller.scrollHeight === scrollHeight;
+    if (!scroller.isConnected) return;
+    if ((isSame && still >= STILL_FRAMES) || rest === 0) act();
+    else whenStill(scroller, act, isSame ? still + 1 : 0, rest - 1);
+  });
+}
+
 /** What came in front is placed and measured over a few frames; until then nothing more may come. */
 function afterFrames(count: number, act: () => void): void {
   if (count === 0) act();
   else requestAnimationFrame(() => afterFrames(count - 1, act));
-}
-
-/** Whether older messages, and nothing else, came before those that were there. */
-function isPutInFront(before: readonly string[], after: readonly string[]): boolean {
-  const isMessage = (key: string) => key.startsWith('s:') || key.startsWith('c:');
-  const first = before.find(isMessage);
-  if (first === undefined || before.at(-1) !== after.at(-1)) return false;
-  return first !== after.find(isMessage) && after.includes(first);
 }
 
 function rowOf<T extends Row['type']>(row: Row, type: T): Extract<Row, { type: T }> | undefined {

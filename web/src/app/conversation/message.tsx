@@ -21,6 +21,7 @@ export function Message(props: { row: MessageRow; item: Item | undefined; acts: 
 
   const receipt = createMemo((): Mark => {
     if (refused()) return 'failed';
+    if (props.row.pending?.placed) return 'sent';
     if (props.row.pending || !props.item) return 'waiting';
     return receiptOf(state(), props.item, entry().seq);
   });

@@ -83,7 +83,13 @@ export function Home(props: { onSwitch: () => void }) {
       </fieldset>
       <Show
         when={shown().length > 0}
-        fallback={<Empty query={query()} filter={filter()} onNew={() => setDialog('conversation')} />}
+        fallback={
+          !state().loaded && query() === '' ? (
+            <Loading />
+          ) : (
+            <Empty query={query()} filter={filter()} onNew={() => setDialog('conversation')} />
+          )
+        }
       >
         <ItemList items={shown()} />
       </Show>
@@ -102,8 +108,21 @@ export function Home(props: { onSwitch: () => void }) {
   );
 }
 
+/** What the list will look like, until it is there. */
+function Loading() {
+  return (
+    <div>
+      <p class="visually-hidden">Fetching your conversations…</p>
+      {[0, 1, 2, 3, 4, 5].map(nth => (
+        <div class="skeleton" style={{ '--nth': nth }}>
+          <span />
+        </div>
+      ))}
+    </div>
+  );
+}
+
 function Empty(props: { query: string; filter: Filter; onNew: () => void }) {
-  const { state } = useApp();
   return (
     <div class="home-empty">
       <Switch>
@@ -112,9 +131,6 @@ function Empty(props: { query: string; filter: Filter; onNew: () => void }) {
           <button class="button" type="button" onClick={() => props.onNew()}>
             Write to somebody new
           </button>
-        </Match>
-        <Match when={!state().loaded}>
-          <p class="muted">Fetching your conversations…</p>
         </Match>
         <Match when={props.filter === 'Unread'}>
           <p class="muted">You have read everything.</p>
@@ -127,6 +143,7 @@ function Empty(props: { query: string; filter: Filter; onNew: () => void }) {
         </Match>
         <Match when={true}>
           <p>No conversations yet.</p>
+          <p class="muted">All you need is somebody’s username.</p>
           <button class="button primary" type="button" onClick={() => props.onNew()}>
             Write to somebody
           </button>

@@ -2,8 +2,8 @@
 import { createMemo, createSignal, For, Show } from 'solid-js';
 import { homeOrder, itemName, Refused } from '../../sdk';
 import { useApp } from '../context';
+import { PersonButton } from '../people/person_button';
 import { go } from '../route';
-import { Avatar } from '../ui/avatar';
 import { Dialog } from '../ui/dialog';
 
 export function NewConversation(props: { onClose: () => void }) {
@@ -73,13 +73,7 @@ export function NewConversation(props: { onClose: () => void }) {
           <For each={known()}>
             {item => (
               <li>
-                <button class="person" type="button" onClick={() => open(item.with ?? '')}>
-                  <Avatar name={itemName(state(), item)} id={item.with} size="small" />
-                  <span class="person-name" dir="auto">
-                    {itemName(state(), item)}
-                  </span>
-                  <span class="muted person-id">@{item.with}</span>
-                </button>
+                <PersonButton item={item} onChoose={open} />
               </li>
             )}
           </For>

@@ -2,8 +2,8 @@
 import { createMemo, createSignal, createUniqueId, For } from 'solid-js';
 import { directWith, homeOrder, itemName } from '../../sdk';
 import { useApp } from '../context';
-import { Avatar } from '../ui/avatar';
 import { Close } from '../ui/icons';
+import { PersonButton } from './person_button';
 
 export function PeopleField(props: {
   label: string;
@@ -73,19 +73,7 @@ export function PeopleField(props: {
         <For each={known()}>
           {item => (
             <li>
-              {/* Before the field loses the focus, or what is half typed there would be added too. */}
-              <button
-                class="person"
-                type="button"
-                onMouseDown={event => event.preventDefault()}
-                onClick={() => add(item.with ?? '')}
-              >
-                <Avatar name={itemName(state(), item)} id={item.with} size="small" />
-                <span class="person-name" dir="auto">
-                  {itemName(state(), item)}
-                </span>
-                <span class="muted person-id">@{item.with}</span>
-              </button>
+              <PersonButton item={item} onChoose={add} />
             </li>
           )}
         </For>

@@ -42,12 +42,14 @@ export function ProfileDialog(props: { onClose: () => void }) {
           </button>
         </div>
       </form>
-      <p class="muted small-print">
-        Logging out forgets the conversations kept on this device; they stay on the server.
-      </p>
-      <button class="button danger wide" type="button" onClick={logOut}>
-        Log out
-      </button>
+      <div class="dialog-end">
+        <button class="button danger wide" type="button" onClick={logOut}>
+          Log out
+        </button>
+        <p class="muted small-print">
+          Logging out forgets the conversations kept on this device; they stay on the server.
+        </p>
+      </div>
     </Dialog>
   );
 }

@@ -15,7 +15,7 @@ export function StatusBanner() {
     onCleanup(() => clearTimeout(timer));
   });
   const seconds = () => Math.max(1, Math.ceil(((state().status.next_try_at ?? now()) - now()) / 1000));
-  const waiting = () => state().outbox.filter(pending => !pending.refused).length;
+  const waiting = () => state().outbox.filter(pending => !pending.refused && !pending.placed).length;
   const kept = () => (waiting() > 0 ? ` ${waiting() === 1 ? '1 message waits.' : `${waiting()} messages wait.`}` : '');
 
   return (

@@ -43,9 +43,11 @@ export function mergePage(log: Log | undefined, page: EntriesPage, wanted: Wante
     const isEnd = wanted === 'after' && lastSeq(log) >= page.last_seq;
     return { ...log, first_seq: page.first_seq, attached: log.attached || isEnd };
   }
+  // An empty window has no place that a page could miss.
+  if (log.entries.length === 0) return opened;
   const low = fresh[0]?.seq ?? 0;
   const high = fresh.at(-1)?.seq ?? 0;
-  const touches = log.entries.length > 0 && low <= lastSeq(log) + 1 && high >= firstSeq(log) - 1;
+  const touches = low <= lastSeq(log) + 1 && high >= firstSeq(log) - 1;
   if (!touches || (log.stale && wanted === 'around')) return wanted === 'before' || wanted === 'after' ? log : opened;
   const merged = union(log.entries, fresh, me);
   const widened: Log = {

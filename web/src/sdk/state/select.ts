@@ -45,9 +45,9 @@ export function displayName(state: State, user: UserId): string {
   return own(state.users, user)?.name || user;
 }
 
-/** Whether a person is there, as far as it is known. */
+/** Whether a person is there, as far as it is known: without a line nobody is known to be. */
 export function presenceOf(state: State, user: UserId | undefined): State['presence'][string] | undefined {
-  return own(state.presence, user);
+  return state.status.phase === 'ready' ? own(state.presence, user) : undefined;
 }
 
 export function itemName(state: State, item: Item): string {
@@ -65,6 +65,12 @@ export function knownIn(state: State, item: Item): UserId[] {
   return [...new Set([...members, ...writers.filter(user => !gone.has(user))])].filter(user => user !== state.me);
 }
 const RECENT_ENTRIES = 300;
+
+/** Who wrote last in groups and is known by id only. */
+export function namelessWriters(state: State): UserId[] {
+  const writers = Object.values(state.items).flatMap(item => (item.kind === 'direct' ? [] : (item.last?.from ?? [])));
+  return [...new Set(writers)].filter(user => user !== state.me && !own(state.users, user) && !directWith(state, user));
+}
 
 /** What waits in the outbox for a place, in order. */
 export function pendingAt(state: State, place: Place): Pending[] {

@@ -1,7 +1,8 @@
 /**
  * Long-poll, for networks that cut streams too: `GET /v1/sync?wait=30` in a loop brings `changes` with tails, frames go
- * by `POST /v1/frames`. Typing, presence and receipts do not come this way.
+ * by `POST /v1/frames`. Typing and presence do not come this way.
  */
+import { Refused } from '../errors';
 import type { Changes, Hello } from '../frames';
 import type { Http } from '../http';
 import type { LinkHandlers, Transport } from '../transport';
@@ -13,10 +14,13 @@ const TAIL = 20;
 export function longPollTransport(http: Http): Transport {
   return {
     name: 'long_poll',
+    beginsWithChanges: true,
     open(hello, handlers) {
       const posting = new Posting(http, handlers);
       const stop = new AbortController();
-      void poll(http, hello, handlers, stop.signal);
+      poll(http, hello, posting, handlers, stop.signal).catch(error => {
+        if (!stop.signal.aborted) handlers.onEnd(endCode(error), String(error));
+      });
       return {
         send: frame => posting.send(frame),
         close() {
@@ -28,35 +32,62 @@ export function longPollTransport(http: Http): Transport {
   };
 }
 
-async function poll(http: Http, hello: Hello, handlers: LinkHandlers, signal: AbortSignal): Promise<void> {
-  try {
-    await http.token();
-    let sync = hello.sync;
-    let wait = 0;
-    let isFirst = true;
-    while (!signal.aborted) {
-      const query = new URLSearchParams({ wait: String(wait), tail: String(TAIL) });
-      if (sync !== undefined) query.set('sync', sync);
-      const response = await http.open(`/v1/sync?${query}`, { signal });
-      const changes = response.status === 204 ? null : ((await response.json()) as Changes);
-      if (isFirst) welcome(hello, changes?.sync ?? sync ?? '', handlers);
-      isFirst = false;
-      if (changes) {
-        sync = changes.sync;
-        handlers.onFrame({ ...changes, re: null });
-      }
-      handlers.onAlive();
-      wait = changes?.more ? 0 : WAIT_S;
-    }
-  } catch (error) {
-    if (!signal.aborted) handlers.onEnd(endCode(error), String(error));
+async function poll(
+  http: Http,
+  hello: Hello,
+  posting: Posting,
+  handlers: LinkHandlers,
+  signal: AbortSignal,
+): Promise<void> {
+  let { sync } = hello;
+  let wait = 0;
+  let isFirst = true;
+  while (!signal.aborted) {
+    const query = new URLSearchParams({ wait: String(wait), tail: String(TAIL) });
+    if (sync !== undefined) query.set('sync', sync);
+    const { changes, againMs } = await ask(http, query, signal);
+    // There is no `hello` here: the first answer shows that the token is good.
+    if (isFirst) posting.receive(welcome(hello, changes?.sync ?? sync ?? ''));
+    isFirst = false;
+    sync = changes?.sync ?? sync;
+    if (changes) posting.receive({ ...changes, re: null });
+    handlers.onAlive();
+    if (againMs > 0 && wait > 0) await pause(againMs, signal);
+    wait = changes?.more ? 0 : WAIT_S;
   }
 }
 
-/** There is no `hello` here: the first answer shows that the token is good. */
-function welcome(hello: Hello, sync: string, handlers: LinkHandlers): void {
-  handlers.onFrame({
-    type: 'welcome',
+/** `changes`: null when nothing is new; `againMs`: how long the server asks to be left alone then. */
+async function ask(
+  http: Http,
+  query: URLSearchParams,
+  signal: AbortSignal,
+): Promise<{ changes: Changes | null; againMs: number }> {
+  try {
+    const response = await http.open(`/v1/sync?${query}`, { signal });
+    if (response.status !== 204) return { changes: (await response.json()) as Changes, againMs: 0 };
+    return { changes: null, againMs: 1_000 * Number(response.headers.get('tidings-poll-after') ?? 0) };
+  } catch (error) {
+    // A token that nobody can read would lock us out: ask for everything instead.
+    if (!(error instanceof Refused && error.code === 'bad_sync' && query.has('sync'))) throw error;
+    query.delete('sync');
+    return ask(http, query, signal);
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+function welcome(hello: Hello, sync: string) {
+  return {
+    type: 'welcome' as const,
     user: hello.username ?? '',
     device: hello.device ?? '',
     session: '',
@@ -65,5 +96,5 @@ function welcome(hello: Hello, sync: string, handlers: LinkHandlers): void {
     heartbeat_s: 2 * WAIT_S,
     limits: {},
     features: [],
-  });
+  };
 }

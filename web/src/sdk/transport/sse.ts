@@ -13,7 +13,7 @@ export function sseTransport(http: Http): Transport {
     open(hello, handlers) {
       const posting = new Posting(http, handlers);
       const stop = new AbortController();
-      void read(http, hello, handlers, stop.signal);
+      void read(http, hello, posting, handlers, stop.signal);
       return {
         send: frame => posting.send(frame),
         close() {
@@ -25,7 +25,13 @@ export function sseTransport(http: Http): Transport {
   };
 }
 
-async function read(http: Http, hello: Hello, handlers: LinkHandlers, signal: AbortSignal): Promise<void> {
+async function read(
+  http: Http,
+  hello: Hello,
+  posting: Posting,
+  handlers: LinkHandlers,
+  signal: AbortSignal,
+): Promise<void> {
   let end = { code: 1006, reason: 'stream ended' };
   try {
     const query = new URLSearchParams();
@@ -35,7 +41,7 @@ async function read(http: Http, hello: Hello, handlers: LinkHandlers, signal: Ab
     for await (const data of events(response, handlers.onAlive)) {
       const frame = JSON.parse(data) as ServerFrame;
       if (frame.type === 'close') end = { code: frame.code, reason: frame.reason };
-      else handlers.onFrame(frame);
+      else posting.receive(frame);
     }
   } catch (error) {
     end = { code: endCode(error), reason: String(error) };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::{
     extract::{ConnectInfo, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use serde::{Deserialize, Serialize};
 use tidings_proto::{Code, DeviceId, UserId};
@@ -15,7 +15,11 @@ use crate::session::{
     reply::Answer,
 };
 
-use super::{super::Edge, json, problem};
+use super::{
+    super::Edge,
+    input::{Raw, parse},
+    object, problem,
+};
 
 #[derive(Deserialize)]
 struct Login {
@@ -31,30 +35,36 @@ struct LoggedIn {
 }
 
 /// `POST /v1/login`.
-pub async fn log_in(State(edge): State<Edge>, ConnectInfo(address): ConnectInfo<SocketAddr>, body: String) -> Response {
+pub async fn log_in(
+    State(edge): State<Edge>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Raw(body): Raw,
+) -> Response {
     if let Err(wait) = edge.admit(address.ip()) {
         return problem::rate_limited(wait);
     }
+    if !edge.auth.is_open() {
+        return problem::of(&elsewhere(&edge));
+    }
     let outcome = async {
-        let login: Login = serde_json::from_str(&body).map_err(|error| {
-            Answer::refused(Code::BadRequest, format!("send {{\"username\":\"…\",\"device\":\"…\"}}: {error}"))
-        })?;
-        let identity = Identity {
-            user: username(&login.username)?,
-            device: device(login.device),
-            issued_ms: edge.host.clock.unix_ms(),
-        };
-        admit(&edge.host, &identity).await?;
-        Ok(identity)
+        let login: Login = parse(&body).map_err(|error| Answer::refused(Code::BadRequest, error))?;
+        let (user, device, now_ms) = (username(&login.username)?, device(login.device), edge.host.clock.unix_ms());
+        admit(&edge.host, &Identity::new(user.clone(), device.clone(), now_ms)).await?;
+        let token = edge.auth.open_token(&user, &device, now_ms).ok_or_else(|| elsewhere(&edge))?;
+        Ok(LoggedIn { token, user, device })
     };
     match outcome.await {
-        Ok(identity) => {
-            let token = edge.auth.token(&identity);
-            let body = LoggedIn { token, user: identity.user, device: identity.device };
-            json(serde_json::to_string(&body).expect("names are strings")).into_response()
+        Ok(logged_in) => object(&logged_in),
+        Err(refusal) => {
+            Answer::count(&refusal, &edge.host.metrics);
+            problem::of(&refusal)
         }
-        Err(refusal) => problem::of(&refusal),
     }
+}
+
+/// What a login by name is answered where a login service gives the tokens.
+fn elsewhere(edge: &Edge) -> Answer {
+    Answer::login_is_elsewhere(edge.auth.login_url())
 }
 
 #[derive(Serialize)]
@@ -66,7 +76,6 @@ struct Ticket {
 /// `POST /v1/tickets`.
 pub async fn ticket(State(edge): State<Edge>, caller: Caller) -> Response {
     let now_ms = edge.host.clock.unix_ms();
-    let identity = Identity { user: caller.user, device: caller.device, issued_ms: now_ms };
-    let body = Ticket { ticket: edge.auth.ticket(identity, now_ms), expires_in_s: TICKET_LIFE.as_secs() };
-    json(serde_json::to_string(&body).expect("a ticket is a string")).into_response()
+    let identity = Identity { expires_ms: caller.expires_ms, ..Identity::new(caller.user, caller.device, now_ms) };
+    object(&Ticket { ticket: edge.auth.ticket(identity, now_ms), expires_in_s: TICKET_LIFE.as_secs() })
 }

@@ -4,28 +4,36 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts, State},
     http::request::Parts,
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{get, post, put},
 };
 use serde::{Deserialize, Serialize};
 use tidings_proto::{
-    Code, ConversationId, Seq, UserId,
-    frames::server::{Entry, UserProfile},
+    Code, ConversationId, DeviceId, Seq, UserId,
+    frames::{
+        check::check,
+        server::{Entry, UserProfile},
+    },
     limits::CLIENT_MSG_ID_BYTES,
 };
 
 use crate::{
     conversation::view,
     home::event::HomeChange,
-    host::import::{Import, ImportedMessage},
-    session::reply::{Answer, Reply},
+    host::import::{Import, ImportedMessage, Outcome},
+    session::{
+        execute::{Caller, act},
+        reply::{Answer, Reply},
+    },
 };
 
 use super::{
     super::Edge,
     bearer,
-    input::{Asked, Body, Named},
-    json, problem,
+    input::{Asked, Body, Named, Raw, RepeatId, parse},
+    object, problem,
+    send::SendBody,
+    show,
 };
 
 /// What one call may bring.
@@ -42,6 +50,7 @@ pub fn router() -> Router<Edge> {
         .route("/import", post(import))
         .route("/users/resolve", post(resolve))
         .route("/users/{user}", put(put_user))
+        .route("/send", post(send))
         .route("/conversations", get(find))
         .route("/conversations/{conversation}/entries", get(export))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
@@ -114,7 +123,7 @@ async fn import(State(edge): State<Edge>, _: Operator, Body(body): Body<ImportBo
     };
     match edge.host.import(&import).await {
         Ok(outcome) => {
-            let crate::host::import::Outcome { conversation, imported, repeats, last_seq } = outcome;
+            let Outcome { conversation, imported, repeats, last_seq } = outcome;
             object(&Imported { conversation, imported, repeats, last_seq })
         }
         Err(refusal) => problem::of(&refusal),
@@ -323,7 +332,31 @@ fn exported<'a>(
     ExportedEntry { from_name: names.get(&entry.from).map(|name| &**name), void: entry.void, entry: view::live(entry) }
 }
 
-/// An answer of operators' own.
-fn object(body: &impl Serialize) -> Response {
-    json(serde_json::to_string(body).expect("names are strings")).into_response()
+#[derive(Deserialize)]
+struct As {
+    #[serde(rename = "as")]
+    user: UserId,
+}
+
+/// `POST /v1/admin/send`: a `send` with `as`, the user who shall have sent it.
+async fn send(State(edge): State<Edge>, _: Operator, repeat: RepeatId, Raw(body): Raw) -> Response {
+    let refused = |message: String| problem::of(&Answer::refused(Code::BadRequest, message));
+    let (user, command) = match (parse::<As>(&body), parse::<SendBody>(&body)) {
+        (Ok(As { user }), Ok(send)) => (user, send.into_command(repeat)),
+        (Err(message), _) | (_, Err(message)) => return refused(message),
+    };
+    if let Err(message) = check(&command, &edge.host.rules.limits) {
+        return refused(message);
+    }
+    let home = match edge.host.home(&user).await {
+        Ok(home) => home,
+        Err(error) => return problem::of(&edge.host.answer(error.into())),
+    };
+    if !home.lock().state.row.is_known() {
+        return problem::of(&Answer::unknown_users(vec![user]));
+    }
+    let device = DeviceId::new("admin").expect("five letters are a name");
+    let (reply, answer) = Reply::to_call();
+    act(&edge.host, &Caller { user, device, home, expires_ms: None }, command, reply.counted(&edge.host.metrics)).await;
+    show(answer.await.unwrap_or_else(|_| Answer::unavailable()))
 }

@@ -1,16 +1,18 @@
 //! What comes with a call: path, query and body. Whatever is wrong with them is told as a problem document that names it.
 
 use axum::{
-    extract::{
-        FromRequest, FromRequestParts, Path, Query, Request,
-        path::ErrorKind,
-        rejection::{BytesRejection, PathRejection},
-    },
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request, rejection::BytesRejection},
     http::{StatusCode, request::Parts},
     response::Response,
 };
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::{
+    de::{
+        DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Visitor,
+        value::{self, MapDeserializer},
+    },
+    forward_to_deserialize_any,
+};
 use tidings_proto::Code;
 
 use crate::session::reply::Answer;
@@ -26,6 +28,15 @@ pub struct Asked<T>(pub T);
 /// A JSON body, whatever its content type says.
 pub struct Body<T>(pub T);
 
+/// A JSON body, or none.
+pub struct OptionalBody<T>(pub T);
+
+/// A body, for [`parse`].
+pub struct Raw(pub Bytes);
+
+/// The `Idempotency-Key` header: by it a repeat of a call is known where the body has no `client_msg_id`.
+pub struct RepeatId(Option<String>);
+
 fn wrong(message: impl Into<String>) -> Response {
     problem::of(&Answer::refused(Code::BadRequest, message))
 }
@@ -34,16 +45,50 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Edge> for Named<T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
-        match Path::from_request_parts(parts, edge).await {
-            Ok(Path(named)) => Ok(Self(named)),
-            Err(PathRejection::FailedToDeserializePathParams(failed)) => Err(wrong(match failed.into_kind() {
-                ErrorKind::DeserializeError { key, message, .. } => format!("{key}: {message}"),
-                ErrorKind::ParseErrorAtKey { key, value, .. } => format!("{key}: {value:?} is no number"),
-                ErrorKind::InvalidUtf8InPathParam { key } => format!("{key}: it is not UTF-8"),
-                other => other.to_string(),
-            })),
-            Err(other) => Err(wrong(other.body_text())),
+        let params = RawPathParams::from_request_parts(parts, edge).await;
+        let params = params.map_err(|error| wrong(error.body_text()))?;
+        let named = params.iter().map(|(name, value)| (name, Segment(value)));
+        match serde_path_to_error::deserialize(MapDeserializer::<_, value::Error>::new(named)) {
+            Ok(named) => Ok(Self(named)),
+            Err(error) => Err(wrong(format!("{}: {}", error.path(), error.inner()))),
         }
+    }
+}
+
+/// One part of a path, as text or, where one is asked for, as a number.
+struct Segment<'a>(&'a str);
+
+impl<'de> IntoDeserializer<'de, value::Error> for Segment<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Segment<'de> {
+    type Error = value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        let number = self.0.parse().map_err(|_| value::Error::custom(format!("{:?} is no number", self.0)))?;
+        visitor.visit_u64(number)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
+        tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -65,19 +110,72 @@ impl<T: DeserializeOwned> FromRequest<Edge> for Body<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, edge: &Edge) -> Result<Self, Response> {
+        parse(&read(request, edge).await?).map(Self).map_err(wrong)
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<Edge> for OptionalBody<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, edge: &Edge) -> Result<Self, Response> {
         let bytes = read(request, edge).await?;
-        parse(&bytes).map(Self).map_err(|message| problem::of(&Answer::refused(Code::BadRequest, message)))
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self).map_err(wrong) }
+    }
+}
+
+impl FromRequest<Edge> for Raw {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, edge: &Edge) -> Result<Self, Response> {
+        read(request, edge).await.map(Self)
+    }
+}
+
+impl FromRequestParts<Edge> for RepeatId {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Edge) -> Result<Self, Response> {
+        let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
+        let text = value.to_str().map_err(|_| wrong("Idempotency-Key: it is no ASCII text"))?;
+        // The draft of the IETF has it in quotes.
+        let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        Ok(Self(Some(quoted.unwrap_or(text).to_owned())))
+    }
+}
+
+impl RepeatId {
+    /// The `client_msg_id`: of the body, else of the header, else a new one.
+    pub fn or_given(self, given: Option<String>) -> String {
+        given.or(self.0).unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()))
     }
 }
 
 /// The bytes of a body, if they are not too many.
 async fn read(request: Request, edge: &Edge) -> Result<Bytes, Response> {
-    Bytes::from_request(request, edge).await.map_err(|error| match error {
+    let bytes = Bytes::from_request(request, edge).await.map_err(|error| match error {
         BytesRejection::FailedToBufferBody(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             problem::of(&Answer::refused(Code::TooLarge, "the body is larger than this call takes; send it in parts"))
         }
         other => wrong(format!("the body could not be read: {other}")),
-    })
+    })?;
+    edge.host.metrics.received_bytes.inc_by(bytes.len() as u64);
+    Ok(bytes)
+}
+
+/// Text out of a part of a path or query (RFC 3986 section 2.1); `None`: it is not UTF-8, or wrongly encoded.
+pub fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            let (high, low) = (digit()?, digit()?);
+            bytes.push(u8::try_from(high << 4 | low).expect("two hexadecimal digits are a byte"));
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// Reads JSON; `Err` says what is wrong, beginning with the field's path.

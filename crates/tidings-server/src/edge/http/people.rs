@@ -1,47 +1,40 @@
-//! Who somebody is: profiles, with presence as far as the asker may know; and who belongs to a conversation.
+//! People: profiles, oneself and one's devices, and whom one blocks.
 
 use axum::{
-    extract::State,
+    extract::{RawQuery, State},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
 use tidings_proto::{
-    Code, ConversationId, UserId,
-    frames::server::{Member, MembersPage, UserProfile},
+    Code, DeviceId, UserId,
+    frames::{
+        client::{Block, Command, Profile, Unblock},
+        server::{Device, UserProfile},
+    },
 };
 
 use crate::{
-    conversation::{decide::Refusal, view::wire_role},
-    host::act::ActError,
-    session::{execute::Caller, reply::Answer},
+    home::event::HomeChange,
+    session::{
+        execute::Caller,
+        inspect,
+        reply::{Answer, Reply},
+    },
 };
 
 use super::{
     super::Edge,
-    input::{Asked, Named},
-    json, problem,
+    input::{Body, Named, percent_decoded},
+    object, perform, problem,
 };
 
-/// People of one call.
+/// Profiles of one call.
 const USERS_MAX: usize = 100;
-/// Members of a page, unless the caller says; and at the most.
-const MEMBERS_LIMIT: usize = 100;
-const MEMBERS_MAX: usize = 1_000;
-
-/// `GET /v1/users/{user}`.
-pub async fn user(State(edge): State<Edge>, caller: Caller, Named(user): Named<UserId>) -> Response {
-    match profiles(&edge, &caller, std::slice::from_ref(&user)).await {
-        Ok(profiles) => match profiles.into_iter().next() {
-            Some(profile) => show(&profile),
-            None => problem::of(&Answer::unknown_users(vec![user])),
-        },
-        Err(error) => problem::of(&edge.host.answer(error)),
-    }
-}
 
 #[derive(Deserialize)]
-pub struct Ids {
-    ids: String,
+pub struct UserInPath {
+    user: UserId,
 }
 
 #[derive(Serialize)]
@@ -49,82 +42,96 @@ struct Users {
     users: Vec<UserProfile>,
 }
 
-/// `GET /v1/users?ids=ada,bob`: those of them who are known.
-pub async fn users(State(edge): State<Edge>, caller: Caller, Asked(Ids { ids }): Asked<Ids>) -> Response {
-    let ids: Result<Vec<UserId>, _> = ids.split(',').filter(|id| !id.is_empty()).map(UserId::new).collect();
-    let ids = match ids {
-        Ok(ids) if ids.len() <= USERS_MAX => ids,
-        Ok(_) => return wrong(format!("ids: at most {USERS_MAX} are taken in one call")),
-        Err(error) => return wrong(format!("ids: {error}")),
-    };
-    match profiles(&edge, &caller, &ids).await {
-        Ok(users) => show(&Users { users }),
+/// `GET /v1/users/{user}`: a profile, with presence as the caller may know it.
+pub async fn user(State(edge): State<Edge>, caller: Caller, Named(path): Named<UserInPath>) -> Response {
+    match inspect::profiles(&edge.host, &caller, std::slice::from_ref(&path.user)).await {
+        Ok(profiles) => match profiles.first() {
+            Some(profile) => object(profile),
+            None => problem::of(&Answer::unknown_users(vec![path.user])),
+        },
         Err(error) => problem::of(&edge.host.answer(error)),
     }
 }
 
-async fn profiles(edge: &Edge, caller: &Caller, users: &[UserId]) -> Result<Vec<UserProfile>, ActError> {
-    let unknown = edge.host.unknown_among(users).await?;
-    let mut profiles = Vec::with_capacity(users.len());
-    for user in users.iter().filter(|user| !unknown.contains(user)) {
-        let shown = edge.host.profile(user).await?;
-        let presence = edge.host.presence_of(user, &caller.user).await?;
-        profiles.push(UserProfile {
-            user: user.clone(),
-            name: shown.name.map(Into::into),
-            picture: shown.picture.map(Into::into),
-            presence: Some(presence.state),
-            last_seen: presence.last_seen,
-        });
+/// `GET /v1/users?ids=`: up to 100 profiles; unknown users are left out.
+pub async fn users(State(edge): State<Edge>, caller: Caller, RawQuery(query): RawQuery) -> Response {
+    let users = match ids(query.as_deref().unwrap_or_default()) {
+        Ok(users) => users,
+        Err(message) => return problem::of(&Answer::refused(Code::BadRequest, message)),
+    };
+    match inspect::profiles(&edge.host, &caller, &users).await {
+        Ok(users) => object(&Users { users }),
+        Err(error) => problem::of(&edge.host.answer(error)),
     }
-    Ok(profiles)
+}
+
+/// The ids of a query, split at its commas before they are decoded: a name may hold one.
+fn ids(query: &str) -> Result<Vec<UserId>, String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("ids=")).unwrap_or_default();
+    let parts: Vec<&str> = value.split(',').filter(|part| !part.is_empty()).collect();
+    if !(1..=USERS_MAX).contains(&parts.len()) {
+        return Err(format!("ids: give 1 to {USERS_MAX} users, with commas between them"));
+    }
+    let read = |part: &str| {
+        let name = percent_decoded(part).ok_or_else(|| format!("ids: {part} is no percent-encoded UTF-8"))?;
+        UserId::new(&name).map_err(|error| format!("ids: {name:?}: {error}"))
+    };
+    parts.into_iter().map(read).collect()
+}
+
+/// `GET /v1/me`.
+pub async fn me(caller: Caller) -> Response {
+    object(&inspect::me(&caller))
+}
+
+/// `PATCH /v1/me`: what is absent stays, an empty string removes.
+pub async fn change_me(State(edge): State<Edge>, caller: Caller, Body(profile): Body<Profile>) -> Response {
+    let response = perform(&edge, &caller, Command::Profile(profile)).await;
+    if response.status() == StatusCode::NO_CONTENT { me(caller).await } else { response }
+}
+
+#[derive(Serialize)]
+struct Devices {
+    devices: Vec<Device>,
+}
+
+/// `GET /v1/me/devices`.
+pub async fn devices(caller: Caller) -> Response {
+    object(&Devices { devices: inspect::devices(&caller) })
 }
 
 #[derive(Deserialize)]
-pub struct MembersAsked {
-    /// The last user of the page before.
-    cursor: Option<UserId>,
-    limit: Option<usize>,
+pub struct DeviceInPath {
+    device: DeviceId,
 }
 
-/// `GET /v1/conversations/{id}/members?cursor=&limit=`, in the order of user ids.
-pub async fn members(
-    State(edge): State<Edge>,
-    caller: Caller,
-    Named(id): Named<ConversationId>,
-    Asked(asked): Asked<MembersAsked>,
-) -> Response {
-    let limit = asked.limit.unwrap_or(MEMBERS_LIMIT);
-    if limit == 0 || limit > MEMBERS_MAX {
-        return wrong(format!("limit: give a number from 1 to {MEMBERS_MAX}"));
+/// `DELETE /v1/me/devices/{device}`: its tokens are void, its connections end.
+pub async fn revoke(State(edge): State<Edge>, caller: Caller, Named(path): Named<DeviceInPath>) -> Response {
+    if let Err(refusal) = inspect::check_device(&caller, &path.device) {
+        return problem::of(&refusal);
     }
-    let state = match edge.host.conversation(id).await {
-        Ok(conversation) => conversation.state(),
-        Err(error) => return problem::of(&edge.host.answer(error.into())),
-    };
-    if state.members.get(&caller.user).is_none() {
-        return problem::of(&Refusal::unknown_conversation().into());
-    }
-    let members: Vec<_> = state
-        .members
-        .after(asked.cursor.as_ref())
-        .take(limit)
-        .map(|(user, member)| Member {
-            user: user.clone(),
-            role: wire_role(member.role),
-            delivered_seq: Some(member.delivered),
-            read_seq: Some(member.read),
-        })
-        .collect();
-    let is_full = members.len() == limit;
-    let next = members.last().filter(|_| is_full).map(|last| last.user.to_string());
-    show(&MembersPage { members, next })
+    let (reply, answer) = Reply::to_call();
+    let change = HomeChange::DeviceRevoked { device: path.device, at_ms: edge.host.clock.unix_ms() };
+    edge.host.change_home(&caller.user, change, reply).await;
+    super::show(answer.await.unwrap_or_else(|_| Answer::unavailable()))
 }
 
-fn show(body: &impl Serialize) -> Response {
-    json(serde_json::to_string(body).expect("names and numbers are JSON")).into_response()
+#[derive(Serialize)]
+struct Blocks {
+    blocks: Vec<UserId>,
 }
 
-fn wrong(why: String) -> Response {
-    problem::of(&Answer::refused(Code::BadRequest, why))
+/// `GET /v1/blocks`.
+pub async fn blocks(caller: Caller) -> Response {
+    object(&Blocks { blocks: inspect::blocks(&caller) }).into_response()
+}
+
+/// `PUT /v1/blocks/{user}`.
+pub async fn block(State(edge): State<Edge>, caller: Caller, Named(path): Named<UserInPath>) -> Response {
+    perform(&edge, &caller, Command::Block(Block { user: path.user })).await
+}
+
+/// `DELETE /v1/blocks/{user}`.
+pub async fn unblock(State(edge): State<Edge>, caller: Caller, Named(path): Named<UserInPath>) -> Response {
+    perform(&edge, &caller, Command::Unblock(Unblock { user: path.user })).await
 }

@@ -16,12 +16,41 @@ use tidings_proto::{
 
 use crate::session::reply::Answer;
 
+const PROBLEM: &str = "application/problem+json";
+/// Of a refusal from elsewhere so much is told.
+const SAID_BYTES: usize = 1024;
+
 /// The problem document of a refusal.
 pub fn of(answer: &Answer) -> Response {
     match answer {
         Answer::Refused(refused) => document(refused),
         Answer::Sent { .. } | Answer::Created { .. } | Answer::Done => StatusCode::NO_CONTENT.into_response(),
     }
+}
+
+/// Gives a refusal that came from elsewhere than our calls the same shape.
+pub async fn every(response: Response) -> Response {
+    let status = response.status();
+    let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM);
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let code = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::NOT_FOUND => Code::NotFound,
+        status if status.is_client_error() => Code::BadRequest,
+        _ => Code::Internal,
+    };
+    let (parts, body) = response.into_parts();
+    let said = axum::body::to_bytes(body, SAID_BYTES).await.unwrap_or_default();
+    let mut problem = of(&Answer::refused(code, String::from_utf8_lossy(&said)));
+    for name in [header::ALLOW, header::UPGRADE, header::SEC_WEBSOCKET_VERSION] {
+        if let Some(value) = parts.headers.get(&name) {
+            problem.headers_mut().insert(name, value.clone());
+        }
+    }
+    problem
 }
 
 /// A request that could not be read.
@@ -45,7 +74,7 @@ fn document(refused: &Refused) -> Response {
     };
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_string(&problem).expect("a problem has string keys");
-    let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+    let mut response = (status, [(header::CONTENT_TYPE, PROBLEM)], body).into_response();
     if matches!(code, Code::RateLimited | Code::LimitReached | Code::Unavailable) {
         let seconds = retry_after_ms.unwrap_or(1_000).div_ceil(1_000).max(1);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

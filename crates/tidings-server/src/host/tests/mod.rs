@@ -29,6 +29,7 @@ use super::{
     open::{Parts, Tasks},
 };
 
+mod caches;
 mod first_message;
 mod held;
 mod large;
@@ -117,7 +118,7 @@ struct Device {
 impl Device {
     async fn attach(host: &Arc<Host>, user: &str, device: &str) -> Self {
         let (user, device) = (UserId::new(user).expect("a name"), DeviceId::new(device).expect("a name"));
-        let caller = log_in(host, &Identity { user, device, issued_ms: u64::MAX }).await.expect("the login is taken");
+        let caller = log_in(host, &Identity::new(user, device, u64::MAX)).await.expect("the login is taken");
         let outbox = Arc::new(Outbox::new(64 << 20));
         host.attach(&caller.home, &caller.device, &outbox, None).await.expect("readable");
         Self { host: host.clone(), caller, outbox }

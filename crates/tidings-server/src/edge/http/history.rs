@@ -1,0 +1,157 @@
+//! History: pages of a log by keyset, with `ETag`; receipts of an entry; editing, deleting and reacting to one.
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use tidings_proto::{
+    ConversationId, Seq,
+    frames::client::{Command, Edit, Fetch, Page, React, Redact},
+};
+
+use crate::session::{execute::Caller, inspect};
+
+use super::{
+    super::Edge,
+    change,
+    conversations::{InPath, PageOfPeople},
+    input::{Asked, Body, Named, RepeatId},
+    object, perform, problem,
+};
+
+/// `POST /v1/fetch`: pages of many conversations at once.
+pub async fn fetch(State(edge): State<Edge>, caller: Caller, Body(fetch): Body<Fetch>) -> Response {
+    perform(&edge, &caller, Command::Fetch(fetch)).await
+}
+
+/// A query cannot hold a page within another object.
+#[derive(Deserialize)]
+pub struct AskedPage {
+    before: Option<Seq>,
+    after: Option<Seq>,
+    around: Option<Seq>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/conversations/{id}/entries`.
+pub async fn entries(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Named(path): Named<InPath>,
+    Asked(asked): Asked<AskedPage>,
+    headers: HeaderMap,
+) -> Response {
+    let AskedPage { before, after, around, limit } = asked;
+    let page = Page { before, after, around, limit };
+    let fetch = Fetch { conversation: Some(path.conversation), page, ranges: None };
+    let response = perform(&edge, &caller, Command::Fetch(fetch)).await;
+    if response.status() == StatusCode::OK { with_tag(response, &headers).await } else { response }
+}
+
+/// Adds the `ETag` (RFC 9110 section 8.8.3); what the client has already is not sent again.
+async fn with_tag(response: Response, asked: &HeaderMap) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.expect("the body is in memory");
+    let tag = format!("\"{}\"", &blake3::hash(&body).to_hex()[..32]);
+    let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let is_known = known.flat_map(|value| value.split(',')).any(|one| {
+        let one = one.trim();
+        one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag
+    });
+    parts.headers.insert(header::ETAG, HeaderValue::from_str(&tag).expect("hexadecimal digits in quotes"));
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if is_known {
+        parts.status = StatusCode::NOT_MODIFIED;
+        parts.headers.remove(header::CONTENT_TYPE);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        return parts.into_response();
+    }
+    (parts, body).into_response()
+}
+
+#[derive(Deserialize)]
+pub struct EntryInPath {
+    conversation: ConversationId,
+    seq: Seq,
+}
+
+/// `GET /v1/conversations/{id}/entries/{seq}/receipts`: to whom it was delivered, and how far each of them is.
+pub async fn receipts(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Named(EntryInPath { conversation, seq }): Named<EntryInPath>,
+    Asked(asked): Asked<PageOfPeople>,
+) -> Response {
+    let page = match asked.checked(&edge) {
+        Ok(page) => page,
+        Err(refusal) => return problem::of(&refusal),
+    };
+    match inspect::receipts(&edge.host, &caller, conversation, seq, page).await {
+        Ok(page) => object(&page),
+        Err(error) => problem::of(&edge.host.answer(error)),
+    }
+}
+
+#[derive(Deserialize)]
+pub struct EditBody {
+    client_msg_id: Option<String>,
+    text: String,
+}
+
+/// `PATCH /v1/conversations/{id}/entries/{seq}`: edits one's message.
+pub async fn edit(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Named(EntryInPath { conversation, seq }): Named<EntryInPath>,
+    repeat: RepeatId,
+    Body(body): Body<EditBody>,
+) -> Response {
+    let client_msg_id = repeat.or_given(body.client_msg_id);
+    change(&edge, &caller, Command::Edit(Edit { client_msg_id, conversation, seq, text: body.text })).await
+}
+
+/// `DELETE /v1/conversations/{id}/entries/{seq}`: deletes one's message, or as an admin anybody's.
+pub async fn redact(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Named(EntryInPath { conversation, seq }): Named<EntryInPath>,
+    repeat: RepeatId,
+) -> Response {
+    let client_msg_id = repeat.or_given(None);
+    change(&edge, &caller, Command::Redact(Redact { client_msg_id, conversation, seq })).await
+}
+
+#[derive(Deserialize)]
+pub struct ReactionInPath {
+    conversation: ConversationId,
+    seq: Seq,
+    emoji: String,
+}
+
+/// `PUT /v1/conversations/{id}/entries/{seq}/reactions/{emoji}`.
+pub async fn react(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Named(path): Named<ReactionInPath>,
+    repeat: RepeatId,
+) -> Response {
+    set_reaction(&edge, &caller, path, repeat, true).await
+}
+
+/// `DELETE /v1/conversations/{id}/entries/{seq}/reactions/{emoji}`.
+pub async fn react_no_more(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Named(path): Named<ReactionInPath>,
+    repeat: RepeatId,
+) -> Response {
+    set_reaction(&edge, &caller, path, repeat, false).await
+}
+
+async fn set_reaction(edge: &Edge, caller: &Caller, path: ReactionInPath, repeat: RepeatId, on: bool) -> Response {
+    let ReactionInPath { conversation, seq, emoji } = path;
+    let react = React { client_msg_id: repeat.or_given(None), conversation, seq, emoji, on };
+    change(edge, caller, Command::React(react)).await
+}

@@ -1,0 +1,162 @@
+//! Looks at a quiet server as each person: do inbox and sync say what the logs say? At the end it reads every log whole, as the
+//! checker's final read.
+
+use std::collections::HashMap;
+
+use tidings_checker::{Connection, Transport};
+use tidings_client::raw;
+use tidings_proto::{
+    ConversationId, Seq, UserId,
+    frames::{
+        RequestId,
+        client::{Command, Fetch, Hello, Inbox, Page, Request, Sync},
+        server::{EntriesPage, Item, Kind, ServerFrame, Who},
+    },
+};
+
+use super::{
+    run::Run,
+    world::{BLOCKERS, PEOPLE, World, device, user},
+};
+
+/// Entries of a page.
+const PAGE: usize = 200;
+
+/// Inbox, sync tokens and logs agree, for everybody.
+pub async fn agree(run: &Run, url: &str) {
+    for person in PEOPLE {
+        let mut line = Line::connect(&run.world, person, url).await;
+        let items = line.inbox().await;
+        for item in items.values() {
+            line.check_item(item).await;
+        }
+        for (_, held) in run.held.iter().filter(|(user, _)| user.as_str() == person) {
+            let (sync, mut told) = {
+                let held = held.lock().unwrap();
+                (held.sync.clone(), held.told.clone())
+            };
+            let Some(sync) = sync else { continue };
+            line.apply_changes(sync, &mut told).await;
+            let now = items.values().map(|item| (item.conversation, item.last_seq)).collect::<HashMap<_, _>>();
+            assert_eq!(told, now, "what {person} held and the changes since make the inbox");
+        }
+        line.recorded.closed();
+    }
+}
+
+/// Everybody reads all their conversations from the first entry to the last, when all is quiet.
+pub async fn read_all(world: &World, url: &str) {
+    for person in PEOPLE {
+        let mut line = Line::connect(world, person, url).await;
+        let items = line.inbox().await;
+        for item in items.values() {
+            let mut after = Seq::NONE;
+            while after < item.last_seq {
+                let range = Page { after: Some(after), limit: Some(PAGE), ..Page::default() };
+                let fetching = line.recorded.fetching_final(item.conversation, range);
+                let page = line.page(item.conversation, range).await;
+                fetching.returned(&page, false);
+                after = page.entries.last().expect("there is more up to last_seq").seq;
+            }
+        }
+        line.recorded.closed();
+    }
+}
+
+struct Line {
+    user: UserId,
+    recorded: Connection,
+    connection: raw::Connection,
+    last_id: i64,
+}
+
+impl Line {
+    async fn connect(world: &World, person: &str, url: &str) -> Self {
+        let recorded = world.recorder.session(&user(person), &device("audit")).connect(Transport::WebSocket);
+        let hello = Hello { username: Some(person.to_owned()), device: Some(device("audit")), ..Hello::default() };
+        let (connection, _) = raw::Connection::connect(url, hello).await.expect("the server is up");
+        Self { user: user(person), recorded, connection, last_id: 0 }
+    }
+
+    async fn inbox(&mut self) -> HashMap<ConversationId, Item<'static>> {
+        let syncing = self.recorded.syncing();
+        let inbox = Inbox { limit: Some(1_000), ..Inbox::default() };
+        let ServerFrame::Inbox(page) = self.ask(Command::Inbox(inbox)).await else { panic!("an inbox was asked for") };
+        assert!(page.next.is_none(), "one page is enough");
+        syncing.returned_inbox(&page);
+        page.items.into_iter().map(|item| (item.conversation, item)).collect()
+    }
+
+    /// The item is what the log says: as far as it goes, and with so many unread messages.
+    async fn check_item(&mut self, item: &Item<'_>) {
+        let mut after = item.read_seq;
+        let mut unread = 0;
+        loop {
+            let range = Page { after: Some(after), limit: Some(PAGE), ..Page::default() };
+            let fetching = self.recorded.fetching(item.conversation, range);
+            let page = self.page(item.conversation, range).await;
+            fetching.returned(&page, false);
+            assert_eq!(item.last_seq, page.last_seq, "{} of {}", item.conversation, self.user);
+            let counts = page.entries.iter().filter(|entry| {
+                let is_redacted = entry.more.as_ref().is_some_and(|more| more.redacted.is_some());
+                entry.kind == Kind::Message && entry.from.as_ref() != Some(&self.user) && !is_redacted
+            });
+            unread += counts.count() as u64;
+            match page.entries.last() {
+                Some(last) if last.seq < page.last_seq => after = last.seq,
+                _ => break,
+            }
+        }
+        // In groups a block counts as it stood when the message came, and shows as it stands now.
+        let is_group = matches!(item.who, Who::Group { .. });
+        if is_group && BLOCKERS.contains(&self.user.as_str()) {
+            return;
+        }
+        assert_eq!(
+            item.unread, unread,
+            "unread of {} for {}, read up to {}",
+            item.conversation, self.user, item.read_seq
+        );
+    }
+
+    /// Brings what was told up to `sync` up to now.
+    async fn apply_changes(&mut self, sync: String, told: &mut HashMap<ConversationId, Seq>) {
+        let answer = self.ask(Command::Sync(Sync { sync: Some(sync), tail: None })).await;
+        let ServerFrame::Changes(changes) = answer else { panic!("changes were asked for: {answer:?}") };
+        assert!(!changes.more && !changes.full, "a token is good for ever");
+        for item in &changes.items {
+            told.insert(item.conversation, item.last_seq);
+        }
+        for removed in &changes.removed {
+            told.remove(removed);
+        }
+    }
+
+    async fn page(&mut self, conversation: ConversationId, page: Page) -> EntriesPage<'static> {
+        let fetch = Fetch { conversation: Some(conversation), page, ranges: None };
+        match self.ask(Command::Fetch(fetch)).await {
+            ServerFrame::Entries(entries) => entries.page.expect("one range was asked for"),
+            other => panic!("a page was asked for: {other:?}"),
+        }
+    }
+
+    async fn ask(&mut self, command: Command) -> ServerFrame<'static> {
+        self.last_id += 1;
+        let id = Some(RequestId::Number(self.last_id));
+        self.connection.writer.queue(&serde_json::to_string(&Request { id: id.clone(), command }).unwrap());
+        self.connection.writer.flush().await.unwrap();
+        loop {
+            let frame = self.connection.reader.next().await.unwrap().parse().unwrap();
+            let re = match &frame {
+                ServerFrame::Inbox(page) => &page.re,
+                ServerFrame::Changes(changes) => &changes.re,
+                ServerFrame::Entries(entries) => &entries.re,
+                ServerFrame::Error(refused) => &refused.re,
+                _ => continue,
+            };
+            if *re == id {
+                return frame;
+            }
+        }
+    }
+}

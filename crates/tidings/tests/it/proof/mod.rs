@@ -1,0 +1,14 @@
+//! Nothing that was acknowledged is ever lost: the real server process, real sockets and real files, under load, while it is
+//! killed or its disk fails. What the clients saw is recorded and judged by `tidings-checker`.
+//!
+//! `world` is who talks where, `plan` what they do next, `device` and `caller` are clients that record all they say and
+//! hear, `run` lets them loose on a server, `audit` looks whether answers agree with the logs and reads everything at the end.
+
+mod audit;
+mod caller;
+mod device;
+mod plan;
+mod run;
+mod world;
+
+mod crash;
