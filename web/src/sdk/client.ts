@@ -178,7 +178,7 @@ export class Client {
     await this.#request({ type: 'profile', name });
     await this.#note({
       type: 'users',
-      users: [{ ...own(this.#state.users, this.#state.me), user: this.#state.me, name }],
+      users: [{ picture: null, ...own(this.#state.users, this.#state.me), user: this.#state.me, name }],
     });
   }
 

@@ -13,6 +13,7 @@ mod history;
 mod home;
 mod idle;
 mod load;
+mod poll;
 mod process;
 mod relay;
 mod report;
@@ -79,6 +80,8 @@ pub enum Scenario {
     Home,
     /// A page from the middle of a long conversation
     History,
+    /// Polls that bring nothing new
+    Poll,
     /// Bytes on the disk a message
     Disk,
     /// From kill -9 under load until it takes messages again
@@ -86,8 +89,17 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    const ALL: &[Self] =
-        &[Self::Relay, Self::Store, Self::Idle, Self::Fanout, Self::Home, Self::History, Self::Disk, Self::Restart];
+    const ALL: &[Self] = &[
+        Self::Relay,
+        Self::Store,
+        Self::Idle,
+        Self::Fanout,
+        Self::Home,
+        Self::History,
+        Self::Poll,
+        Self::Disk,
+        Self::Restart,
+    ];
 
     async fn run(self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
         match self {
@@ -97,6 +109,7 @@ impl Scenario {
             Self::Fanout => fanout::run(options, report).await,
             Self::Home => home::run(options, report).await,
             Self::History => history::run(options, report).await,
+            Self::Poll => poll::run(options, report).await,
             Self::Disk => disk::run(options, report).await,
             Self::Restart => disk::run_restart(options, report).await,
         }
