@@ -20,6 +20,8 @@ cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 \
 # The C compiler links Rust programs and builds zstd.
 have cc || packages+=(build-essential)
 if [ "$purpose" = test ]; then
+  # Makes the disk fail under a server.
+  have strace || packages+=(strace)
   have chromium || have chromium-browser || have google-chrome || packages+=(chromium fonts-liberation fonts-noto-color-emoji)
 fi
 
