@@ -176,6 +176,7 @@ async fn serve(
         admin_token: opened.admin_token.clone(),
         addresses: Arc::new(Addresses::default()),
         mqtt: Arc::default(),
+        session_rules: Arc::new(Edge::session_rules(&opened.host)),
         shutdown: shutdown.clone(),
     };
     if let Some(mqtt) = mqtt {

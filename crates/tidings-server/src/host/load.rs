@@ -36,6 +36,11 @@ impl Host {
             self.metrics.cache_hits.of(Cache::Conversations).inc();
             return Ok(conversation);
         }
+        // A read is rare: its future takes room only while it is under way.
+        Box::pin(self.absent_conversation(id)).await
+    }
+
+    async fn absent_conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, TablesError> {
         self.metrics.cache_misses.of(Cache::Conversations).inc();
         let load = || self.load_conversation(id);
         let conversation = self.conversations.load(&id, load, |(state, stored)| {

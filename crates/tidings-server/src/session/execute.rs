@@ -109,6 +109,20 @@ pub async fn act_with(host: &Host, caller: &Caller, command: Command, with: Opti
     };
     match command {
         Command::Send(send) => act_send(host, send, action, reply).await,
+        // All else is rarer: its future takes room only while it is under way.
+        command => Box::pin(act_else(host, caller, command, action, reply)).await,
+    }
+}
+
+async fn act_else(
+    host: &Host,
+    caller: &Caller,
+    command: Command,
+    action: impl FnOnce(String, Wish) -> Action,
+    reply: Reply,
+) {
+    let user = &caller.user;
+    match command {
         Command::Create(create) => {
             let created = group(host, user, &create);
             host.create_group(action(create.client_msg_id, Wish::Create(created)), reply).await;
@@ -146,7 +160,8 @@ pub async fn act_with(host: &Host, caller: &Caller, command: Command, with: Opti
             host.set(user, HomeChange::Set { conversation, muted, pinned, archived }, conversation, reply).await;
         }
         Command::Profile(profile) => host.change_profile(user, profile_change(profile), reply).await,
-        Command::Hello(_)
+        Command::Send(_)
+        | Command::Hello(_)
         | Command::Auth(_)
         | Command::Fetch(_)
         | Command::Inbox(_)

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::{conversation::decide::Refusal, metrics::Metrics};
 
 use super::{
-    outbox::{Class, Outbox, SessionId},
+    outbox::{Class, Outbox, SessionId, Wakes},
     unanswered::Unanswered,
 };
 
@@ -154,7 +154,16 @@ impl Reply {
         self.give(answer);
     }
 
+    /// As [`Reply::answer`]; the connection writes it when `wakes` is dropped.
+    pub fn answer_among(mut self, answer: Answer, wakes: &mut Wakes) {
+        self.give_by(answer, |outbox, frame| wakes.push(outbox, frame, Class::Durable));
+    }
+
     fn give(&mut self, answer: Answer) {
+        self.give_by(answer, |outbox, frame| outbox.push(frame, Class::Durable));
+    }
+
+    fn give_by(&mut self, answer: Answer, push: impl FnOnce(&Arc<Outbox>, Bytes)) {
         if let Some(metrics) = self.metrics.take() {
             answer.count(&metrics);
             if matches!(answer, Answer::Sent { .. } | Answer::Created { .. }) {
@@ -166,7 +175,7 @@ impl Reply {
                 let id = self.id.take();
                 // Without an id only refusals answer.
                 if id.is_some() || matches!(answer, Answer::Refused(_)) {
-                    outbox.push(Bytes::from(answer.into_frame(id).to_json()), Class::Durable);
+                    push(&outbox, Bytes::from(answer.into_frame(id).to_json()));
                 }
                 drop(unanswered);
             }
