@@ -45,7 +45,7 @@ check() {
   fi
 }
 
-# Somebody listens and leaves; what is sent then comes when they are back, each message once and in order.
+# Somebody listens and leaves; what is sent then comes when they are back, in order.
 mosquitto() {
   local version=$1 user=mosquitto-$1 expiry=() at=(-h 127.0.0.1 -p "$port") heard
   [ "$version" = 5 ] && expiry=(-x 3600)
@@ -57,9 +57,13 @@ mosquitto() {
   heard=$(timeout 20 "${sub[@]}" -C 3) || return 1
   printf '%s\n' "$heard"
   [ "$(printf '%s\n' "$heard" | sed 's/.*"text":"\([^"]*\)".*/\1/' | paste -sd,)" = "number 1,number 2,number 3" ] || return 1
-  # Nothing of it comes again.
   mosquitto_pub "${at[@]}" -V "$version" -i pub -u ada -q 0 -t "tidings/to/$user" -m "number 4" || return 1
-  timeout 20 "${sub[@]}" -C 1 | grep -q '"text":"number 4"' || return 1
+  # It leaves in a hurry: an acknowledgement may be lost with its line, and then that message comes once more.
+  for _ in 1 2 3 4; do
+    heard=$(timeout 20 "${sub[@]}" -C 1) || return 1
+    [[ $heard == *'"text":"number 4"'* ]] && break
+  done
+  [[ $heard == *'"text":"number 4"'* ]] || return 1
   # Refused: nobody speaks after the end, and nothing is retained.
   ! mosquitto_pub "${at[@]}" -V "$version" -i pub -u ada -q 1 -t "tidings/to/$user" -m bye --will-topic tidings/to/eve --will-payload bye
 }

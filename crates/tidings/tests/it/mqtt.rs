@@ -87,6 +87,7 @@ async fn kills_leave_no_gap_and_double_nothing() {
             server.restart_with(&[("mqtt.listen", &address.to_string())]);
         }
     }
+    assert!(server.run("bob", &["login", "bob"]).status.success());
     let history = server.json("bob", &["history", "ada", "--all"]);
     let texts: Vec<_> = history.iter().map(|entry| entry["text"].as_str().unwrap_or_default().to_owned()).collect();
     assert_eq!(texts, (1..=MESSAGES).map(|n| format!("number {n}")).collect::<Vec<_>>());
