@@ -1,6 +1,5 @@
 //! What the client says and what it makes of what it is told. No I/O, no clock, no randomness of its own: time comes in as a value, frames go out by
 //! `next_frame`, events by the outlet, answers to those who wait for them.
-//!
 //! It outlives its connections: `connected` begins the next one with everything that is unanswered and the sync token of
 //! what was handed on.
 
