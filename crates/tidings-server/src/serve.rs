@@ -12,7 +12,11 @@ use crate::{
     clock::Clock,
     config::{Config, Store},
     data_folder::{DataFolder, DataFolderError, Lineage},
-    edge::{Addresses, Edge, http},
+    edge::{
+        Addresses, Edge,
+        door::{Door, DoorError},
+        http,
+    },
     host::{
         Host,
         open::{Parts, ReplayError, Tasks},
@@ -52,6 +56,8 @@ pub enum ServeError {
     #[error("failed to replay the journal: {0}")]
     Replay(#[from] ReplayError),
     #[error(transparent)]
+    Door(#[from] DoorError),
+    #[error(transparent)]
     Keys(#[from] KeyStoreError),
     #[error("failed to listen on {address}: {error}; is another server running there? choose another with --listen")]
     Listen { address: SocketAddr, error: std::io::Error },
@@ -65,8 +71,9 @@ pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(Socke
         TcpListener::bind(config.listen).await.map_err(|error| ServeError::Listen { address: config.listen, error })?;
     let address = listener.local_addr().map_err(ServeError::Serve)?;
     let opened = open(config, &shutdown).await?;
+    let door = Door::open(listener, &opened.host.config)?;
     on_ready(address);
-    serve(listener, &opened, &shutdown).await.map_err(ServeError::Serve)?;
+    serve(door, &opened, &shutdown).await.map_err(ServeError::Serve)?;
     opened.host.stop(opened.tasks).await;
     tracing::info!("stopped: everything that was acknowledged is stored");
     Ok(())
@@ -146,7 +153,7 @@ async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>
 }
 
 /// Takes calls and sessions until the stop has begun, and drains the sessions then.
-async fn serve(listener: TcpListener, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
+async fn serve(door: Door, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
     let edge = Edge {
         host: opened.host.clone(),
         auth: opened.auth.clone(),
@@ -165,7 +172,7 @@ async fn serve(listener: TcpListener, opened: &Opened, shutdown: &Shutdown) -> s
     // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.
     let calls = async {
         tokio::select! {
-            served = http::server::serve(listener, edge) => served,
+            served = http::server::serve(door, edge) => served,
             () = too_late => Ok(()),
         }
     };

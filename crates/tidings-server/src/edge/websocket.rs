@@ -36,6 +36,7 @@ use crate::{
 
 use super::{
     Edge,
+    addresses::Peer,
     http::{identity, problem},
 };
 
@@ -56,6 +57,7 @@ pub struct Params {
 pub async fn upgrade(
     Extract(edge): Extract<Edge>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
+    ConnectInfo(socket): ConnectInfo<Peer>,
     Query(params): Query<Params>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
@@ -70,7 +72,7 @@ pub async fn upgrade(
     if asked.iter().next().is_some() && !asks(SUBPROTOCOL) {
         return (StatusCode::BAD_REQUEST, format!("the subprotocol of this version is {SUBPROTOCOL}")).into_response();
     }
-    let identity = match identity(&edge, address.ip(), params.ticket.as_deref(), &headers).await {
+    let identity = match identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await {
         Ok(identity) => identity,
         Err(refusal) => return problem::of(&refusal),
     };

@@ -4,6 +4,7 @@ mod http_client;
 mod login_service;
 mod support;
 
+mod door;
 mod http_access;
 mod http_admin;
 mod http_calls;
