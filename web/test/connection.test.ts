@@ -128,10 +128,10 @@ describe('coming back', () => {
 
   test('a refused hello ends it; a server that is not available is tried again', () => {
     open();
-    last().onFrame({ type: 'error', re: null, code: 'unavailable', message: 'later' });
+    last().onFrame({ type: 'error', re: null, code: 'unavailable', message: 'later', retry_after_ms: null });
     expect(status().phase).toBe('offline');
     vi.advanceTimersByTime(500);
-    last().onFrame({ type: 'error', re: null, code: 'bad_request', message: 'no such name' });
+    last().onFrame({ type: 'error', re: null, code: 'bad_request', message: 'no such name', retry_after_ms: null });
     expect(status()).toEqual({ phase: 'ended', reason: 'no such name' });
   });
 
@@ -224,7 +224,7 @@ describe('a line', () => {
     last().onFrame(WELCOME);
     const one = connection.request({ type: 'sync' });
     const other = connection.request({ type: 'inbox' });
-    last().onFrame({ type: 'error', re: 2, code: 'bad_request', message: 'no' });
+    last().onFrame({ type: 'error', re: 2, code: 'bad_request', message: 'no', retry_after_ms: null });
     await expect(other).rejects.toMatchObject({ code: 'bad_request' });
     last().onEnd(1006, '');
     await expect(one).rejects.toBeInstanceOf(Disconnected);

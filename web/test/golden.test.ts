@@ -1,6 +1,6 @@
 /**
- * The golden frames that the Rust tests read too. Our types must describe each of them to the last field: a frame or a
- * field that the Rust types have and ours lack, or call otherwise, fails here. And the reducer takes them all.
+ * The golden frames that the Rust tests read too. Our types, made from the sources of the Rust ones, must describe each
+ * of them to the last field: what serde writes is what stands there. And the reducer takes them all.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';

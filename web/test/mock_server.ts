@@ -136,13 +136,20 @@ export class MockServer {
       const refusal = this.refuseNext.findIndex(each => each.type === frame.type);
       if (refusal >= 0) {
         const [{ code, retry_after_ms }] = this.refuseNext.splice(refusal, 1) as [(typeof this.refuseNext)[0]];
-        return this.#say(session, { type: 'error', re, code, message: `refused: ${code}`, retry_after_ms });
+        return this.#say(session, {
+          type: 'error',
+          re,
+          code,
+          message: `refused: ${code}`,
+          retry_after_ms: retry_after_ms ?? null,
+        });
       }
       const answer = this.#perform(session, frame);
       if (frame.id !== undefined && !this.withholds) this.#say(session, { ...answer, re } as ServerFrame);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      this.#say(session, { type: 'error', re, code: error.code, message: error.message, users: error.users });
+      const { code, message, users } = error;
+      this.#say(session, { type: 'error', re, code, message, retry_after_ms: null, users });
     }
   }
 
@@ -252,11 +259,12 @@ export class MockServer {
 
   #create(session: Session, frame: Extract<Outgoing, { type: 'create' }>): object {
     const id = `g-${session.user}-${frame.client_msg_id}`;
-    const unknown = frame.members.filter(user => !this.homes.has(user));
+    const asked = frame.members ?? [];
+    const unknown = asked.filter(user => !this.homes.has(user));
     if (unknown.length > 0) throw new Refusal('unknown_user', 'Some of these users are not known.', unknown);
     const known = this.conversations.get(id);
     if (known) return { type: 'created', conversation: id, seq: 1, at: this.now(), repeat: true };
-    const members = new Map(frame.members.map(user => [user, { role: 'member' as Role, delivered: 0, read: 0 }]));
+    const members = new Map(asked.map(user => [user, { role: 'member' as Role, delivered: 0, read: 0 }]));
     members.set(session.user, { role: 'owner', delivered: 0, read: 0 });
     const made: Conversation = {
       id,

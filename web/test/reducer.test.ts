@@ -188,11 +188,11 @@ test('receipts only move forward, and typing ends with the message', () => {
 });
 
 test.each(['constructor', '__proto__', 'toString'])('a person called %s is a person like any other', user => {
-  const entry: Event = frame({ type: 'presence', user, state: 'online' });
+  const entry: Event = frame({ type: 'presence', user, state: 'online', last_seen: null });
   const empty = initialState('ada');
   expect(presenceOf(empty, user)).toBeUndefined();
   expect(displayName(empty, user)).toBe(user);
-  const state = run(empty, entry, { type: 'users', users: [{ user, name: 'Somebody' }] });
+  const state = run(empty, entry, { type: 'users', users: [{ user, name: 'Somebody', picture: null }] });
   expect(presenceOf(state, user)).toBeUndefined();
   const ready = run(state, { type: 'status', status: { phase: 'ready' } });
   expect(presenceOf(ready, user)?.state).toBe('online');

@@ -106,6 +106,10 @@ impl Connection {
                 Ended::Lost(lost) => lost,
                 Ended::Unused => break ClientError::Stopped,
             };
+            // Who called `connect` still waits for it: that was the one try.
+            if self.ready.is_some() {
+                break lost.into_error(&self.settings.url);
+            }
             if since.elapsed() >= RESET_AFTER {
                 self.backoff.reset();
             }

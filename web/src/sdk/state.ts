@@ -216,7 +216,7 @@ function withNewItem(state: State, sent: Sent, request: EntryMaking): State {
   let item: Item | null = null;
   if (request.type === 'send') item = directItem(sent.conversation, request);
   if (request.type === 'create') {
-    item = groupItem(sent.conversation, request.name, request.members.length + 1, sent.seq);
+    item = groupItem(sent.conversation, request.name, (request.members ?? []).length + 1, sent.seq);
   }
   if (!item) return state;
   // A repeat of an older entry, or a conversation that has entries already: the server knows the item better.

@@ -6,6 +6,7 @@ use std::{convert::Infallible, io::Write, net::SocketAddr, os::unix::process::Co
 use axum::{
     Router,
     extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
+    http::StatusCode,
     routing::{MethodRouter, get},
 };
 use clap::ValueEnum;
@@ -13,7 +14,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use rustix::process::{Resource, Rlimit, Signal};
 use tokio::{net::TcpListener, sync::broadcast};
 
-/// As the server's own connections have.
+/// Of a bare connection, each way. The server reads 2 KiB at once, which matters to `idle` alone.
 const BUFFER_BYTES: usize = 4 * 1024;
 /// More than a sender has under way.
 const BROADCAST_FRAMES: usize = 1_024;
@@ -26,6 +27,8 @@ pub enum Kind {
     Echo,
     /// Sends what it gets to all connections
     Broadcast,
+    /// Answers polls that nothing is new, without looking
+    Handler,
 }
 
 impl Kind {
@@ -34,6 +37,7 @@ impl Kind {
             Self::Server => "server",
             Self::Echo => "echo",
             Self::Broadcast => "broadcast",
+            Self::Handler => "handler",
         }
     }
 }
@@ -44,10 +48,15 @@ pub async fn run(kind: Kind, arguments: &[String]) -> anyhow::Result<()> {
     raise_file_limit()?;
     match kind {
         Kind::Server => become_server(arguments).map(|never| match never {}),
-        Kind::Echo => serve(get(|upgrade| async { accept(upgrade).on_upgrade(echo) })).await,
+        Kind::Echo => serve("/v1/ws", get(|upgrade| async { accept(upgrade).on_upgrade(echo) })).await,
         Kind::Broadcast => {
             let (tx, _) = broadcast::channel(BROADCAST_FRAMES);
-            serve(get(|upgrade| async move { accept(upgrade).on_upgrade(move |socket| hand_on(socket, tx)) })).await
+            let broadcast = |upgrade| async move { accept(upgrade).on_upgrade(move |socket| hand_on(socket, tx)) };
+            serve("/v1/ws", get(broadcast)).await
+        }
+        Kind::Handler => {
+            let nothing = || async { (StatusCode::NO_CONTENT, [("tidings-poll-after", "5")]) };
+            serve("/v1/sync", get(nothing)).await
         }
     }
 }
@@ -63,8 +72,8 @@ fn become_server(arguments: &[String]) -> anyhow::Result<Infallible> {
     Err(Command::new(std::env::current_exe()?).args(arguments).exec().into())
 }
 
-async fn serve(websocket: MethodRouter) -> anyhow::Result<()> {
-    let app = Router::new().route("/v1/ws", websocket);
+async fn serve(path: &str, handler: MethodRouter) -> anyhow::Result<()> {
+    let app = Router::new().route(path, handler);
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {

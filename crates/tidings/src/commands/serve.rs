@@ -1,10 +1,10 @@
 //! `tidings serve`: the server, until SIGTERM or Ctrl-C.
 
-use std::{io::IsTerminal, net::SocketAddr};
+use std::io::IsTerminal;
 
 use tidings_server::{
     config::{self, Config, LogFormat},
-    serve,
+    serve::{self, Listening},
     shutdown::{Shutdown, stop_signal},
 };
 use tracing_subscriber::EnvFilter;
@@ -30,14 +30,14 @@ pub async fn run(flags: Serve) -> Result<()> {
         let signal = stop.await;
         tracing::info!(signal, "stopping: what was acknowledged is being stored");
     });
-    serve::run(config, shutdown, |address| announce(scheme, address))
+    serve::run(config, shutdown, |listening| announce(scheme, listening))
         .await
         .map_err(|error| Failure::refused(error.to_string()))
 }
 
 /// Tells people and scripts that it is ready.
-fn announce(scheme: &str, address: SocketAddr) {
-    if let Err(error) = output::line(&format!("listening on {scheme}://{address}")) {
+fn announce(scheme: &str, listening: Listening) {
+    if let Err(error) = output::line(&format!("listening on {scheme}://{}", listening.http)) {
         tracing::warn!(%error, "nobody reads the standard output");
     }
 }

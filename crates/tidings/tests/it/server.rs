@@ -1,7 +1,8 @@
 //! A server process of a test, and the commands of people who use it.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -26,6 +27,10 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let (process, url) = serve(folder.path(), "127.0.0.1:0", settings);
         Self { process, url, folder }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// SIGTERM, and the exit code.
@@ -88,19 +93,33 @@ pub fn tidings() -> Command {
     command
 }
 
-fn serve(folder: &Path, address: &str, settings: &[(&str, &str)]) -> (Child, String) {
-    let settings = settings.iter().map(|(name, value)| format!("--set={name}={value}"));
-    let mut process = tidings()
+/// The command that serves the data in a folder.
+pub fn serving(folder: &Path, address: &str, settings: &[(&str, &str)]) -> Command {
+    let mut command = tidings();
+    command
         .args(["serve", "--listen", address, "--set", "log.level=error", "--data"])
         .arg(folder.join("data"))
-        .args(settings)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .args(settings.iter().map(|(name, value)| format!("--set={name}={value}")));
+    command
+}
+
+fn serve(folder: &Path, address: &str, settings: &[(&str, &str)]) -> (Child, String) {
+    let mut process = serving(folder, address, settings).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let url = line.trim().strip_prefix("listening on ").expect("the line that says it is ready").to_owned();
     (process, url)
+}
+
+/// Status and body of what a `GET` answers.
+pub fn get(url: &str, path: &str) -> (u16, String) {
+    let address = url.strip_prefix("http://").unwrap();
+    let mut line = TcpStream::connect(address).unwrap();
+    write!(line, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    line.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 pub fn lines(bytes: &[u8]) -> Vec<Value> {

@@ -74,7 +74,8 @@ export function Conversation(props: { key: string }) {
     const { unread, read_seq } = item() ?? { unread: 0, read_seq: 0 };
     setUnreadAfter(unread > 0 ? read_seq : null);
     const linked = route().seq;
-    setGoal({ seq: linked ?? (unread > 0 ? read_seq + 1 : null) });
+    if (linked === undefined && unread > 0) setGoal({ seq: read_seq + 1, isUnread: true });
+    else setGoal({ seq: linked ?? null });
   });
   // Loads what the goal needs; again when the line comes back before it was reached, and never after that.
   createEffect(

@@ -26,6 +26,8 @@ const MOST_FRAMES = 60;
 export interface Goal {
   /** Null: the newest. */
   seq: Seq | null;
+  /** It is the first that is unread: the line before it is the goal. */
+  isUnread?: boolean;
 }
 
 export interface HistoryProps {
@@ -94,7 +96,7 @@ export function History(props: HistoryProps) {
     if (seq < firstSeq(log) && firstSeq(log) > log.first_seq) return;
     if (seq > lastSeq(log) && !log.attached) return;
     const line = keys().indexOf('unread');
-    const isLine = line >= 0 && seq === (props.unreadAfter ?? 0) + 1;
+    const isLine = line >= 0 && props.goal.isUnread === true;
     const index = isLine ? line : indexOf(Math.min(seq, lastSeq(log)));
     if (index < 0) return;
     reached = props.goal;
@@ -220,9 +222,7 @@ export function History(props: HistoryProps) {
                         row={message()}
                         item={props.item}
                         acts={props.acts}
-                        isTarget={
-                          props.goal.seq === message().entry.seq && props.goal.seq !== (props.unreadAfter ?? 0) + 1
-                        }
+                        isTarget={props.goal.seq === message().entry.seq && props.goal.isUnread !== true}
                       />
                     )}
                   </Match>

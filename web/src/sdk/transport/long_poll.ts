@@ -50,7 +50,7 @@ async function poll(
     if (isFirst) posting.receive(welcome(hello, changes?.sync ?? sync ?? ''));
     isFirst = false;
     sync = changes?.sync ?? sync;
-    if (changes) posting.receive({ ...changes, re: null });
+    if (changes) posting.receive(changes);
     handlers.onAlive();
     if (againMs > 0 && wait > 0) await pause(againMs, signal);
     wait = changes?.more ? 0 : WAIT_S;

@@ -94,7 +94,7 @@ impl FileJournal {
                 first_position: flushed.next(),
                 salt: rand::random(),
             };
-            let segment = Arc::new(Segment::begin(&*disk, &name, file, header)?);
+            let segment = Arc::new(Segment::begin(&*disk, &name, &file, header)?);
             // Only now are the older ones needless.
             let former = std::mem::take(&mut catalog.segments);
             for name in outdated.iter().chain(former.iter().map(|segment| &segment.name)) {
@@ -170,7 +170,7 @@ impl FileJournal {
             salt: rand::random(),
             ..full.header
         };
-        let segment = Arc::new(Segment::begin(&*self.disk, &name, file, header)?);
+        let segment = Arc::new(Segment::begin(&*self.disk, &name, &file, header)?);
         self.catalog.write().segments.push_back(Arc::clone(&segment));
         writer.segment = Some(Arc::clone(&segment));
         writer.offset = BLOCK_BYTES as u64;

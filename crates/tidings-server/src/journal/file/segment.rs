@@ -104,13 +104,15 @@ impl Segment {
     }
 
     /// Makes the spare file `spare` a segment, durably.
-    pub(super) fn begin(disk: &dyn Disk, spare: &str, file: Arc<dyn DiskFile>, header: Header) -> io::Result<Self> {
+    pub(super) fn begin(disk: &dyn Disk, spare: &str, file: &Arc<dyn DiskFile>, header: Header) -> io::Result<Self> {
         file.write_at(0, &mut [IoSlice::new(&header.encode())])?;
         // First the header, then the name: so a segment whose header is bad is damaged, without an exception.
         file.sync_data(SyncOf::Header)?;
         let name = header.name();
         disk.rename(spare, &name)?;
         disk.sync_folder(SyncOf::NewSegment)?;
+        // Opened anew, so that an error names the file as it is called now.
+        let file = disk.open(&name)?;
         Ok(Self::found(name, header, file, Vec::new()))
     }
 

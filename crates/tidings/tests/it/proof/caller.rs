@@ -10,7 +10,7 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rand::rngs::StdRng;
 use tidings_checker::{Sending, Session, Transport};
-use tidings_client::{Client as Connected, ClientError, Event, Status, http::Http};
+use tidings_client::{Client as Connected, ClientError, Event, Status, Way, http::Http};
 use tidings_proto::{
     ConversationId, Seq, UserId,
     frames::{client::Command, server::Sent},
@@ -79,7 +79,8 @@ impl Client for Script {
     }
 }
 
-/// Uses the Rust client, which repeats and fills gaps by itself: what it hands on has to be whole.
+/// Uses the Rust client, which repeats and fills gaps by itself: what it hands on has to be whole. It comes back another way each
+/// time.
 pub struct Product {
     world: Arc<World>,
     user: UserId,
@@ -91,6 +92,7 @@ pub struct Product {
     sync: Option<String>,
     told: HashMap<ConversationId, Seq>,
     cursors: HashMap<ConversationId, Seq>,
+    lives: usize,
     phase: watch::Receiver<Phase>,
 }
 
@@ -109,6 +111,7 @@ impl Product {
             sync: None,
             told: HashMap::new(),
             cursors: HashMap::new(),
+            lives: 0,
             phase,
         }
     }
@@ -173,10 +176,17 @@ impl Product {
 
 impl Client for Product {
     async fn live(&mut self, url: &str) {
-        let builder = Connected::builder(url).user(self.user.as_str()).device("product");
+        let way = Way::ALL[self.lives % Way::ALL.len()];
+        self.lives += 1;
+        let transport = match way {
+            Way::WebSocket => Transport::WebSocket,
+            Way::Events => Transport::Sse,
+            Way::Polls => Transport::LongPoll,
+        };
+        let builder = Connected::builder(url).way(way).user(self.user.as_str()).device("product");
         let (line, builder) = match &self.sync {
-            Some(sync) => (self.heard.resume(Transport::WebSocket), builder.resume(sync, self.cursors.clone())),
-            None => (self.heard.connect(Transport::WebSocket), builder),
+            Some(sync) => (self.heard.resume(transport), builder.resume(sync, self.cursors.clone())),
+            None => (self.heard.connect(transport), builder),
         };
         let recorded = self.said.connect(Transport::Http);
         let Ok((client, mut events)) = builder.connect().await else { return line.closed() };
