@@ -81,6 +81,12 @@ settings! {
         gateways: Vec<IpNet> = Vec::new();
     }
 
+    /// MQTT 3.1.1 and 5, beside the way over WebSocket that is always there (`GET /v1/mqtt`).
+    [mqtt] Mqtt {
+        /// Where MQTT listens: an IP address and a port, usually 127.0.0.1:1883. Empty: nowhere.
+        listen: Option<SocketAddr> = None;
+    }
+
     /// What happens around blocks.
     [blocking] Blocking {
         /// Tells a sender that they are blocked. Otherwise their messages are accepted and go nowhere.
@@ -268,26 +274,31 @@ impl Config {
         if self.store == Store::Memory {
             warnings.push("store = \"memory\": nothing lasts, all messages are lost when this process ends".to_owned());
         }
-        if self.is_open_to_others() {
-            warnings.push(format!("auth.mode = \"open\" on {}: whoever reaches it can be anybody", self.listen));
+        for (_, address) in self.open_to_others() {
+            warnings.push(format!("auth.mode = \"open\" on {address}: whoever reaches it can be anybody"));
         }
         warnings
     }
 
-    fn is_open_to_others(&self) -> bool {
-        self.auth.mode == AuthMode::Open && !self.listen.ip().to_canonical().is_loopback()
+    /// Where a username alone lets in who is on another machine.
+    fn open_to_others(&self) -> Vec<(&'static str, SocketAddr)> {
+        if self.auth.mode != AuthMode::Open {
+            return Vec::new();
+        }
+        let all = [("listen", Some(self.listen)), ("mqtt.listen", self.mqtt.listen)];
+        let others = all.into_iter().filter_map(|(name, address)| Some((name, address?)));
+        others.filter(|(_, address)| !address.ip().to_canonical().is_loopback()).collect()
     }
 
     /// What is wrong with settings that are each right: the one to change, and why.
     pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = self.auth.contradictions();
-        if self.is_open_to_others() && !self.auth.allow_open_anywhere {
+        for (name, address) in self.open_to_others().into_iter().filter(|_| !self.auth.allow_open_anywhere) {
             found.push((
-                "listen",
+                name,
                 format!(
-                    "with auth.mode = \"open\" a username is enough to be anybody, so {} is refused: listen on \
-                     127.0.0.1, or set auth.allow_open_anywhere = true if you trust everyone who can reach it",
-                    self.listen
+                    "with auth.mode = \"open\" a username is enough to be anybody, so {address} is refused: listen on \
+                     127.0.0.1, or set auth.allow_open_anywhere = true if you trust everyone who can reach it"
                 ),
             ));
         }

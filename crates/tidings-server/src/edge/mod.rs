@@ -4,6 +4,7 @@ pub mod expiry;
 pub mod http;
 pub mod login_page;
 pub mod long_poll;
+pub mod mqtt;
 pub mod pages;
 pub mod sse;
 pub mod websocket;
@@ -31,6 +32,7 @@ pub struct Edge {
     pub auth: Arc<Auth>,
     pub admin_token: Arc<str>,
     pub addresses: Arc<Addresses>,
+    pub mqtt: Arc<mqtt::Seats>,
     /// The same for all sessions.
     pub session_rules: Arc<Rules>,
     pub shutdown: Shutdown,

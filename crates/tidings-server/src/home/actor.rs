@@ -79,7 +79,7 @@ impl Inner {
         match altered {
             Altered::Nothing => return false,
             Altered::Row => {}
-            Altered::Item(conversation) => {
+            Altered::Item(conversation) | Altered::Cursor(conversation) => {
                 self.changed.items.insert(conversation);
             }
         }

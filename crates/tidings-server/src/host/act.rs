@@ -240,7 +240,11 @@ impl Host {
             reply.answer(answer);
             return;
         }
-        let parts = events.into_iter().map(|event| Part::Conversation(conversation.clone(), event)).collect();
+        let mut parts: SmallVec<[Part; 2]> =
+            events.into_iter().map(|event| Part::Conversation(conversation.clone(), event)).collect();
+        if let Some(change) = action.with.as_ref().filter(|_| !parts.is_empty()) {
+            parts.push(Part::Home(HomeEvent { user: action.by.clone(), change: change.clone() }));
+        }
         self.submit(parts, Some((reply, answer)), permit);
     }
 

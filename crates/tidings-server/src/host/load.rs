@@ -178,7 +178,7 @@ impl Host {
             for (key, stored) in rows {
                 let Key::Inbox(_, conversation) = key else { continue };
                 let item: Item = decode(&stored.value, || format!("the inbox row of {user} for {conversation}"))?;
-                state.row.version = state.row.version.max(item.version);
+                state.row.version = state.row.version.max(item.row_version());
                 state.items.insert(conversation, item);
             }
             if is_last {

@@ -94,12 +94,18 @@ pub fn take_rate(host: &Host, caller: &Caller) -> Result<std::time::Duration, An
 
 /// Does what a command wants. Nothing here waits for the disk's commit: the answer comes when it is durable.
 pub async fn act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
+    act_with(host, caller, command, None, reply).await;
+}
+
+/// The same, with a change of the caller's home that is committed with the entry, or not at all.
+pub async fn act_with(host: &Host, caller: &Caller, command: Command, with: Option<HomeChange>, reply: Reply) {
     let user = &caller.user;
     let action = |client_msg_id: String, wish| Action {
         by: user.clone(),
         at_ms: host.clock.unix_ms(),
         client_msg_id: client_msg_id.into(),
         wish,
+        with,
     };
     match command {
         Command::Send(send) => act_send(host, send, action, reply).await,
@@ -303,6 +309,11 @@ pub struct Fetched {
 impl Fetched {
     fn weight(&self) -> usize {
         self.entries.iter().map(|entry| entry.weight()).sum()
+    }
+
+    /// The last entry that there was.
+    pub fn last_seq(&self) -> Seq {
+        self.last_seq
     }
 
     /// As the caller sees it.

@@ -2,6 +2,7 @@
 
 mod http_client;
 mod login_service;
+mod mqtt_client;
 mod support;
 
 mod http_access;
@@ -12,6 +13,10 @@ mod limits;
 mod login;
 mod login_secrets;
 mod metrics;
+mod mqtt_rumqttc;
+mod mqtt_sessions;
+mod mqtt_talk;
+mod mqtt_wrong;
 mod people;
 mod restart;
 mod talk;

@@ -1,10 +1,10 @@
 //! `tidings serve`: the server, until SIGTERM or Ctrl-C.
 
-use std::{io::IsTerminal, net::SocketAddr};
+use std::io::IsTerminal;
 
 use tidings_server::{
     config::{self, Config, LogFormat},
-    serve,
+    serve::{self, Listening},
     shutdown::{Shutdown, stop_signal},
 };
 use tracing_subscriber::EnvFilter;
@@ -33,8 +33,8 @@ pub async fn run(flags: Serve) -> Result<()> {
 }
 
 /// Tells people and scripts that it is ready.
-fn announce(address: SocketAddr) {
-    if let Err(error) = output::line(&format!("listening on http://{address}")) {
+fn announce(listening: Listening) {
+    if let Err(error) = output::line(&format!("listening on http://{}", listening.http)) {
         tracing::warn!(%error, "nobody reads the standard output");
     }
 }

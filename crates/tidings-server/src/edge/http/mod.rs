@@ -38,12 +38,13 @@ use crate::session::{
     reply::{Answer, Reply},
 };
 
-use super::{Edge, long_poll, pages, sse, websocket};
+use super::{Edge, long_poll, mqtt, pages, sse, websocket};
 
 /// Every path of the server.
 pub fn router(edge: Edge) -> Router {
     let v1 = Router::new()
         .route("/ws", get(websocket::upgrade))
+        .route("/mqtt", get(mqtt::upgrade))
         .route("/events", get(sse::events))
         .route("/sync", get(long_poll::sync))
         .route("/login", post(account::log_in))
