@@ -48,7 +48,7 @@ use super::{
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
 /// What a connection reads at once. It has this in memory for as long as it lives, also when it is silent.
-const READ_BYTES: usize = 2 * 1024;
+const READ_BYTES: usize = 1024;
 /// Gathered before it is written; allocated as far as it is needed.
 const WRITE_BYTES: usize = 4 * 1024;
 /// Taken from the outbox at once.
