@@ -12,7 +12,11 @@ use crate::{
     clock::Clock,
     config::{Config, Store},
     data_folder::{DataFolder, DataFolderError, Lineage},
-    edge::{Addresses, Edge, http, mqtt},
+    edge::{
+        Addresses, Edge,
+        door::{Door, DoorError},
+        http, mqtt,
+    },
     host::{
         Host,
         open::{Parts, ReplayError, Tasks},
@@ -52,6 +56,8 @@ pub enum ServeError {
     #[error("failed to replay the journal: {0}")]
     Replay(#[from] ReplayError),
     #[error(transparent)]
+    Door(#[from] DoorError),
+    #[error(transparent)]
     Keys(#[from] KeyStoreError),
     #[error("failed to listen on {address}: {error}; is another server running there? choose another with --listen")]
     Listen { address: SocketAddr, error: std::io::Error },
@@ -72,11 +78,12 @@ pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(Liste
         mqtt: mqtt.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::Serve)?,
     };
     let opened = open(config, &shutdown).await?;
+    let door = Door::open(listener, &opened.host.config)?;
     if let Some(address) = listening.mqtt {
         tracing::info!(%address, "MQTT listens");
     }
     on_ready(listening);
-    serve(listener, mqtt, &opened, &shutdown).await.map_err(ServeError::Serve)?;
+    serve(door, mqtt, &opened, &shutdown).await.map_err(ServeError::Serve)?;
     opened.host.stop(opened.tasks).await;
     tracing::info!("stopped: everything that was acknowledged is stored");
     Ok(())
@@ -164,12 +171,7 @@ async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>
 }
 
 /// Takes calls and sessions until the stop has begun, and drains the sessions then.
-async fn serve(
-    listener: TcpListener,
-    mqtt: Option<TcpListener>,
-    opened: &Opened,
-    shutdown: &Shutdown,
-) -> std::io::Result<()> {
+async fn serve(door: Door, mqtt: Option<TcpListener>, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
     let edge = Edge {
         host: opened.host.clone(),
         auth: opened.auth.clone(),
@@ -193,7 +195,7 @@ async fn serve(
     // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.
     let calls = async {
         tokio::select! {
-            served = http::server::serve(listener, edge) => served,
+            served = http::server::serve(door, edge) => served,
             () = too_late => Ok(()),
         }
     };

@@ -1,12 +1,16 @@
 //! The edges: bytes into frames and back, one file a transport. They know no journal and no tables.
 
+pub mod addresses;
+pub mod door;
 pub mod expiry;
 pub mod http;
 pub mod login_page;
 pub mod long_poll;
 pub mod mqtt;
+pub mod origins;
 pub mod pages;
 pub mod sse;
+pub mod tls;
 pub mod websocket;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};

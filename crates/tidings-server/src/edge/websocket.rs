@@ -42,12 +42,13 @@ use crate::{
 
 use super::{
     Edge,
+    addresses::Peer,
     http::{identity, problem},
 };
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
 /// What a connection reads at once. It has this in memory for as long as it lives, also when it is silent.
-const READ_BYTES: usize = 2 * 1024;
+const READ_BYTES: usize = 1024;
 /// Gathered before it is written; allocated as far as it is needed.
 const WRITE_BYTES: usize = 4 * 1024;
 /// Taken from the outbox at once.
@@ -66,6 +67,7 @@ pub struct Params {
 pub async fn upgrade(
     Extract(edge): Extract<Edge>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
+    ConnectInfo(socket): ConnectInfo<Peer>,
     Query(params): Query<Params>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
@@ -80,7 +82,7 @@ pub async fn upgrade(
     if asked.iter().next().is_some() && !asks(SUBPROTOCOL) {
         return (StatusCode::BAD_REQUEST, format!("the subprotocol of this version is {SUBPROTOCOL}")).into_response();
     }
-    let identity = match identity(&edge, address.ip(), params.ticket.as_deref(), &headers).await {
+    let identity = match identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await {
         Ok(identity) => identity,
         Err(refusal) => return problem::of(&refusal),
     };

@@ -24,17 +24,20 @@ pub async fn run(flags: Serve) -> Result<()> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    let scheme = if config.tls.cert_file.is_some() { "https" } else { "http" };
     let stop = stop_signal()?;
     let shutdown = Shutdown::when(async move {
         let signal = stop.await;
         tracing::info!(signal, "stopping: what was acknowledged is being stored");
     });
-    serve::run(config, shutdown, announce).await.map_err(|error| Failure::refused(error.to_string()))
+    serve::run(config, shutdown, |listening| announce(scheme, listening))
+        .await
+        .map_err(|error| Failure::refused(error.to_string()))
 }
 
 /// Tells people and scripts that it is ready.
-fn announce(listening: Listening) {
-    if let Err(error) = output::line(&format!("listening on http://{}", listening.http)) {
+fn announce(scheme: &str, listening: Listening) {
+    if let Err(error) = output::line(&format!("listening on {scheme}://{}", listening.http)) {
         tracing::warn!(%error, "nobody reads the standard output");
     }
 }
