@@ -47,7 +47,7 @@ fn judge(origin: &HeaderValue, headers: &HeaderMap, uri: &Uri, allowed: &[String
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| uri.authority().map(|authority| authority.as_str())).unwrap_or_default();
     let Some((scheme, authority)) = origin.split_once("://") else { return Site::Strange };
-    let usual_port = match scheme {
+    let usual_port = match &*scheme.to_ascii_lowercase() {
         "https" => ":443",
         "http" => ":80",
         _ => return Site::Strange,
