@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { ClientFrame, ServerFrame } from '../src/sdk';
 
-const BINARY = process.env.TIDINGS_BIN || '../target/debug/tidings';
+export const BINARY = process.env.TIDINGS_BIN || '../target/debug/tidings';
 /** Tests fill conversations faster than people do. */
 const SETTINGS = { TIDINGS_RATES_SENDS_PER_S: '1000000', TIDINGS_RATES_SENDS_BURST: '1000000' };
 const FRAMES_A_CALL = 100;
@@ -21,15 +21,18 @@ export class Site {
   #process: ChildProcess | null = null;
   url = '';
 
-  static async start(): Promise<Site> {
-    const site = new Site();
+  private constructor(private readonly settings: Record<string, string>) {}
+
+  /** `settings`: as environment variables. */
+  static async start(settings: Record<string, string> = {}): Promise<Site> {
+    const site = new Site(settings);
     await site.#serve('127.0.0.1:0');
     return site;
   }
 
   async #serve(listen: string): Promise<void> {
     const child = spawn(BINARY, ['serve', '--listen', listen, '--data', this.#folder], {
-      env: { ...process.env, ...SETTINGS },
+      env: { ...process.env, ...SETTINGS, ...this.settings },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#process = child;

@@ -352,7 +352,9 @@ impl Session {
         }
         match answer {
             // Over HTTP an answer may come before the changes that bring its conversation: they tell where it begins.
-            ServerFrame::Sent(sent) if self.cursors.at(sent.conversation).is_none() => self.missed_changes = true,
+            ServerFrame::Sent(sent) if sent.seq > Seq::FIRST && self.cursors.at(sent.conversation).is_none() => {
+                self.missed_changes = true;
+            }
             ServerFrame::Sent(sent) => match own_entry(&self.me, command, sent) {
                 Some(entry) => self.arrive(live(sent.conversation, entry)),
                 None => self.cursors.want(sent.conversation, sent.seq),

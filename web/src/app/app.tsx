@@ -7,6 +7,7 @@ import { forgetDrafts, placeKey } from './drafts';
 import { Home } from './home/home';
 import { go, replaceRoute, route } from './route';
 import type { Account } from './session';
+import { hasToken, tokenSource } from './signed_in';
 import { Switcher } from './switcher';
 import { Mark } from './ui/mark';
 import { MenuHost } from './ui/menu';
@@ -14,7 +15,8 @@ import { StatusBanner } from './ui/status_banner';
 import { Toasts } from './ui/toast';
 
 export function App(props: { account: Account; onLogOut: () => void }) {
-  const [client] = createResource(() => Client.open({ url: location.origin, ...props.account }));
+  const token = hasToken() ? tokenSource : undefined;
+  const [client] = createResource(() => Client.open({ url: location.origin, token, ...props.account }));
   return (
     <Show when={client()} keyed>
       {each => <Shell client={each} onLogOut={props.onLogOut} />}

@@ -8,6 +8,7 @@ import { render } from 'solid-js/web';
 import { App } from './app';
 import { Login } from './login';
 import { type Account, forgetAccount, rememberAccount, rememberedAccount } from './session';
+import { forgetToken, hasToken, signIn } from './signed_in';
 
 function Root() {
   const [account, setAccount] = createSignal<Account | null>(rememberedAccount());
@@ -18,6 +19,10 @@ function Root() {
   const logOut = () => {
     forgetAccount();
     location.hash = '';
+    if (hasToken()) {
+      forgetToken();
+      location.assign('/');
+    }
     setAccount(null);
   };
   // Another tab logged in or out.
@@ -34,7 +39,12 @@ function Root() {
 }
 
 const root = document.getElementById('app');
-if (root) render(() => <Root />, root);
+signIn()
+  // Without a network: who this is was learned before, or is learned when the page is opened again.
+  .catch(() => undefined)
+  .then(() => {
+    if (root) render(() => <Root />, root);
+  });
 
 if ('serviceWorker' in navigator && import.meta.env.PROD) {
   // The app works without it; it only opens slower, and not offline.

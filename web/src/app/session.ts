@@ -23,7 +23,8 @@ export function forgetAccount(): void {
   localStorage.removeItem(USER);
 }
 
-function device(): string {
+/** The name of this installation. */
+export function device(): string {
   const known = localStorage.getItem(DEVICE);
   if (known) return known;
   const made = randomId('web-');

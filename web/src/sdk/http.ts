@@ -65,6 +65,8 @@ export class Http {
   async #try(path: string, init: RequestInit, token: string, isLast = false): Promise<Response> {
     const headers = new Headers(init.headers);
     headers.set('authorization', `Bearer ${token}`);
+    // A token of a login service may name no device.
+    if (this.credentials.token) headers.set('tidings-device', this.credentials.device);
     const response = await this.#fetch(path, { ...init, headers });
     if (response.status !== 401 || isLast) return response;
     return this.#try(path, init, await this.token(token), true);

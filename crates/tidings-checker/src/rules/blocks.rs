@@ -1,7 +1,7 @@
 //! Rule 10: a block hides what the blocked person does, all of it and nothing else. Also says, for other rules, when a block
 //! certainly stood and when it certainly did not.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tidings_proto::frames::server::Kind;
 
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
 /// read, by the block as it stood from question to answer. What overlaps with a block or an unblock may be either.
 pub(super) fn blocks(index: &Index<'_>, outcome: &mut Outcome) {
     let standing = Standing::new(index);
+    let voids = index.sightings.iter().filter(|sighting| sighting.kind == Kind::Void);
+    let voids: HashSet<_> = voids.map(|seen| (index.observer(seen), seen.conversation, seen.seq)).collect();
     for sighting in index.sightings.iter().filter(|sighting| sighting.via != Via::Ack) {
         let Some(logged) = index.logged(sighting.conversation, sighting.seq) else { continue };
         let (Some(author), Some(message)) = (logged.from, logged.message) else { continue };
@@ -24,6 +26,11 @@ pub(super) fn blocks(index: &Index<'_>, outcome: &mut Outcome) {
             continue;
         }
         let Some((from, to)) = window(index, sighting, index.message(message)) else { continue };
+        // What changes a void entry is as void, also when its sender is no longer blocked.
+        let target = index.message(message).attempts.iter().find_map(|&number| index.attempt(number).asked.target);
+        if target.is_some_and(|target| voids.contains(&(observer, sighting.conversation, target))) {
+            continue;
+        }
         outcome.judge();
         let what = if is_void && standing.certainly_not_blocked(observer, author, from, to) {
             "is void, though they had not blocked its sender"
