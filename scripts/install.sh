@@ -22,6 +22,9 @@ have cc || packages+=(build-essential)
 if [ "$purpose" = test ]; then
   # Makes the disk fail under a server.
   have strace || packages+=(strace)
+  # Clients of others, for MQTT.
+  have mosquitto_sub || packages+=(mosquitto-clients)
+  python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
   have chromium || have chromium-browser || have google-chrome || packages+=(chromium fonts-liberation fonts-noto-color-emoji)
 fi
 

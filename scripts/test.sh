@@ -33,13 +33,14 @@ run() {
 }
 
 run "Rust" cargo test --workspace --locked --no-fail-fast
+run "server for browsers and clients of others" cargo build --locked --package tidings
+run "MQTT clients of others" scripts/interop/mqtt.sh "$target/debug/tidings"
 if [ -f web/index.html ]; then
   run "page, units" npm --prefix web test
   # The page runs against the server that was just built.
   TIDINGS_BIN=$(realpath "$target")/debug/tidings
   CHROMIUM=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
   export TIDINGS_BIN CHROMIUM
-  run "server for the browser" cargo build --locked --package tidings
   run "page, in a browser" npm --prefix web run e2e
 fi
 

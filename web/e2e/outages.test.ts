@@ -37,7 +37,7 @@ test('the server is killed and comes back in the middle of a conversation', asyn
     await ada.write(`as it dies ${round}`);
     await stage.site.kill();
     await bob.write(`while it is gone ${round}`);
-    await ada.page.locator('.banner').waitFor();
+    await ada.page.locator('.banner', { hasText: /Next try in \d+ s/ }).waitFor();
     await stage.site.restart();
     // Not to wait for the next try, which comes later each time.
     await Promise.all([ada, bob].map(each => each.reconnect()));

@@ -31,6 +31,25 @@ test('roles and members: who is made an admin may add and remove, and everybody 
   await rob.item('Regatta').waitFor({ state: 'detached' });
 });
 
+test('a large group: its members come by pages, by their names', async () => {
+  const { site } = stage;
+  const users = Array.from({ length: 120 }, (_, index) => `hand-${String(index).padStart(3, '0')}`);
+  for (let at = 0; at < users.length; at += 20) {
+    await Promise.all(
+      users.slice(at, at + 20).map(user => site.say(user, [{ type: 'profile', name: user.replace('hand-', 'Hand ') }])),
+    );
+  }
+  await site.say('boss', [{ type: 'create', client_msg_id: 'g', name: 'All hands', members: users, history: 'all' }]);
+  const boss = await stage.arrive('boss');
+  await boss.open('All hands');
+  await boss.page.click('.conversation-head [aria-label=Details]');
+  await boss.page.locator('.members .person', { hasText: 'Hand 050' }).waitFor();
+  await boss.page.locator('.members .role', { hasText: 'owner' }).waitFor();
+  await boss.page.click('.members .act:has-text("others")');
+  await boss.page.locator('.members .person', { hasText: 'Hand 119' }).waitFor();
+  expect(await boss.page.locator('.members .person').count()).toBe(121);
+});
+
 test('muted, pinned, archived: each is in its place, after a reload too', async () => {
   const { site } = stage;
   await site.know('tom');

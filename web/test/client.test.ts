@@ -90,6 +90,19 @@ test('a temporary refusal holds back what is behind it; a final one is shown and
   expect([...server.conversations.values()][0]?.log.map(entry => entry.text)).toEqual(['zero', 'one', 'two', 'three']);
 });
 
+test('what no frame can carry is refused before it costs the line', async () => {
+  const server = new MockServer();
+  await isReady(await openClient(server, 'bob'));
+  const ada = await openClient(server, 'ada');
+  await isReady(ada);
+  // Within the limit of a text, but six bytes each in JSON.
+  const text = '\u0001'.repeat(16_000);
+  await expect(ada.send({ user: 'bob' }, text)).rejects.toMatchObject({ code: 'too_large' });
+  expect(ada.state.outbox[0]?.refused?.code).toBe('too_large');
+  await ada.send({ user: 'bob' }, 'short');
+  expect([...server.conversations.values()][0]?.log.map(entry => entry.text)).toEqual(['short']);
+});
+
 test('what was missed over a long cut is filled in without gaps', async () => {
   const server = new MockServer();
   const network = new FakeNetwork();

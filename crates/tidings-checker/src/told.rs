@@ -5,7 +5,7 @@ use hashbrown::{HashMap, HashSet};
 use tidings_proto::Seq;
 
 use crate::{
-    event::{Event, Synced},
+    event::{Event, Nanos, Synced},
     index::{ConversationNumber, EventNumber, Index, Operation, SessionNumber},
 };
 
@@ -16,12 +16,30 @@ pub(crate) struct Told {
 /// From a connection without a sync token on, over all resumes, until the next such connection.
 #[derive(Default)]
 struct Scope {
-    /// `None`: taken away from the user, and what comes when they are let in again may start anywhere.
-    last: HashMap<ConversationNumber, Option<Seq>>,
+    last: HashMap<ConversationNumber, Heard>,
     /// It had the whole inbox in one answer: a conversation that was not in it had nothing.
     whole: bool,
     /// What the pages of the last whole inbox named so far.
     listed: HashSet<ConversationNumber>,
+}
+
+/// What a session has heard of a conversation.
+#[derive(Clone, Copy)]
+enum Heard {
+    UpTo(Seq),
+    /// Taken away from the user: what comes when they are let in again may start anywhere.
+    TakenAway {
+        at: Nanos,
+    },
+}
+
+impl Heard {
+    fn up_to(self) -> Option<Seq> {
+        match self {
+            Self::UpTo(seq) => Some(seq),
+            Self::TakenAway { .. } => None,
+        }
+    }
 }
 
 impl Told {
@@ -35,19 +53,20 @@ impl Told {
     pub fn last(&self, session: SessionNumber, conversation: ConversationNumber) -> Option<Seq> {
         let scope = &self.sessions[session.place()];
         match scope.last.get(&conversation) {
-            Some(last) => *last,
+            Some(heard) => heard.up_to(),
             None => scope.whole.then_some(Seq::NONE),
         }
     }
 
     /// Like `last`, but only of conversations that the session had heard of.
     pub fn heard(&self, session: SessionNumber, conversation: ConversationNumber) -> Option<Seq> {
-        self.sessions[session.place()].last.get(&conversation).copied().flatten()
+        self.sessions[session.place()].last.get(&conversation).and_then(|heard| heard.up_to())
     }
 
     /// Call for every event, in order.
     pub fn observe(&mut self, index: &Index<'_>, event: EventNumber) {
-        match &index.history.record(event.place()).event {
+        let record = index.history.record(event.place());
+        match &record.event {
             Event::Connected(connected) if !connected.resumed => {
                 let number = index.connection_number(connected.connection);
                 self.sessions[index.connection(number).session.place()] = Scope::default();
@@ -58,56 +77,62 @@ impl Told {
                     let facts = index.connection(attempt.connection);
                     // Over HTTP an ack overtakes what others sent before: it tells of one entry, not of all up to it.
                     if facts.connected.transport.is_live() {
-                        self.raise(facts.session, attempt.conversation, *seq);
+                        self.raise(facts.session, attempt.conversation, *seq, None);
                     }
                 }
             }
             Event::Delivered(delivered) => {
                 let number = index.connection_number(delivered.connection);
                 let conversation = index.conversation_number(&delivered.conversation);
-                self.raise(index.connection(number).session, conversation, delivered.entry.seq);
+                self.raise(index.connection(number).session, conversation, delivered.entry.seq, None);
             }
             Event::Fetched(fetched) => {
                 let number = index.connection_number(fetched.connection);
                 let conversation = index.conversation_number(&fetched.conversation);
-                self.raise(index.connection(number).session, conversation, fetched.last_seq);
+                self.raise(index.connection(number).session, conversation, fetched.last_seq, Some(fetched.asked));
             }
-            Event::Synced(synced) => self.synced(index, synced),
+            Event::Synced(synced) => self.synced(index, synced, record.at),
             _ => {}
         }
     }
 
-    fn synced(&mut self, index: &Index<'_>, synced: &Synced) {
+    fn synced(&mut self, index: &Index<'_>, synced: &Synced, at: Nanos) {
         let session = index.connection(index.connection_number(synced.connection)).session;
         for item in &synced.items {
-            self.raise(session, index.conversation_number(&item.conversation), item.last_seq);
+            self.raise(session, index.conversation_number(&item.conversation), item.last_seq, synced.asked);
         }
         let scope = &mut self.sessions[session.place()];
         for conversation in &synced.removed {
-            scope.last.insert(index.conversation_number(conversation), None);
+            scope.last.insert(index.conversation_number(conversation), Heard::TakenAway { at });
         }
         scope.whole |= synced.full && synced.is_complete();
         if synced.full {
-            scope.listed_whole(index, synced);
+            scope.listed_whole(index, synced, at);
         }
     }
 
-    fn raise(&mut self, session: SessionNumber, conversation: ConversationNumber, seq: Seq) {
-        let last = self.sessions[session.place()].last.entry(conversation).or_insert(Some(seq));
-        *last = Some(last.map_or(seq, |last| last.max(seq)));
+    /// `asked`: it is an answer, and was asked for then.
+    fn raise(&mut self, session: SessionNumber, conversation: ConversationNumber, seq: Seq, asked: Option<Nanos>) {
+        let heard = self.sessions[session.place()].last.entry(conversation).or_insert(Heard::UpTo(seq));
+        *heard = match *heard {
+            Heard::UpTo(last) => Heard::UpTo(last.max(seq)),
+            // Answers come beside the live frames: this one was on its way when the conversation was taken away.
+            Heard::TakenAway { at } if asked.is_some_and(|asked| asked < at) => return,
+            Heard::TakenAway { .. } => Heard::UpTo(seq),
+        };
     }
 }
 
 impl Scope {
     /// A whole inbox makes the client drop what is not in it.
-    fn listed_whole(&mut self, index: &Index<'_>, synced: &Synced) {
+    fn listed_whole(&mut self, index: &Index<'_>, synced: &Synced, at: Nanos) {
         if !synced.continued {
             self.listed.clear();
         }
         self.listed.extend(synced.items.iter().map(|item| index.conversation_number(&item.conversation)));
         if !synced.more {
             let dropped = self.last.iter_mut().filter(|(conversation, _)| !self.listed.contains(*conversation));
-            dropped.for_each(|(_, last)| *last = None);
+            dropped.for_each(|(_, heard)| *heard = Heard::TakenAway { at });
         }
     }
 }

@@ -213,15 +213,22 @@ impl ConversationId {
 
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-impl fmt::Display for ConversationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ConversationId {
+    /// Hands over the id as text, without a formatter: every frame has one.
+    fn with_text<T>(self, take: impl FnOnce(&str) -> T) -> T {
         let mut value = u128::from_be_bytes(self.0);
         let mut text = [0; 26];
         for place in text.iter_mut().rev() {
             *place = BASE32[(value & 31) as usize];
             value >>= 5;
         }
-        f.write_str(std::str::from_utf8(&text).expect("base 32 is ASCII"))
+        take(std::str::from_utf8(&text).expect("base 32 is ASCII"))
+    }
+}
+
+impl fmt::Display for ConversationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_text(|text| f.write_str(text))
     }
 }
 
@@ -254,7 +261,7 @@ impl FromStr for ConversationId {
 
 impl Serialize for ConversationId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 

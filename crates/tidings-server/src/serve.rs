@@ -12,7 +12,11 @@ use crate::{
     clock::Clock,
     config::{Config, Store},
     data_folder::{DataFolder, DataFolderError, Lineage},
-    edge::{Addresses, Edge, http},
+    edge::{
+        Addresses, Edge,
+        door::{Door, DoorError},
+        http, mqtt,
+    },
     host::{
         Host,
         open::{Parts, ReplayError, Tasks},
@@ -52,6 +56,8 @@ pub enum ServeError {
     #[error("failed to replay the journal: {0}")]
     Replay(#[from] ReplayError),
     #[error(transparent)]
+    Door(#[from] DoorError),
+    #[error(transparent)]
     Keys(#[from] KeyStoreError),
     #[error("failed to listen on {address}: {error}; is another server running there? choose another with --listen")]
     Listen { address: SocketAddr, error: std::io::Error },
@@ -60,16 +66,35 @@ pub enum ServeError {
 }
 
 /// Serves until `shutdown` begins. `on_ready` is told where, once everything is open and connections are taken.
-pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
-    let listener =
-        TcpListener::bind(config.listen).await.map_err(|error| ServeError::Listen { address: config.listen, error })?;
-    let address = listener.local_addr().map_err(ServeError::Serve)?;
+pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(Listening)) -> Result<(), ServeError> {
+    let refused = |address| move |error| ServeError::Listen { address, error };
+    let listener = TcpListener::bind(config.listen).await.map_err(refused(config.listen))?;
+    let mqtt = match config.mqtt.listen {
+        Some(address) => Some(mqtt::bind(address).map_err(refused(address))?),
+        None => None,
+    };
+    let listening = Listening {
+        http: listener.local_addr().map_err(ServeError::Serve)?,
+        mqtt: mqtt.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::Serve)?,
+    };
     let opened = open(config, &shutdown).await?;
-    on_ready(address);
-    serve(listener, &opened, &shutdown).await.map_err(ServeError::Serve)?;
+    let door = Door::open(listener, &opened.host.config)?;
+    if let Some(address) = listening.mqtt {
+        tracing::info!(%address, "MQTT listens");
+    }
+    on_ready(listening);
+    serve(door, mqtt, &opened, &shutdown).await.map_err(ServeError::Serve)?;
     opened.host.stop(opened.tasks).await;
     tracing::info!("stopped: everything that was acknowledged is stored");
     Ok(())
+}
+
+/// Where the server takes connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    pub http: SocketAddr,
+    /// Of MQTT, if it has a port of its own.
+    pub mqtt: Option<SocketAddr>,
 }
 
 /// A host that takes messages, and what it holds open.
@@ -146,14 +171,19 @@ async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>
 }
 
 /// Takes calls and sessions until the stop has begun, and drains the sessions then.
-async fn serve(listener: TcpListener, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
+async fn serve(door: Door, mqtt: Option<TcpListener>, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
     let edge = Edge {
         host: opened.host.clone(),
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
         addresses: Arc::new(Addresses::default()),
+        mqtt: Arc::default(),
+        session_rules: Arc::new(Edge::session_rules(&opened.host)),
         shutdown: shutdown.clone(),
     };
+    if let Some(mqtt) = mqtt {
+        shutdown.spawn(mqtt::serve(mqtt, edge.clone()));
+    }
     let too_late = async {
         shutdown.begun().await;
         tokio::time::sleep(Duration::from_millis(opened.host.config.drain_ms) + CLOSE_WAIT).await;
@@ -165,7 +195,7 @@ async fn serve(listener: TcpListener, opened: &Opened, shutdown: &Shutdown) -> s
     // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.
     let calls = async {
         tokio::select! {
-            served = http::server::serve(listener, edge) => served,
+            served = http::server::serve(door, edge) => served,
             () = too_late => Ok(()),
         }
     };

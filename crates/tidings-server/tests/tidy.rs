@@ -33,6 +33,12 @@ const ABSENCES: &[Absence] = &[
     Absence { path: "crate::tables", within: &[EDGE], except: &[], why: "edges turn bytes into frames, no more" },
     Absence { path: "axum", within: &[SERVER], except: &[EDGE], why: "only edges know the web framework" },
     Absence {
+        path: "mqtt_protocol_core",
+        within: &[SERVER],
+        except: &["tidings-server/src/edge/mqtt/wire"],
+        why: "only one edge speaks MQTT, and of it only its wire",
+    },
+    Absence {
         path: "fjall",
         within: &[SERVER],
         except: &["tidings-server/src/tables/embedded"],

@@ -81,9 +81,24 @@ pub enum Command {
     Export(Export),
     /// Measure how fast this is on this machine
     Bench(BenchArgs),
+    /// Stand in for a login service, to try auth.mode = "jwt" (never for production: whoever asks is believed)
+    DevLogin(DevLogin),
     /// Print or check a settings file
     #[command(subcommand)]
     Config(Config),
+}
+
+#[derive(Debug, Args)]
+pub struct DevLogin {
+    /// Where to listen: an address of this machine alone
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS:PORT")]
+    pub listen: std::net::SocketAddr,
+    /// How long a token is good, in seconds
+    #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+    pub life_s: u64,
+    /// Where a login may return to, like http://127.0.0.1:8080; without it anywhere on this machine
+    #[arg(long, value_name = "ORIGIN")]
+    pub return_to: Option<String>,
 }
 
 #[derive(Debug, Args)]

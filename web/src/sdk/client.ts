@@ -11,8 +11,8 @@ import type {
   ConversationId,
   Edit,
   EntryMaking,
-  Member,
   Members,
+  MembersPage,
   Page,
   React,
   Send,
@@ -209,9 +209,13 @@ export class Client {
     await this.#note({ type: 'members', conversation, members: details.members });
   }
 
-  /** The next members of a large group, and where to go on. */
-  membersPage(conversation: ConversationId, cursor: string): Promise<{ members: Member[]; next: string | null }> {
-    return this.http.get(`/v1/conversations/${conversation}/members?cursor=${encodeURIComponent(cursor)}`);
+  /** The next members of a large group, with their names, and where to go on. */
+  async membersPage(conversation: ConversationId, cursor: string | null): Promise<MembersPage> {
+    const query = cursor === null ? '' : `?cursor=${encodeURIComponent(cursor)}`;
+    const page = await this.http.get<MembersPage>(`/v1/conversations/${conversation}/members${query}`);
+    const nameless = page.members.map(member => member.user).filter(user => !own(this.#state.users, user));
+    for (let at = 0; at < nameless.length; at += 100) await this.lookUpAll(nameless.slice(at, at + 100));
+    return page;
   }
 
   // -------------------------------------------------------------- life

@@ -3,7 +3,7 @@
  * asks for: fills gaps, asks what changed, says what was received and read, keeps a snapshot.
  */
 import { Connection, type ConnectionOptions } from './connection';
-import { Disconnected } from './errors';
+import { Disconnected, Refused } from './errors';
 import type { Changes, ClientFrame, ConversationId, EntryMaking, Hello, Item, Seq, ServerFrame } from './frames';
 import { Outbox } from './outbox';
 import type { Event, State, Status } from './state';
@@ -39,6 +39,9 @@ const ACK_EVERY_MS = 1_000;
 const SAVE_AFTER_MS = 1_000;
 /** A token this old would repeat much on the next resume: a new one is asked for. */
 const RENEW_SYNC_MS = 5 * 60_000;
+/** Where the server has not said otherwise; and what the request's id adds. */
+const FRAME_BYTES = 65_536;
+const ID_BYTES = 32;
 /** Windows held at a time; the one used longest ago is let go. */
 const MOST_LOGS = 80;
 
@@ -69,7 +72,7 @@ export class Engine {
     this.#outbox = new Outbox({
       store,
       random,
-      request: frame => this.#connection.request(frame),
+      request: frame => this.#make(frame),
       onQueued: pending => publish({ type: 'queued', pending }),
       onRefused: ({ client_msg_id }, { code, message }) => publish({ type: 'refused', client_msg_id, code, message }),
       onDiscarded: client_msg_id => publish({ type: 'discarded', client_msg_id }),
@@ -154,6 +157,13 @@ export class Engine {
   #onChanges(frame: Changes, request: ClientFrame | undefined): void {
     for (const item of frame.items) if (isUnacked(item)) this.#ack(item.conversation, item.last_seq);
     if (request?.type === 'hello' && frame.more) void this.#sync();
+  }
+
+  /** A frame above the limit would cost the line, again and again: it is refused here. */
+  #make(frame: EntryMaking): Promise<ServerFrame> {
+    const most = (this.options.state().limits.frame_bytes ?? FRAME_BYTES) - ID_BYTES;
+    if (new TextEncoder().encode(JSON.stringify(frame)).length <= most) return this.#connection.request(frame);
+    return Promise.reject(new Refused('too_large', 'it takes too many bytes on the way; send it in parts'));
   }
 
   /** If it comes to nothing the server closes the line, and the next `hello` shows a new token. */

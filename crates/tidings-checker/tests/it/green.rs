@@ -1,7 +1,11 @@
 //! Histories in which every promise was kept.
 
 use proptest::{prelude::*, test_runner::Config};
-use tidings_checker::{Rule, check, check_jsonl};
+use tidings_checker::{Entry, Outgoing, Recorder, Rule, Transport, check, check_jsonl};
+use tidings_proto::{
+    ConversationId, DeviceId, Seq, UserId,
+    frames::{client::Page, server::Kind},
+};
 
 use crate::model::{Settings, good_history};
 
@@ -43,4 +47,34 @@ fn a_history_survives_json_lines_in_any_order() {
     let report = check_jsonl(lines.join("\n\n").as_bytes()).unwrap();
     report.assert_green(Rule::ALL);
     assert_eq!(report.events, lines.len() as u64);
+}
+
+/// Answers come beside the live frames: a page that was on its way when its reader was put out tells nothing of what comes
+/// when they are let in again.
+#[test]
+fn a_page_that_comes_late_does_not_make_a_gap() {
+    let (eve, group) = (UserId::new("eve").unwrap(), ConversationId::from_bytes([7; 16]));
+    let recorder = Recorder::in_memory();
+    let connection = recorder.session(&eve, &DeviceId::new("laptop").unwrap()).connect(Transport::WebSocket);
+    let entry = |seq| Entry {
+        seq: Seq(seq),
+        kind: Kind::Rename,
+        from: Some(eve.clone()),
+        client_msg_id: Some(format!("c-{seq}").into()),
+        text: None,
+        target: None,
+        edited_seq: None,
+        redacted: false,
+    };
+    let send = |seq| {
+        let outgoing = Outgoing::of_kind(Kind::Rename, group, format!("c-{seq}"));
+        connection.sending(outgoing).sent(Seq(seq), false);
+    };
+    send(1);
+    let page = connection.fetching(group, Page::default());
+    connection.told().returned_items(vec![], vec![group], false, false);
+    page.returned_entries(vec![entry(1)], Seq::FIRST, Seq(1), false);
+    connection.delivered(group, entry(5));
+    let report = check(&recorder.history()).unwrap();
+    assert!(!report.red().contains(&Rule::NoGaps), "{report}");
 }

@@ -74,7 +74,17 @@ frames! {
 impl ServerFrame<'_> {
     /// The frame as one line of JSON.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("frames have string keys and no failing values")
+        // With room for most messages: growing costs more than the rest of the writing.
+        let bytes = match self {
+            Self::Entry(_) => 512,
+            Self::Inbox(page) => 512 * page.items.len(),
+            Self::Changes(changes) => 128 + 512 * changes.items.len(),
+            Self::Entries(Entries { page: Some(page), .. }) => 512 * page.entries.len(),
+            _ => 128,
+        };
+        let mut json = Vec::with_capacity(bytes);
+        serde_json::to_writer(&mut json, self).expect("frames have string keys and no failing values");
+        String::from_utf8(json).expect("JSON is UTF-8")
     }
 }
 

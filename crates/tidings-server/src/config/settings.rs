@@ -8,7 +8,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use tidings_proto::limits as wire;
 
-use super::value::{Secret, choices, settings};
+use super::{
+    origin::is_origin,
+    value::{Secret, choices, settings},
+};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -79,6 +82,30 @@ settings! {
 
         /// `header`: networks of the gateways whose `X-Tidings-User` is believed, like `10.0.0.0/8`.
         gateways: Vec<IpNet> = Vec::new();
+    }
+
+    /// How this server is reached.
+    [http] Http {
+        /// Pages of these origins, like `https://app.example`, may call this server and open connections. Its own page always may.
+        allowed_origins: Vec<String> = Vec::new();
+        /// Networks of proxies whose word about a client's address (`X-Forwarded-For`, PROXY protocol) is believed.
+        trusted_proxies: Vec<IpNet> = Vec::new();
+        /// Each connection begins with the PROXY protocol, version 1 or 2. Only `trusted_proxies` can connect then.
+        proxy_protocol: bool = false;
+    }
+
+    /// TLS of this server's own. Without it, put a proxy in front that does it.
+    [tls] Tls {
+        /// The certificate and what it is signed with, as PEM. Read again when it changes.
+        cert_file: Option<PathBuf> = None;
+        /// The certificate's private key, as PEM.
+        key_file: Option<PathBuf> = None;
+    }
+
+    /// MQTT 3.1.1 and 5, beside the way over WebSocket that is always there (`GET /v1/mqtt`).
+    [mqtt] Mqtt {
+        /// Where MQTT listens: an IP address and a port, usually 127.0.0.1:1883. Empty: nowhere.
+        listen: Option<SocketAddr> = None;
     }
 
     /// What happens around blocks.
@@ -268,27 +295,44 @@ impl Config {
         if self.store == Store::Memory {
             warnings.push("store = \"memory\": nothing lasts, all messages are lost when this process ends".to_owned());
         }
-        if self.is_open_to_others() {
-            warnings.push(format!("auth.mode = \"open\" on {}: whoever reaches it can be anybody", self.listen));
+        for (_, address) in self.open_to_others() {
+            warnings.push(format!("auth.mode = \"open\" on {address}: whoever reaches it can be anybody"));
         }
         warnings
     }
 
-    fn is_open_to_others(&self) -> bool {
-        self.auth.mode == AuthMode::Open && !self.listen.ip().to_canonical().is_loopback()
+    /// Where a username alone lets in who is on another machine.
+    fn open_to_others(&self) -> Vec<(&'static str, SocketAddr)> {
+        if self.auth.mode != AuthMode::Open {
+            return Vec::new();
+        }
+        let all = [("listen", Some(self.listen)), ("mqtt.listen", self.mqtt.listen)];
+        let others = all.into_iter().filter_map(|(name, address)| Some((name, address?)));
+        others.filter(|(_, address)| !address.ip().to_canonical().is_loopback()).collect()
     }
 
     /// What is wrong with settings that are each right: the one to change, and why.
     pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = self.auth.contradictions();
-        if self.is_open_to_others() && !self.auth.allow_open_anywhere {
+        for (name, address) in self.open_to_others().into_iter().filter(|_| !self.auth.allow_open_anywhere) {
             found.push((
-                "listen",
+                name,
                 format!(
-                    "with auth.mode = \"open\" a username is enough to be anybody, so {} is refused: listen on \
-                     127.0.0.1, or set auth.allow_open_anywhere = true if you trust everyone who can reach it",
-                    self.listen
+                    "with auth.mode = \"open\" a username is enough to be anybody, so {address} is refused: listen on \
+                     127.0.0.1, or set auth.allow_open_anywhere = true if you trust everyone who can reach it"
                 ),
+            ));
+        }
+        if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
+            found.push(("tls.cert_file", "tls.cert_file and tls.key_file go together".to_owned()));
+        }
+        if let Some(origin) = self.http.allowed_origins.iter().find(|origin| !is_origin(origin)) {
+            found.push(("http.allowed_origins", format!("{origin:?} is no origin; write it like https://app.example")));
+        }
+        if self.http.proxy_protocol && self.http.trusted_proxies.is_empty() {
+            found.push((
+                "http.proxy_protocol",
+                "name the proxies in http.trusted_proxies: nobody else can connect".to_owned(),
             ));
         }
         if self.limits.text_bytes >= self.limits.frame_bytes {

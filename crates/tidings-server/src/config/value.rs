@@ -211,6 +211,20 @@ impl Value for SocketAddr {
     }
 }
 
+impl Value for Option<SocketAddr> {
+    fn read(setting: &Setting, text: &str) -> Result<Self, Option<String>> {
+        if text.is_empty() { Ok(None) } else { SocketAddr::read(setting, text).map(Some) }
+    }
+
+    fn write(&self, _: &Setting) -> String {
+        quote(&self.map(|address| address.to_string()).unwrap_or_default())
+    }
+
+    fn expected(setting: &Setting) -> String {
+        format!("{}, or empty", SocketAddr::expected(setting))
+    }
+}
+
 impl Value for bool {
     fn read(_: &Setting, text: &str) -> Result<Self, Option<String>> {
         text.parse().map_err(|_| None)

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use tidings_proto::{Code, Seq, UserId, limits::Limits};
 
-use crate::conversation::{
-    entry::{Body, Entry, MembersChange, Message, Role},
-    event::{Change, Created, Kind},
-    state::State,
+use crate::{
+    conversation::{
+        entry::{Body, Entry, MembersChange, Message, Role},
+        event::{Change, Created, Kind},
+        state::State,
+    },
+    home::event::HomeChange,
 };
 
 /// How often one message may be edited: a redaction names all edits.
@@ -23,6 +26,8 @@ pub struct Action {
     pub at_ms: u64,
     pub client_msg_id: Box<str>,
     pub wish: Wish,
+    /// A change of `by`'s home that is committed with the entry, or not at all.
+    pub with: Option<HomeChange>,
 }
 
 #[derive(Clone, Debug)]

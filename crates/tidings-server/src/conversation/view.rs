@@ -68,7 +68,7 @@ pub fn preview<'a>(shown: &'a Entry, viewer: Viewer<'_>) -> Option<server::Entry
         return None;
     }
     let mut preview = entry(shown, viewer);
-    let end = preview.text.as_ref().and_then(|text| text.char_indices().nth(PREVIEW_CHARS).map(|(end, _)| end));
+    let end = preview.text.as_deref().and_then(preview_end);
     if let (Some(end), Some(text)) = (end, &mut preview.text) {
         match text {
             Cow::Borrowed(borrowed) => *text = Cow::Borrowed(&borrowed[..end]),
@@ -77,6 +77,16 @@ pub fn preview<'a>(shown: &'a Entry, viewer: Viewer<'_>) -> Option<server::Entry
         preview.more.get_or_insert_default().cut = true;
     }
     Some(preview)
+}
+
+/// Where a text is cut for a preview, if it is longer than one.
+fn preview_end(text: &str) -> Option<usize> {
+    match text.as_bytes().get(..PREVIEW_CHARS) {
+        None => None,
+        // An inbox has a thousand of them: most need no counting.
+        Some(beginning) if beginning.is_ascii() => (text.len() > PREVIEW_CHARS).then_some(PREVIEW_CHARS),
+        Some(_) => text.char_indices().nth(PREVIEW_CHARS).map(|(end, _)| end),
+    }
 }
 
 fn plain<'a>(entry: &'a Entry, reader: &UserId) -> server::Entry<'a> {
@@ -192,5 +202,24 @@ pub fn role(role: client::Role) -> Role {
         client::Role::Member => Role::Member,
         client::Role::Admin => Role::Admin,
         client::Role::Owner => Role::Owner,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preview_ends_after_so_many_characters_whatever_their_bytes() {
+        let counted = |text: &str| text.char_indices().nth(PREVIEW_CHARS).map(|(end, _)| end);
+        for unit in ["a", "é", "aé", "日", "a日b"] {
+            for repeats in [0, 1, PREVIEW_CHARS / 2, PREVIEW_CHARS - 1, PREVIEW_CHARS, PREVIEW_CHARS + 1] {
+                let text = unit.repeat(repeats);
+                assert_eq!(preview_end(&text), counted(&text), "{unit} x {repeats}");
+            }
+        }
+        // The first character that is more than a byte stands right behind the place of the cut.
+        let text = "a".repeat(PREVIEW_CHARS) + "é";
+        assert_eq!(preview_end(&text), counted(&text));
     }
 }

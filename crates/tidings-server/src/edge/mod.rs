@@ -1,11 +1,16 @@
 //! The edges: bytes into frames and back, one file a transport. They know no journal and no tables.
 
+pub mod addresses;
+pub mod door;
 pub mod expiry;
 pub mod http;
 pub mod login_page;
 pub mod long_poll;
+pub mod mqtt;
+pub mod origins;
 pub mod pages;
 pub mod sse;
+pub mod tls;
 pub mod websocket;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -19,6 +24,7 @@ use crate::{
     session::{
         auth::Auth,
         rate::{Bucket, Rate},
+        state::Rules,
     },
     shutdown::Shutdown,
 };
@@ -30,6 +36,9 @@ pub struct Edge {
     pub auth: Arc<Auth>,
     pub admin_token: Arc<str>,
     pub addresses: Arc<Addresses>,
+    pub mqtt: Arc<mqtt::Seats>,
+    /// The same for all sessions.
+    pub session_rules: Arc<Rules>,
     pub shutdown: Shutdown,
 }
 
@@ -42,6 +51,17 @@ pub struct Addresses {
 const ADDRESSES_MAX: usize = 100_000;
 
 impl Edge {
+    /// How this host wants its sessions to be held.
+    pub fn session_rules(host: &Host) -> Rules {
+        let limits = &host.config.limits;
+        Rules {
+            limits: host.rules.limits.clone(),
+            unauthenticated_bytes: limits.unauthenticated_bytes,
+            unauthenticated_ms: limits.unauthenticated_ms,
+            heartbeat_ms: limits.heartbeat_s * 1_000,
+        }
+    }
+
     /// Takes one login or connection of an address. `Err`: try again after so long.
     pub fn admit(&self, address: IpAddr) -> Result<(), Duration> {
         let rates = &self.host.config.rates;

@@ -31,7 +31,9 @@ use crate::{
 };
 
 use super::{
-    Edge, expiry,
+    Edge,
+    addresses::Peer,
+    expiry,
     http::{identity, input::Asked, problem},
 };
 
@@ -52,13 +54,14 @@ pub struct Params {
 pub async fn events(
     State(edge): State<Edge>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
+    ConnectInfo(socket): ConnectInfo<Peer>,
     headers: HeaderMap,
     Asked(params): Asked<Params>,
 ) -> Response {
     if let Err(wait) = edge.admit(address.ip()) {
         return problem::rate_limited(wait);
     }
-    let identity = match identity(&edge, address.ip(), params.ticket.as_deref(), &headers).await {
+    let identity = match identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await {
         Ok(Some(identity)) => identity,
         Ok(None) => {
             return problem::of(&edge.auth.refuse("show a token, or a ticket of POST /v1/tickets"));

@@ -1,7 +1,13 @@
 //! WebSocket (RFC 6455): one unsplit task a connection. It reads a frame, asks the protocol what to do and does it; and it
 //! writes what waits in the outbox, all that is ready before one flush.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     extract::{
@@ -29,21 +35,26 @@ use crate::{
         execute::{Caller, act, is_rated, is_read, read, take_rate},
         outbox::{Next, Outbox},
         reply::{Answer, Reply},
-        state::{Effect, Rules, State},
+        state::{Effect, State},
         unanswered::Counter,
     },
 };
 
 use super::{
     Edge,
+    addresses::Peer,
     http::{identity, problem},
 };
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
-/// Of each connection's buffers: what is larger is allocated when it comes and given back.
-const BUFFER_BYTES: usize = 4 * 1024;
+/// What a connection reads at once. It has this in memory for as long as it lives, also when it is silent.
+const READ_BYTES: usize = 1024;
+/// Gathered before it is written; allocated as far as it is needed.
+const WRITE_BYTES: usize = 4 * 1024;
 /// Taken from the outbox at once.
 const TAKE_BYTES: usize = 64 * 1024;
+/// Places for frames on their way that a connection keeps.
+const FRAMES_KEPT: usize = 16;
 /// How long a client that is being closed may take to read why.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -56,6 +67,7 @@ pub struct Params {
 pub async fn upgrade(
     Extract(edge): Extract<Edge>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
+    ConnectInfo(socket): ConnectInfo<Peer>,
     Query(params): Query<Params>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
@@ -70,21 +82,22 @@ pub async fn upgrade(
     if asked.iter().next().is_some() && !asks(SUBPROTOCOL) {
         return (StatusCode::BAD_REQUEST, format!("the subprotocol of this version is {SUBPROTOCOL}")).into_response();
     }
-    let identity = match identity(&edge, address.ip(), params.ticket.as_deref(), &headers).await {
+    let identity = match identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await {
         Ok(identity) => identity,
         Err(refusal) => return problem::of(&refusal),
     };
     upgrade
         .protocols([SUBPROTOCOL])
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
         .max_message_size(edge.host.config.limits.frame_bytes)
         .max_frame_size(edge.host.config.limits.frame_bytes)
         .on_upgrade(move |socket| {
             let shutdown = edge.shutdown.clone();
             shutdown.track(async move {
                 let _connected = edge.host.metrics.connected(Transport::WebSocket);
-                Connection::new(edge, socket).run(identity).await;
+                // Boxed: the task would else take the room of all this a second time.
+                Box::pin(Box::new(Connection::new(edge, socket)).run(identity)).await;
             })
         })
 }
@@ -113,17 +126,10 @@ struct Connection {
 
 impl Connection {
     fn new(edge: Edge, socket: WebSocket) -> Self {
-        let limits = &edge.host.config.limits;
-        let rules = Rules {
-            limits: edge.host.rules.limits.clone(),
-            unauthenticated_bytes: limits.unauthenticated_bytes,
-            unauthenticated_ms: limits.unauthenticated_ms,
-            heartbeat_ms: limits.heartbeat_s * 1_000,
-        };
         Self {
-            outbox: Arc::new(Outbox::new(limits.outbox_bytes)),
+            outbox: Arc::new(Outbox::new(edge.host.config.limits.outbox_bytes)),
             unanswered: Arc::default(),
-            state: State::new(rules, now_ms(&edge)),
+            state: State::new(edge.session_rules.clone(), now_ms(&edge)),
             frames: Vec::new(),
             reading: None,
             edge,
@@ -131,8 +137,9 @@ impl Connection {
         }
     }
 
-    async fn run(mut self, identity: Option<Identity>) {
-        let end = match self.hello(identity).await {
+    async fn run(mut self: Box<Self>, identity: Option<Identity>) {
+        // What happens once takes its room only then, and not of a connection that is silent.
+        let end = match Box::pin(self.hello(identity)).await {
             Ok(caller) => {
                 self.edge.host.metrics.sessions.inc();
                 let end = self.serve(&caller).await;
@@ -144,7 +151,7 @@ impl Connection {
         };
         if let End::Close(code) = end {
             self.edge.host.metrics.connections_closed.of(code).inc();
-            self.close(code).await;
+            Box::pin(self.close(code)).await;
         }
     }
 
@@ -216,13 +223,20 @@ impl Connection {
     async fn serve(&mut self, caller: &Caller) -> End {
         // A read that came while another one is under way: nothing more is read from the socket until it can begin.
         let mut held: Option<Box<Request>> = None;
+        // Each frame moves the deadline on. The timer is set anew only when it has run out, and then looks how far that went;
+        // or when a new token ends earlier.
+        let mut due_ms = self.state.deadline_ms();
+        let mut timer = pin!(sleep_until(&self.edge, due_ms));
         loop {
+            if self.state.deadline_ms() < due_ms {
+                due_ms = self.state.deadline_ms();
+                timer.set(sleep_until(&self.edge, due_ms));
+            }
             if let Some(request) = held.take_if(|_| self.reading.is_none())
-                && let Err(end) = self.begin_read(caller, *request).await
+                && let Err(end) = Box::pin(self.begin_read(caller, *request)).await
             {
                 return end;
             }
-            let deadline_ms = self.state.deadline_ms();
             let effect = tokio::select! {
                 message = self.socket.next(), if held.is_none() => match self.on_message(message) {
                     Ok(effect) => effect,
@@ -236,15 +250,21 @@ impl Connection {
                     Ok(()) => continue,
                     Err(end) => return end,
                 },
-                () = sleep_until(&self.edge, deadline_ms) => self.state.on_time(now_ms(&self.edge)),
+                () = &mut timer => {
+                    let effect = self.state.on_time(now_ms(&self.edge));
+                    due_ms = self.state.deadline_ms();
+                    timer.set(sleep_until(&self.edge, due_ms));
+                    effect
+                }
             };
             let done = match effect {
                 Effect::Execute(request) if is_read(&request.command) => {
                     held = Some(request);
                     Ok(())
                 }
-                Effect::Execute(request) => self.execute(caller, *request).await,
-                effect => self.answer(effect).await,
+                // Boxed, so that a connection has room for it only while it acts.
+                Effect::Execute(request) => Box::pin(self.execute(caller, *request)).await,
+                effect => Box::pin(self.answer(effect)).await,
             };
             if let Err(end) = done {
                 return end;
@@ -303,7 +323,7 @@ impl Connection {
         if is_rated(&command) {
             match take_rate(&host, caller) {
                 Ok(wait) if wait.is_zero() => {}
-                Ok(wait) => self.drive(tokio::time::sleep(wait)).await?,
+                Ok(wait) => self.drive(pin!(tokio::time::sleep(wait))).await?,
                 Err(refusal) => {
                     reply.answer(refusal);
                     return Ok(());
@@ -312,21 +332,21 @@ impl Connection {
         }
         match command {
             Command::Typing(typing) => {
-                let typed = host.typing(&caller.user, typing.conversation, self.outbox.session).await;
+                let typed = Box::pin(host.typing(&caller.user, typing.conversation, self.outbox.session)).await;
                 reply.answer(typed.map_or_else(|error| host.answer(error), |()| Answer::Done));
             }
             Command::Watch(watch) => {
-                let watched = host.watch(&caller.user, &self.outbox, &watch.users).await;
+                let watched = Box::pin(host.watch(&caller.user, &self.outbox, &watch.users)).await;
                 reply.answer(watched.map_or_else(|error| host.answer(error), |()| Answer::Done));
             }
             Command::Auth(auth) => {
-                let renewed = renew(&self.edge.auth, caller, &auth.token, host.clock.unix_ms()).await;
+                let renewed = Box::pin(renew(&self.edge.auth, caller, &auth.token, host.clock.unix_ms())).await;
                 if let Ok(expires_ms) = &renewed {
                     self.state.renew(expiry_ms(&self.edge, *expires_ms));
                 }
                 reply.answer(renewed.map_or_else(|refusal| refusal, |_| Answer::Done));
             }
-            command => self.drive(act(&host, caller, command, reply)).await?,
+            command => self.drive(pin!(act(&host, caller, command, reply))).await?,
         }
         Ok(())
     }
@@ -336,7 +356,7 @@ impl Connection {
         let Request { id, command } = request;
         self.edge.host.metrics.frames_in.of(command.kind()).inc();
         let unanswered = self.unanswered.clone();
-        self.drive(unanswered.all_answered()).await?;
+        self.drive(pin!(unanswered.all_answered())).await?;
         let (host, caller) = (self.edge.host.clone(), caller.clone());
         self.reading = Some(Box::pin(async move {
             match read(&host, &caller, id.clone(), command).await {
@@ -348,8 +368,7 @@ impl Connection {
     }
 
     /// Awaits `work`, and meanwhile writes what waits.
-    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
-        let mut work = std::pin::pin!(work);
+    async fn drive<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, End> {
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
@@ -363,39 +382,38 @@ impl Connection {
         loop {
             match self.outbox.take(&mut self.frames, TAKE_BYTES) {
                 Next::Frames => {
-                    let frames = std::mem::take(&mut self.frames);
-                    let mut frames = frames.into_iter();
-                    for frame in frames.by_ref() {
-                        self.feed(frame).await?;
+                    let patience = Duration::from_millis(self.state.patience_ms());
+                    let Self { edge, socket, outbox, frames, .. } = self;
+                    edge.host.metrics.sent_all(frames);
+                    for frame in frames.drain(..) {
+                        feed(socket, outbox, patience, frame).await?;
                     }
                 }
                 Next::Empty => break,
                 Next::Close(code) => return Err(End::Close(code)),
             }
         }
+        // A burst leaves no more behind than what the next one usually needs.
+        self.frames.shrink_to(FRAMES_KEPT);
         self.flush().await
     }
 
     async fn write(&mut self, frame: String) -> Done {
-        self.feed(Bytes::from(frame)).await?;
-        self.flush().await
-    }
-
-    async fn feed(&mut self, frame: Bytes) -> Done {
+        let frame = Bytes::from(frame);
         self.edge.host.metrics.sent(&frame);
-        let text = Utf8Bytes::try_from(frame).expect("frames are JSON, which is UTF-8");
-        let (outbox, patience) = (self.outbox.clone(), Duration::from_millis(self.state.patience_ms()));
-        unless_cut(&outbox, patience, self.socket.feed(Message::Text(text))).await
+        let patience = Duration::from_millis(self.state.patience_ms());
+        feed(&mut self.socket, &self.outbox, patience, frame).await?;
+        self.flush().await
     }
 
     async fn flush(&mut self) -> Done {
         self.state.on_spoken(now_ms(&self.edge));
-        let (outbox, patience) = (self.outbox.clone(), Duration::from_millis(self.state.patience_ms()));
-        unless_cut(&outbox, patience, self.socket.flush()).await
+        let patience = Duration::from_millis(self.state.patience_ms());
+        unless_cut(&self.outbox, patience, self.socket.flush()).await
     }
 
     /// Says why, and gives the client a moment to read it.
-    async fn close(mut self, code: CloseCode) {
+    async fn close(mut self: Box<Self>, code: CloseCode) {
         let frame = CloseFrame { code: code.number(), reason: code.reason().into() };
         let say = async {
             if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
@@ -414,6 +432,11 @@ impl Connection {
             () = stopping => {}
         }
     }
+}
+
+async fn feed(socket: &mut WebSocket, outbox: &Outbox, patience: Duration, frame: Bytes) -> Done {
+    let text = Utf8Bytes::try_from(frame).expect("frames are JSON, which is UTF-8");
+    unless_cut(outbox, patience, socket.feed(Message::Text(text))).await
 }
 
 /// Waits for a write, but not for a reader whose session is cut meanwhile, nor for one that takes nothing any more.
@@ -458,6 +481,6 @@ fn expiry_ms(edge: &Edge, unix_ms: Option<u64>) -> Option<u64> {
     unix_ms.map(|unix_ms| now_ms(edge) + unix_ms.saturating_sub(edge.host.clock.unix_ms()))
 }
 
-async fn sleep_until(edge: &Edge, deadline_ms: u64) {
-    tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(now_ms(edge)))).await;
+fn sleep_until(edge: &Edge, deadline_ms: u64) -> tokio::time::Sleep {
+    tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(now_ms(edge))))
 }

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tidings_proto::{CloseCode, ConversationId, DeviceId, UserId};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::session::outbox::{Class, Outbox, SessionId};
+use crate::session::outbox::{Class, Outbox, SessionId, Wakes};
 
 use super::state::{Altered, HomeState};
 
@@ -79,7 +79,7 @@ impl Inner {
         match altered {
             Altered::Nothing => return false,
             Altered::Row => {}
-            Altered::Item(conversation) => {
+            Altered::Item(conversation) | Altered::Cursor(conversation) => {
                 self.changed.items.insert(conversation);
             }
         }
@@ -95,6 +95,13 @@ impl Inner {
             count += 1;
         }
         count
+    }
+
+    /// As [`Inner::deliver`], for what is part of an order; the connections write it when `wakes` is dropped.
+    pub fn deliver_among(&self, frame: &Bytes, except: Option<SessionId>, wakes: &mut Wakes) -> usize {
+        let others = || self.sessions.iter().filter(|session| Some(session.outbox.session) != except);
+        others().for_each(|session| wakes.push(&session.outbox, frame.clone(), Class::Durable));
+        others().count()
     }
 
     /// Adds a session; of a device that has too many the oldest is closed.

@@ -10,6 +10,8 @@ use crate::conversation::{
     event::{History, Kind, ProfileOf},
 };
 
+use super::kept::{KeptSession, Published};
+
 /// One event of one home, as a commit holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct HomeEvent {
@@ -94,6 +96,33 @@ pub enum HomeChange {
         #[n(1)]
         profile: ProfileOf,
     },
+    /// What is kept of a device's session from now on; none: it has ended.
+    #[n(9)]
+    Kept {
+        #[n(0)]
+        device: DeviceId,
+        #[n(1)]
+        session: Option<KeptSession>,
+    },
+    /// A device has published without a `client_msg_id`. In one commit with what it published.
+    #[n(10)]
+    Published {
+        #[n(0)]
+        device: DeviceId,
+        #[n(1)]
+        published: Published,
+    },
+    /// A device has everything of a conversation up to `seq`.
+    #[n(11)]
+    Delivered {
+        /// Which cursors: those of one subscription of one device.
+        #[n(0)]
+        cursors: u64,
+        #[n(1)]
+        conversation: ConversationId,
+        #[n(2)]
+        seq: Seq,
+    },
     /// The last session ended.
     #[n(7)]
     Left {
@@ -108,12 +137,15 @@ impl HomeChange {
         match self {
             Self::Read { conversation, .. }
             | Self::Set { conversation, .. }
+            | Self::Delivered { conversation, .. }
             | Self::PeerProfile { conversation, .. } => Some(*conversation),
             Self::Blocked { user, .. } => Some(ConversationId::direct(home, user)),
             Self::Known { .. }
             | Self::Device { .. }
             | Self::DeviceRevoked { .. }
             | Self::Profile { .. }
+            | Self::Kept { .. }
+            | Self::Published { .. }
             | Self::Left { .. } => None,
         }
     }
@@ -139,6 +171,17 @@ pub struct Tell {
     /// The conversation's event count: one that was applied already is ignored.
     pub version: u64,
     pub what: Told,
+}
+
+impl Tell {
+    /// When what is told happened, in unix milliseconds; 0 where that is of no account.
+    pub fn at_ms(&self) -> u64 {
+        match &self.what {
+            Told::Joined(joined) => joined.at_ms,
+            Told::Entry(entry) | Told::Group { entry, .. } => entry.at_ms,
+            Told::Peer { .. } => 0,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -177,4 +220,11 @@ pub struct Joined {
     pub last_seq: Seq,
     pub last_ord: u64,
     pub at_ms: u64,
+}
+
+impl Joined {
+    /// The last entry that was there before the user.
+    pub fn before(&self) -> Seq {
+        self.entry.as_ref().map_or(self.last_seq, |entry| entry.seq.previous())
+    }
 }

@@ -17,7 +17,10 @@ use crate::{
     },
 };
 
-use super::event::{Joined, Told};
+use super::{
+    event::{Joined, Told},
+    kept::DeviceCursor,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Item {
@@ -66,6 +69,14 @@ pub struct Item {
     /// No longer a member: kept so that a sync can tell.
     #[n(17)]
     pub gone: bool,
+    /// Of devices that lack something of it.
+    #[n(18)]
+    #[cbor(default)]
+    pub cursors: Vec<DeviceCursor>,
+    /// Home version at the last move of a cursor: it makes a newer row, but nothing that a sync would tell.
+    #[n(19)]
+    #[cbor(default)]
+    pub cursors_version: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -125,6 +136,8 @@ impl Item {
             pinned: false,
             archived: false,
             gone: false,
+            cursors: Vec::new(),
+            cursors_version: 0,
         };
         if let Some(entry) = &joined.entry {
             item.told_entry(user, entry, false);
@@ -135,6 +148,11 @@ impl Item {
 
     pub fn unread(&self) -> u64 {
         self.last_ord.saturating_sub(self.read_ord).saturating_sub(self.uncounted.len() as u64).min(UNREAD_MAX)
+    }
+
+    /// The version of its row.
+    pub fn row_version(&self) -> u64 {
+        self.version.max(self.cursors_version)
     }
 
     pub fn is_large(&self) -> bool {
@@ -157,9 +175,9 @@ impl Item {
     pub fn apply(&mut self, user: &UserId, version: u64, told: &Told, from_blocked: bool) {
         match told {
             Told::Joined(joined) => {
-                let kept = (self.muted, self.pinned, self.archived);
+                let kept = (self.muted, self.pinned, self.archived, self.cursors_version);
                 *self = Self::joined(user, version, joined);
-                (self.muted, self.pinned, self.archived) = kept;
+                (self.muted, self.pinned, self.archived, self.cursors_version) = kept;
             }
             Told::Entry(entry) => self.told_entry(user, entry, from_blocked),
             Told::Group { entry, name, member_count, large } => {

@@ -7,6 +7,7 @@ pub mod actor;
 pub mod event;
 pub mod inbox;
 pub mod item;
+pub mod kept;
 pub mod presence;
 pub mod receipts;
 pub mod state;

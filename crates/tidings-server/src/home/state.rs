@@ -3,13 +3,14 @@
 
 use hashbrown::HashMap;
 use minicbor::{Decode, Encode};
-use tidings_proto::{ConversationId, DeviceId, UserId};
+use tidings_proto::{ConversationId, DeviceId, Seq, UserId};
 
 use crate::conversation::event::{Kind, ProfileOf};
 
 use super::{
     event::{Audience, HomeChange, Tell, Told},
     item::Item,
+    kept::Kept,
 };
 
 /// Bits of a home version that count changes; above them stands the epoch.
@@ -45,6 +46,10 @@ pub struct HomeRow {
     /// The name that an import found; no other name gets this user id.
     #[n(7)]
     pub imported_as: Option<Box<str>>,
+    /// Sessions of devices that outlive their connections.
+    #[n(8)]
+    #[cbor(default)]
+    pub kept: Vec<Kept>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -118,7 +123,10 @@ impl HomeRow {
                 if let Some(known) = self.devices.iter_mut().find(|known| known.id == *device) {
                     known.revoked_at_ms = *at_ms;
                 }
+                self.keep_no_more(device);
             }
+            HomeChange::Kept { device, session } => self.keep(device, session.clone()),
+            HomeChange::Published { device, published } => self.remember_published(device, published),
             HomeChange::Profile { name, picture, audience } => {
                 let given = |value: &str| (!value.is_empty()).then(|| value.into());
                 if let Some(name) = name {
@@ -131,6 +139,7 @@ impl HomeRow {
             }
             HomeChange::Left { at_ms } => self.last_seen_ms = self.last_seen_ms.max(*at_ms),
             HomeChange::Read { .. }
+            | HomeChange::Delivered { .. }
             | HomeChange::Set { .. }
             | HomeChange::Blocked { .. }
             | HomeChange::PeerProfile { .. } => {}
@@ -166,6 +175,8 @@ pub enum Altered {
     Row,
     /// This item, and with it the row's version.
     Item(ConversationId),
+    /// A cursor in this item, which is nobody's business but the device's.
+    Cursor(ConversationId),
 }
 
 impl HomeState {
@@ -213,6 +224,7 @@ impl HomeState {
                     _ => false,
                 })
             }
+            HomeChange::Delivered { cursors, conversation, seq } => self.delivered(*cursors, *conversation, *seq),
             own => {
                 self.row.apply(own);
                 self.row.raise(self.epoch);
@@ -227,9 +239,11 @@ impl HomeState {
             Told::Entry(entry) | Told::Group { entry, .. } => self.hides(tell.conversation, &entry.from),
             Told::Joined(_) | Told::Peer { .. } => false,
         };
+        let sets = self.row.cursor_sets(tell.at_ms());
         let Some(item) = self.items.get_mut(&tell.conversation) else {
             let Told::Joined(joined) = &tell.what else { return Altered::Nothing };
             let mut item = Item::joined(&self.user, tell.version, joined);
+            item.begin_cursors(&sets, joined.before());
             item.version = self.row.raise(self.epoch);
             self.items.insert(tell.conversation, item);
             return Altered::Item(tell.conversation);
@@ -237,9 +251,27 @@ impl HomeState {
         if item.told >= tell.version {
             return Altered::Nothing;
         }
+        let before = item.last_seq;
         item.apply(&self.user, tell.version, &tell.what, from_blocked);
+        match &tell.what {
+            Told::Joined(joined) => item.begin_cursors(&sets, joined.before()),
+            _ if item.last_seq > before => item.fall_behind(&sets, before),
+            _ => {}
+        }
         item.version = self.row.raise(self.epoch);
         Altered::Item(tell.conversation)
+    }
+
+    fn delivered(&mut self, cursors: u64, conversation: ConversationId, seq: Seq) -> Altered {
+        if !self.row.has_cursors(cursors) {
+            return Altered::Nothing;
+        }
+        let Some(item) = self.items.get_mut(&conversation) else { return Altered::Nothing };
+        if !item.delivered(cursors, seq) {
+            return Altered::Nothing;
+        }
+        item.cursors_version = self.row.raise(self.epoch);
+        Altered::Cursor(conversation)
     }
 
     /// Changes an item, if there is one and `change` says that it did.

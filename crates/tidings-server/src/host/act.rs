@@ -79,13 +79,9 @@ impl Host {
         let id = ConversationId::direct(&action.by, to);
         let outcome = async {
             let conversation = self.conversation(id).await?;
-            let begin = if conversation.lock().committed().created.is_some() {
-                None
-            } else {
-                self.ensure_known(std::slice::from_ref(to)).await?;
-                let (mine, theirs) = (self.profile(&action.by).await?, self.profile(to).await?);
-                Some(tell::direct((&action.by, &mine), (to, &theirs), action.at_ms))
-            };
+            let is_there = conversation.lock().committed().created.is_some();
+            // The rare ways are boxed: the future of a send that finds everything in memory stays small.
+            let begin = if is_there { None } else { Some(Box::pin(self.direct(to, &action)).await?) };
             Ok((conversation, begin))
         };
         match outcome.await {
@@ -94,11 +90,19 @@ impl Host {
         }
     }
 
+    /// How a direct conversation begins.
+    async fn direct(&self, to: &UserId, action: &Action) -> Result<Created, ActError> {
+        self.ensure_known(std::slice::from_ref(to)).await?;
+        let (mine, theirs) = (self.profile(&action.by).await?, self.profile(to).await?);
+        Ok(tell::direct((&action.by, &mine), (to, &theirs), action.at_ms))
+    }
+
     /// Does something in a conversation that exists, or is refused.
     pub async fn act_in(&self, id: ConversationId, action: Action, reply: Reply) {
         let known = match &action.wish {
             Wish::Members(change) => {
-                self.ensure_known(&change.added.iter().map(|(user, _)| user.clone()).collect::<Vec<_>>()).await
+                let added: Vec<_> = change.added.iter().map(|(user, _)| user.clone()).collect();
+                Box::pin(self.ensure_known(&added)).await
             }
             _ => Ok(()),
         };
@@ -186,13 +190,13 @@ impl Host {
                 }
             };
             match needs {
-                Needs::Repeats => self.load_repeats(conversation).await?,
+                Needs::Repeats => Box::pin(self.load_repeats(conversation)).await?,
                 Needs::Entries(seqs, after_flushes) => {
                     if after_flushes != flushes {
                         (fetched, flushes) = (Vec::new(), after_flushes);
                     }
                     for seq in seqs {
-                        fetched.push(self.stored_entry(conversation.id, seq).await?);
+                        fetched.push(Box::pin(self.stored_entry(conversation.id, seq)).await?);
                     }
                 }
             }
@@ -236,7 +240,11 @@ impl Host {
             reply.answer(answer);
             return;
         }
-        let parts = events.into_iter().map(|event| Part::Conversation(conversation.clone(), event)).collect();
+        let mut parts: SmallVec<[Part; 2]> =
+            events.into_iter().map(|event| Part::Conversation(conversation.clone(), event)).collect();
+        if let Some(change) = action.with.as_ref().filter(|_| !parts.is_empty()) {
+            parts.push(Part::Home(HomeEvent { user: action.by.clone(), change: change.clone() }));
+        }
         self.submit(parts, Some((reply, answer)), permit);
     }
 

@@ -200,7 +200,7 @@ impl Host {
                 let changed: HashSet<_> = waiting
                     .iter()
                     .filter_map(|waiting| match waiting.apply(&mut state) {
-                        crate::home::state::Altered::Item(id) => Some(id),
+                        crate::home::state::Altered::Item(id) | crate::home::state::Altered::Cursor(id) => Some(id),
                         _ => None,
                     })
                     .collect();
@@ -301,7 +301,7 @@ fn state_rows(state: &HomeState, changed: impl Iterator<Item = ConversationId>, 
     rows.push(Row { key: Key::Home(state.user.clone()), version, value: Some(encode(&state.row)) });
     for id in changed {
         let item = &state.items[&id];
-        let (key, version) = (Key::Inbox(state.user.clone(), id), Version(item.version));
+        let (key, version) = (Key::Inbox(state.user.clone(), id), Version(item.row_version()));
         rows.push(Row { key, version, value: Some(encode(item)) });
     }
 }

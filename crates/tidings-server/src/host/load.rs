@@ -36,6 +36,11 @@ impl Host {
             self.metrics.cache_hits.of(Cache::Conversations).inc();
             return Ok(conversation);
         }
+        // A read is rare: its future takes room only while it is under way.
+        Box::pin(self.absent_conversation(id)).await
+    }
+
+    async fn absent_conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, TablesError> {
         self.metrics.cache_misses.of(Cache::Conversations).inc();
         let load = || self.load_conversation(id);
         let conversation = self.conversations.load(&id, load, |(state, stored)| {
@@ -173,7 +178,7 @@ impl Host {
             for (key, stored) in rows {
                 let Key::Inbox(_, conversation) = key else { continue };
                 let item: Item = decode(&stored.value, || format!("the inbox row of {user} for {conversation}"))?;
-                state.row.version = state.row.version.max(item.version);
+                state.row.version = state.row.version.max(item.row_version());
                 state.items.insert(conversation, item);
             }
             if is_last {

@@ -37,6 +37,7 @@ use crate::{
 };
 
 pub mod act;
+pub mod cursors;
 pub mod event;
 pub mod feed;
 pub mod flush;

@@ -26,6 +26,7 @@ use crate::{
         framing,
     },
     metrics::Metrics,
+    session::outbox::Wakes,
     shutdown::Shutdown,
     tables::{Freshness, Tables, TablesError},
 };
@@ -94,7 +95,7 @@ impl Host {
                     Event::Conversation(event) => {
                         let conversation = self.conversation(event.conversation).await?;
                         let found = self.commit_event(&conversation, &event);
-                        self.publish(&conversation, &event, found, Audience::Replay);
+                        self.publish(&conversation, &event, found, Audience::Replay, &mut Wakes::default());
                     }
                     Event::Home(event) => self.change(&event, Audience::Replay),
                 }

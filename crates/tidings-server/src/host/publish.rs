@@ -31,7 +31,7 @@ use crate::{
         commit::{Committed, CommittedReceiver, Outcome},
     },
     metrics,
-    session::outbox::{Class, SessionId},
+    session::outbox::{Class, SessionId, Wakes},
 };
 
 use super::{
@@ -39,33 +39,66 @@ use super::{
     event::{Part, Submitted},
 };
 
+/// Of a large commit, or of many that follow each other, the first do not wait for the last.
+const WAKE_ITEMS: usize = 256;
+
+/// What is published before the connections are woken that got some of it.
+#[derive(Default)]
+struct Batch {
+    items: usize,
+    wakes: Wakes,
+}
+
+impl Batch {
+    /// Begins another item.
+    fn next(&mut self) -> &mut Wakes {
+        if self.items >= WAKE_ITEMS {
+            self.items = 0;
+            self.wakes.wake();
+        }
+        self.items += 1;
+        &mut self.wakes
+    }
+}
+
 impl Host {
     /// Runs until the committer has stopped.
     pub async fn publish_all(self: Arc<Self>, mut outcomes: CommittedReceiver<Submitted>) {
         while let Some(outcome) = outcomes.recv().await {
-            match outcome {
-                Outcome::Committed(committed) => self.publish_commit(committed),
-                Outcome::Failed(failed) => {
-                    self.metrics.errors.of(metrics::Part::Journal).inc();
-                    let is_home = |part: &Part| matches!(part, Part::Home(_));
-                    let is_alone = failed.payloads.iter().all(|submitted| submitted.parts.iter().all(is_home));
-                    // What is too large was not appended, and concerns no others, unless they rest on its decisions.
-                    if is_alone && matches!(*failed.error, AppendError::TooLarge { .. }) {
-                        tracing::error!(error = %failed.error, "a change of homes was refused");
-                    } else {
-                        self.fail(failed.error.to_string());
-                    }
-                    for submitted in failed.payloads {
-                        self.drop_submitted(submitted);
-                    }
+            let mut batch = Batch::default();
+            let mut next = Some(outcome);
+            while let Some(outcome) = next {
+                self.publish_outcome(outcome, &mut batch);
+                // What was committed meanwhile is written to the connections with it.
+                next = if batch.items < WAKE_ITEMS { outcomes.try_recv() } else { None };
+            }
+        }
+    }
+
+    fn publish_outcome(&self, outcome: Outcome<Submitted>, batch: &mut Batch) {
+        match outcome {
+            Outcome::Committed(committed) => self.publish_commit(committed, batch),
+            Outcome::Failed(failed) => {
+                self.metrics.errors.of(metrics::Part::Journal).inc();
+                let is_home = |part: &Part| matches!(part, Part::Home(_));
+                let is_alone = failed.payloads.iter().all(|submitted| submitted.parts.iter().all(is_home));
+                // What is too large was not appended, and concerns no others, unless they rest on its decisions.
+                if is_alone && matches!(*failed.error, AppendError::TooLarge { .. }) {
+                    tracing::error!(error = %failed.error, "a change of homes was refused");
+                } else {
+                    self.fail(failed.error.to_string());
+                }
+                for submitted in failed.payloads {
+                    self.drop_submitted(submitted);
                 }
             }
         }
     }
 
-    fn publish_commit(&self, committed: Committed<Submitted>) {
+    fn publish_commit(&self, committed: Committed<Submitted>, batch: &mut Batch) {
         let Committed { position, commit, items } = committed;
         for item in items {
+            let wakes = batch.next();
             let Submitted { parts, answer } = item.payload;
             let (reply, answer) = answer.unzip();
             let sender = reply.as_ref().and_then(crate::session::reply::Reply::session);
@@ -83,14 +116,14 @@ impl Host {
                 match part {
                     Part::Conversation(conversation, event) => {
                         let found = found.next().expect("each of them was committed above");
-                        left.extend(self.publish(&conversation, &event, found, Audience::Live(sender)));
+                        left.extend(self.publish(&conversation, &event, found, Audience::Live(sender), wakes));
                     }
                     Part::Home(event) => self.change(&event, Audience::Live(None)),
                 }
             }
             // Behind the tells: who asks for the inbox after the answer finds there what was answered.
             if let (Some(reply), Some(answer)) = (reply, answer) {
-                reply.answer(answer);
+                reply.answer_among(answer, wakes);
             }
             // The entry comes first, also where the answer stands for it: whoever leaves gets `sent`, then `removed`.
             for (home, conversation) in left {
@@ -141,6 +174,7 @@ impl Host {
         event: &ConversationEvent,
         found: Found,
         audience: Audience,
+        wakes: &mut Wakes,
     ) -> Vec<(Arc<Home>, ConversationId)> {
         let mut left = Vec::new();
         if !found.is_new {
@@ -152,7 +186,7 @@ impl Host {
             _ => None,
         };
         let is_large = !state.members.is_small();
-        let mut frames = EntryFrames::new(conversation.id);
+        let mut frames = EntryFrames::new(conversation.id, wakes);
         for (user, tell) in tells(event, &state, found.was_small) {
             // Sessions of a large conversation get the entry as its subscribers.
             let gone_from = self.tell(&user, &tell, &mut frames, audience, !is_large);
@@ -173,7 +207,7 @@ impl Host {
         &self,
         user: &UserId,
         tell: &Tell,
-        frames: &mut EntryFrames,
+        frames: &mut EntryFrames<'_>,
         audience: Audience,
         with_entry: bool,
     ) -> Option<Arc<Home>> {
@@ -226,10 +260,11 @@ impl Host {
         None
     }
 
-    fn deliver_entry(&self, home: &HomeInner, entry: &Entry, frames: &mut EntryFrames, sender: Option<SessionId>) {
+    fn deliver_entry(&self, home: &HomeInner, entry: &Entry, frames: &mut EntryFrames<'_>, sender: Option<SessionId>) {
         let is_hidden =
             entry.from != home.state.user && (entry.void || home.state.hides(frames.conversation, &entry.from));
-        let delivered = home.deliver(frames.get(entry, is_hidden), Class::Durable, sender);
+        let (frame, wakes) = frames.get(entry, is_hidden);
+        let delivered = home.deliver_among(frame, sender, wakes);
         self.metrics.deliveries.inc_by(delivered as u64);
     }
 
@@ -238,7 +273,7 @@ impl Host {
         &self,
         conversation: &Conversation,
         entry: &Arc<Entry>,
-        frames: &mut EntryFrames,
+        frames: &mut EntryFrames<'_>,
         sender: Option<SessionId>,
     ) {
         let mut inner = conversation.lock();
@@ -366,23 +401,26 @@ pub(super) enum Audience {
 }
 
 /// The frame of one entry: made when it is first needed, the same bytes for everybody.
-struct EntryFrames {
+struct EntryFrames<'w> {
     conversation: ConversationId,
     shown: Option<Bytes>,
     void: Option<Bytes>,
+    /// Of those who get it.
+    wakes: &'w mut Wakes,
 }
 
-impl EntryFrames {
-    fn new(conversation: ConversationId) -> Self {
-        Self { conversation, shown: None, void: None }
+impl<'w> EntryFrames<'w> {
+    fn new(conversation: ConversationId, wakes: &'w mut Wakes) -> Self {
+        Self { conversation, shown: None, void: None, wakes }
     }
 
-    fn get(&mut self, entry: &Entry, is_hidden: bool) -> &Bytes {
+    fn get(&mut self, entry: &Entry, is_hidden: bool) -> (&Bytes, &mut Wakes) {
         let conversation = self.conversation;
         let frame = if is_hidden { &mut self.void } else { &mut self.shown };
-        frame.get_or_insert_with(|| {
+        let frame = frame.get_or_insert_with(|| {
             let entry = if is_hidden { view::void(entry) } else { view::live(entry) };
             ServerFrame::Entry(LiveEntry { conversation, entry }).to_json().into()
-        })
+        });
+        (frame, self.wakes)
     }
 }

@@ -159,16 +159,22 @@ impl Drop for Permit {
 /// Spaces reservations while the backlog is over its half.
 #[derive(Debug, Default)]
 struct Pace {
-    /// How fast the flush releases; unknown until it was seen twice while it had to catch up.
+    /// How fast the flush releases; unknown until it was seen while it had to catch up.
     release_bytes_per_s: Option<f64>,
+    /// When it last released, or when it first had to catch up.
     released_at: Option<Instant>,
     slot: Option<Instant>,
 }
 
+/// How fast a flush is taken to be that was not seen yet: without a guess the first one would let all senders stand still
+/// until it ends.
+const UNSEEN_BYTES_PER_S: f64 = 16e6;
+
 impl Pace {
     /// When the next `bytes` may pass with the excess over the half at `fill` (0 to 1); `None`: now.
     fn next_slot(&mut self, now: Instant, bytes: u64, fill: f64) -> Option<Instant> {
-        let bytes_per_s = self.release_bytes_per_s? * 0.5 / fill.max(0.01);
+        self.released_at.get_or_insert(now);
+        let bytes_per_s = self.release_bytes_per_s.unwrap_or(UNSEEN_BYTES_PER_S) * 0.5 / fill.max(0.01);
         let slot = self.slot.map_or(now, |slot| slot.max(now));
         let next = slot + Duration::from_secs_f64((bytes as f64 / bytes_per_s).min(1.0));
         self.slot = Some(next.min(now + LONGEST_PAUSE));
@@ -181,7 +187,7 @@ impl Pace {
         let (true, Some(previous)) = (pressed, previous) else { return };
         let seconds = (now - previous).as_secs_f64().max(1e-4);
         let seen = bytes as f64 / seconds;
-        self.release_bytes_per_s = Some(self.release_bytes_per_s.map_or(seen, |known| known * 0.7 + seen * 0.3));
+        self.release_bytes_per_s = Some(self.release_bytes_per_s.unwrap_or(UNSEEN_BYTES_PER_S) * 0.7 + seen * 0.3);
     }
 }
 

@@ -155,6 +155,11 @@ impl<T> CommittedReceiver<T> {
     pub async fn recv(&mut self) -> Option<Outcome<T>> {
         self.outcomes.recv().await
     }
+
+    /// The next one, if it is there already.
+    pub fn try_recv(&mut self) -> Option<Outcome<T>> {
+        self.outcomes.try_recv().ok()
+    }
 }
 
 struct Inner<T> {

@@ -146,8 +146,16 @@ impl Metrics {
 
     /// Counts a frame that goes to a client.
     pub fn sent(&self, frame: &[u8]) {
-        self.sent_bytes.inc_by(frame.len() as u64);
-        self.frames_out.of(kind_of(frame)).inc();
+        self.sent_all(&[frame]);
+    }
+
+    /// Counts frames that go to a client. Those of one type that follow each other are counted at once: all connections
+    /// share these counters.
+    pub fn sent_all(&self, frames: &[impl AsRef<[u8]>]) {
+        self.sent_bytes.inc_by(frames.iter().map(|frame| frame.as_ref().len() as u64).sum());
+        for alike in frames.chunk_by(|one, other| kind_of(one.as_ref()) == kind_of(other.as_ref())) {
+            self.frames_out.of(kind_of(alike[0].as_ref())).inc_by(alike.len() as u64);
+        }
     }
 
     /// Counts a connection as open until the answer is dropped.
@@ -187,8 +195,8 @@ mod tests {
         metrics.refused.of(Code::RateLimited).inc();
         metrics.connections_closed.of(CloseCode::Lagging).inc();
         metrics.frames_in.of("send").inc_by(3);
-        metrics.sent(b"{\"type\":\"no such type\"}");
-        metrics.sent(ServerFrame::Pong(Beat { re: None }).to_json().as_bytes());
+        let pong = ServerFrame::Pong(Beat { re: None }).to_json();
+        metrics.sent_all(&["{\"type\":\"no such type\"}", &pong]);
         metrics.backlog_bytes.set(17);
         metrics.flush_lag.set(0.25);
         for line in [

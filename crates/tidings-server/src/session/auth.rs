@@ -40,7 +40,7 @@ use super::{
     reply::{Answer, Reply},
 };
 
-pub use self::{key_store::KeyStoreError, tickets::TICKET_LIFE};
+pub use self::{key_store::KeyStoreError, open_token::TOKEN_PREFIX, tickets::TICKET_LIFE};
 
 /// A device's last-seen is stored anew after so long.
 const DEVICE_SEEN_STEP_MS: u64 = 3_600_000;

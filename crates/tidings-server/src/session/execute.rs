@@ -94,15 +94,35 @@ pub fn take_rate(host: &Host, caller: &Caller) -> Result<std::time::Duration, An
 
 /// Does what a command wants. Nothing here waits for the disk's commit: the answer comes when it is durable.
 pub async fn act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
+    act_with(host, caller, command, None, reply).await;
+}
+
+/// The same, with a change of the caller's home that is committed with the entry, or not at all.
+pub async fn act_with(host: &Host, caller: &Caller, command: Command, with: Option<HomeChange>, reply: Reply) {
     let user = &caller.user;
     let action = |client_msg_id: String, wish| Action {
         by: user.clone(),
         at_ms: host.clock.unix_ms(),
         client_msg_id: client_msg_id.into(),
         wish,
+        with,
     };
     match command {
         Command::Send(send) => act_send(host, send, action, reply).await,
+        // All else is rarer: its future takes room only while it is under way.
+        command => Box::pin(act_else(host, caller, command, action, reply)).await,
+    }
+}
+
+async fn act_else(
+    host: &Host,
+    caller: &Caller,
+    command: Command,
+    action: impl FnOnce(String, Wish) -> Action,
+    reply: Reply,
+) {
+    let user = &caller.user;
+    match command {
         Command::Create(create) => {
             let created = group(host, user, &create);
             host.create_group(action(create.client_msg_id, Wish::Create(created)), reply).await;
@@ -140,7 +160,8 @@ pub async fn act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
             host.set(user, HomeChange::Set { conversation, muted, pinned, archived }, conversation, reply).await;
         }
         Command::Profile(profile) => host.change_profile(user, profile_change(profile), reply).await,
-        Command::Hello(_)
+        Command::Send(_)
+        | Command::Hello(_)
         | Command::Auth(_)
         | Command::Fetch(_)
         | Command::Inbox(_)
@@ -288,6 +309,11 @@ pub struct Fetched {
 impl Fetched {
     fn weight(&self) -> usize {
         self.entries.iter().map(|entry| entry.weight()).sum()
+    }
+
+    /// The last entry that there was.
+    pub fn last_seq(&self) -> Seq {
+        self.last_seq
     }
 
     /// As the caller sees it.

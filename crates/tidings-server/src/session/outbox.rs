@@ -3,7 +3,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -13,6 +16,9 @@ use tokio::sync::Notify;
 
 /// What a frame in memory costs beside its bytes.
 const FRAME_BYTES: usize = 64;
+
+/// A connection for which so much waits is woken whatever else is to come.
+const WAKE_BYTES: usize = 16 * 1024;
 
 /// Names a session within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,30 +81,40 @@ impl Outbox {
 
     /// Puts a frame (one JSON object) behind the others. Never waits.
     pub fn push(&self, frame: Bytes, class: Class) {
+        if self.put(frame, class) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Puts a frame behind the others, and tells whether whoever drains is to be woken for it.
+    fn put(&self, frame: Bytes, class: Class) -> bool {
         let mut inner = self.inner.lock();
         if inner.closed.is_some() {
-            return;
+            return false;
         }
         let cost = frame.len() + FRAME_BYTES;
         if inner.bytes + cost > self.max_bytes {
             inner.drop_ephemeral();
             if class != Class::Durable {
-                return;
+                return false;
             }
             if inner.bytes + cost > self.max_bytes {
                 drop(inner);
                 self.close(CloseCode::Lagging);
-                return;
+                return false;
             }
         }
-        inner.bytes += cost;
         let was_empty = inner.frames.is_empty();
+        let was_little = inner.bytes < WAKE_BYTES;
+        inner.bytes += cost;
+        let is_much = was_little && inner.bytes >= WAKE_BYTES;
         inner.frames.push_back((frame, class));
         drop(inner);
-        // Who drains takes all there is: one wake-up is enough.
-        if was_empty {
+        if is_much {
             self.changed.notify_one();
         }
+        // Who drains takes all there is: one wake-up is enough.
+        was_empty && !is_much
     }
 
     /// Ends the session. What waits is sent before only where the session ends in peace (`Draining`).
@@ -171,6 +187,33 @@ impl Inner {
     }
 }
 
+/// The outboxes that got something while one commit was published. They are woken when this is dropped, so that each
+/// connection writes all of it with one flush.
+#[derive(Debug, Default)]
+pub struct Wakes {
+    outboxes: Vec<Arc<Outbox>>,
+}
+
+impl Wakes {
+    /// As [`Outbox::push`], but whoever drains is woken later.
+    pub fn push(&mut self, outbox: &Arc<Outbox>, frame: Bytes, class: Class) {
+        if outbox.put(frame, class) {
+            self.outboxes.push(outbox.clone());
+        }
+    }
+
+    /// Wakes those that got something so far.
+    pub fn wake(&mut self) {
+        self.outboxes.drain(..).for_each(|outbox| outbox.changed.notify_one());
+    }
+}
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +249,21 @@ mod tests {
         assert_eq!(take(&outbox), (0, Next::Close(CloseCode::Lagging)));
         push(&outbox, 10, Class::Durable);
         assert_eq!(take(&outbox), (0, Next::Close(CloseCode::Lagging)));
+    }
+
+    #[tokio::test]
+    async fn what_is_published_together_wakes_once_at_the_end_or_when_it_is_much() {
+        let outbox = Arc::new(Outbox::new(100_000));
+        let is_woken = || futures_util::FutureExt::now_or_never(outbox.changed()).is_some();
+        let mut wakes = Wakes::default();
+        wakes.push(&outbox, Bytes::from_static(b"{}"), Class::Durable);
+        wakes.push(&outbox, Bytes::from_static(b"{}"), Class::Durable);
+        assert!(!is_woken());
+        drop(wakes);
+        assert!(is_woken() && !is_woken());
+        let mut wakes = Wakes::default();
+        wakes.push(&outbox, Bytes::from(vec![b'x'; WAKE_BYTES]), Class::Durable);
+        assert!(is_woken());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::{conversation::decide::Refusal, metrics::Metrics};
 
 use super::{
-    outbox::{Class, Outbox, SessionId},
+    outbox::{Class, Outbox, SessionId, Wakes},
     unanswered::Unanswered,
 };
 
@@ -107,6 +107,8 @@ pub struct Reply {
     since: Instant,
     /// Counts the answer; none where the server asks itself.
     metrics: Option<Arc<Metrics>>,
+    /// The session gets its own entry, too.
+    has_echo: bool,
 }
 
 #[derive(Debug)]
@@ -117,13 +119,13 @@ enum To {
 
 impl Reply {
     pub fn to_session(id: Option<RequestId>, outbox: Arc<Outbox>, unanswered: Unanswered) -> Self {
-        Self { id, to: Some(To::Session(outbox, unanswered)), since: Instant::now(), metrics: None }
+        Self { id, to: Some(To::Session(outbox, unanswered)), since: Instant::now(), metrics: None, has_echo: false }
     }
 
     /// For a caller that waits, such as an HTTP call.
     pub fn to_call() -> (Self, oneshot::Receiver<Answer>) {
         let (tx, rx) = oneshot::channel();
-        (Self { id: None, to: Some(To::Call(tx)), since: Instant::now(), metrics: None }, rx)
+        (Self { id: None, to: Some(To::Call(tx)), since: Instant::now(), metrics: None, has_echo: false }, rx)
     }
 
     /// Has the answer counted, and of an ack the time since this was made.
@@ -133,11 +135,18 @@ impl Reply {
         self
     }
 
+    /// Has the session told of its own entry as well, before the answer.
+    #[must_use]
+    pub fn with_echo(mut self, has_echo: bool) -> Self {
+        self.has_echo = has_echo;
+        self
+    }
+
     /// The session that is not told of its own entry, because it gets this answer.
     pub fn session(&self) -> Option<SessionId> {
         match &self.to {
-            Some(To::Session(outbox, _)) => Some(outbox.session),
-            Some(To::Call(_)) | None => None,
+            Some(To::Session(outbox, _)) if !self.has_echo => Some(outbox.session),
+            Some(_) | None => None,
         }
     }
 
@@ -145,7 +154,16 @@ impl Reply {
         self.give(answer);
     }
 
+    /// As [`Reply::answer`]; the connection writes it when `wakes` is dropped.
+    pub fn answer_among(mut self, answer: Answer, wakes: &mut Wakes) {
+        self.give_by(answer, |outbox, frame| wakes.push(outbox, frame, Class::Durable));
+    }
+
     fn give(&mut self, answer: Answer) {
+        self.give_by(answer, |outbox, frame| outbox.push(frame, Class::Durable));
+    }
+
+    fn give_by(&mut self, answer: Answer, push: impl FnOnce(&Arc<Outbox>, Bytes)) {
         if let Some(metrics) = self.metrics.take() {
             answer.count(&metrics);
             if matches!(answer, Answer::Sent { .. } | Answer::Created { .. }) {
@@ -157,7 +175,7 @@ impl Reply {
                 let id = self.id.take();
                 // Without an id only refusals answer.
                 if id.is_some() || matches!(answer, Answer::Refused(_)) {
-                    outbox.push(Bytes::from(answer.into_frame(id).to_json()), Class::Durable);
+                    push(&outbox, Bytes::from(answer.into_frame(id).to_json()));
                 }
                 drop(unanswered);
             }

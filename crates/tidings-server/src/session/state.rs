@@ -1,7 +1,7 @@
 //! The protocol of one connection, as a pure state machine: what came in and what time it is give what to do. A thin task
 //! (in `edge/`) carries it out.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use tidings_proto::{
     CloseCode, Code,
@@ -30,7 +30,7 @@ pub struct Rules {
 
 #[derive(Debug)]
 pub struct State {
-    rules: Rules,
+    rules: Arc<Rules>,
     phase: Phase,
     /// When each of the last bad frames came.
     bad_frames: VecDeque<u64>,
@@ -72,7 +72,7 @@ pub enum Effect {
 }
 
 impl State {
-    pub fn new(rules: Rules, now_ms: u64) -> Self {
+    pub fn new(rules: Arc<Rules>, now_ms: u64) -> Self {
         Self {
             rules,
             phase: Phase::Unauthenticated { since_ms: now_ms, received_bytes: 0 },
@@ -210,7 +210,8 @@ mod tests {
 
     fn state() -> State {
         let limits = Limits::default();
-        State::new(Rules { limits, unauthenticated_bytes: 4_096, unauthenticated_ms: 5_000, heartbeat_ms: 25_000 }, 0)
+        let rules = Rules { limits, unauthenticated_bytes: 4_096, unauthenticated_ms: 5_000, heartbeat_ms: 25_000 };
+        State::new(Arc::new(rules), 0)
     }
 
     fn open() -> State {

@@ -27,6 +27,8 @@ use crate::conversation::{
 const CHUNK_BYTES: u32 = 3_800;
 /// A rest of at least this much is closed as a shorter chunk: cheaper than to read and merge it later.
 const SHORT_CHUNK_BYTES: u32 = CHUNK_BYTES / 2;
+/// From so many new entries on a window is packed by two threads.
+const PACKED_BY_TWO: usize = 16_384;
 /// Rows read at once, so that a window in which very many conversations close stays small in memory.
 const READ_ROWS_MAX: usize = 8_192;
 
@@ -89,12 +91,47 @@ pub async fn log_rows(tables: &dyn Tables, flushes: &mut [LogFlush<'_>]) -> Resu
         let (batch, after) = rest.split_at_mut(batch_length(rest));
         let plans: Vec<_> = batch.iter().map(Plan::of).collect();
         let loaded = load(tables, batch, &plans).await?;
-        for ((flush, plan), loaded) in batch.iter_mut().zip(plans).zip(loaded) {
-            build(flush, &plan, loaded, &mut rows)?;
-        }
+        let mut parts: Vec<_> = batch
+            .iter_mut()
+            .zip(plans)
+            .zip(loaded)
+            .map(|((flush, plan), loaded)| Part { flush, plan, loaded })
+            .collect();
+        build_all(&mut parts, &mut rows)?;
         rest = after;
     }
     Ok(rows)
+}
+
+/// One conversation's share of a window, with what was read for it.
+struct Part<'p, 'f> {
+    flush: &'p mut LogFlush<'f>,
+    plan: Plan,
+    loaded: LoadedRows,
+}
+
+/// Builds the rows. Packing is most of a large flush, and while senders wait for that there is a core to spare: it is
+/// done by two threads then.
+fn build_all(parts: &mut [Part<'_, '_>], rows: &mut Vec<Row>) -> Result<(), TablesError> {
+    let build_each = |parts: &mut [Part<'_, '_>], rows: &mut Vec<Row>| {
+        parts.iter_mut().try_for_each(|Part { flush, plan, loaded }| build(flush, plan, std::mem::take(loaded), rows))
+    };
+    if parts.iter().map(|part| part.flush.new.len()).sum::<usize>() < PACKED_BY_TWO {
+        return build_each(parts, rows);
+    }
+    let (one, other) = parts.split_at_mut(parts.len() / 2);
+    std::thread::scope(|scope| {
+        let helper = scope.spawn(|| {
+            let mut rows = Vec::with_capacity(other.len());
+            build_each(other, &mut rows).map(|()| rows)
+        });
+        let built = build_each(one, rows);
+        // A panic of the helper is one of the flush.
+        let helped = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        built?;
+        rows.extend(helped?);
+        Ok(())
+    })
 }
 
 /// What must be read for one conversation.

@@ -2,8 +2,10 @@
 
 mod http_client;
 mod login_service;
+mod mqtt_client;
 mod support;
 
+mod door;
 mod http_access;
 mod http_admin;
 mod http_calls;
@@ -12,6 +14,10 @@ mod limits;
 mod login;
 mod login_secrets;
 mod metrics;
+mod mqtt_rumqttc;
+mod mqtt_sessions;
+mod mqtt_talk;
+mod mqtt_wrong;
 mod people;
 mod restart;
 mod talk;

@@ -13,7 +13,7 @@ use tokio::{
 use crate::support::{PATIENCE, TestServer};
 
 /// The figures by name and labels, as `/metrics` shows them.
-async fn figures(server: &TestServer) -> HashMap<String, f64> {
+pub async fn figures(server: &TestServer) -> HashMap<String, f64> {
     let mut line = TcpStream::connect(server.address).await.expect("the server takes connections");
     line.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("the line stands");
     let mut answer = String::new();

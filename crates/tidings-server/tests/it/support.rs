@@ -16,6 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct TestServer {
     pub address: SocketAddr,
+    /// Where MQTT listens, with the setting `mqtt.listen`.
+    pub mqtt: Option<SocketAddr>,
     shutdown: Shutdown,
     serving: JoinHandle<()>,
 }
@@ -33,11 +35,11 @@ impl TestServer {
         let (ready_tx, ready) = tokio::sync::oneshot::channel();
         let stopping = shutdown.clone();
         let serving = tokio::spawn(async move {
-            let on_ready = |address| ready_tx.send(address).expect("the test waits");
+            let on_ready = |listening| ready_tx.send(listening).expect("the test waits");
             serve::run(config, stopping, on_ready).await.expect("the server serves");
         });
-        let address = timeout(PATIENCE, ready).await.expect("the server starts").expect("it tells where");
-        Self { address, shutdown, serving }
+        let listening = timeout(PATIENCE, ready).await.expect("the server starts").expect("it tells where");
+        Self { address: listening.http, mqtt: listening.mqtt, shutdown, serving }
     }
 
     /// Stops as SIGTERM does.
@@ -74,6 +76,11 @@ impl TestServer {
         let (socket, _) = connect_async(request).await.expect("the server takes connections");
         TestClient::new(socket)
     }
+}
+
+/// One that speaks MQTT on a port of its own as well.
+pub async fn start_mqtt(folder: &Path) -> TestServer {
+    TestServer::start(folder, &[("mqtt.listen", "127.0.0.1:0")]).await
 }
 
 pub struct TestClient {

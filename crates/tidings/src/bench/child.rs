@@ -14,7 +14,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use rustix::process::{Resource, Rlimit, Signal};
 use tokio::{net::TcpListener, sync::broadcast};
 
-/// As the server's own connections have.
+/// Of a bare connection, each way. The server reads 1 KiB at once, which matters to `idle` alone.
 const BUFFER_BYTES: usize = 4 * 1024;
 /// More than a sender has under way.
 const BROADCAST_FRAMES: usize = 1_024;

@@ -18,6 +18,7 @@ mod process;
 mod relay;
 mod report;
 mod server;
+mod store;
 mod sync;
 mod text;
 
@@ -40,10 +41,19 @@ pub struct BenchArgs {
     /// How often each is measured, in turn with its baseline; the median is shown
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=99))]
     pub rounds: u64,
-    /// relay: sends in flight a pair [default: both 16 and 1]
+    /// relay, store: sends in flight a sender [default: of relay both 16 and 1, of store 16]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub window: Option<u64>,
-    /// history, disk, restart: how many messages are stored first
+    /// store: how many conversations are written to [default: 10,000 and then 1,000,000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub conversations: Option<u32>,
+    /// store: which of them get the messages
+    #[arg(long, value_enum, default_value_t = store::Spread::Uniform)]
+    pub spread: store::Spread,
+    /// store: memory that the tables may use for what they have read
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub cache: u64,
+    /// store: how many messages are sent; history, disk, restart: how many are stored first
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     pub messages: u64,
     /// Where the servers keep their data meanwhile: it is this disk that is measured
@@ -60,6 +70,8 @@ pub struct BenchArgs {
 pub enum Scenario {
     /// Messages through the whole server: durable, acknowledged, delivered
     Relay,
+    /// Journal and tables alone, against the same rows straight into tables
+    Store,
     /// Memory of ten thousand connections that are silent
     Idle,
     /// A group with a thousand members online
@@ -77,12 +89,22 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    const ALL: &[Self] =
-        &[Self::Relay, Self::Idle, Self::Fanout, Self::Home, Self::History, Self::Poll, Self::Disk, Self::Restart];
+    const ALL: &[Self] = &[
+        Self::Relay,
+        Self::Store,
+        Self::Idle,
+        Self::Fanout,
+        Self::Home,
+        Self::History,
+        Self::Poll,
+        Self::Disk,
+        Self::Restart,
+    ];
 
     async fn run(self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
         match self {
             Self::Relay => relay::run(options, report).await,
+            Self::Store => store::run(options, report).await,
             Self::Idle => idle::run(options, report).await,
             Self::Fanout => fanout::run(options, report).await,
             Self::Home => home::run(options, report).await,
@@ -100,6 +122,9 @@ struct Options {
     rounds: usize,
     window: Option<usize>,
     messages: u64,
+    conversations: Option<u32>,
+    spread: store::Spread,
+    cache_bytes: u64,
     folder: PathBuf,
 }
 
@@ -117,6 +142,9 @@ pub async fn run(args: BenchArgs, json: bool) -> anyhow::Result<()> {
         rounds: usize::try_from(args.rounds)?,
         window: args.window.map(usize::try_from).transpose()?,
         messages: args.messages,
+        conversations: args.conversations,
+        spread: args.spread,
+        cache_bytes: args.cache << 20,
         folder: folder.path().to_owned(),
     };
     let scenarios = if args.scenarios.is_empty() { Scenario::ALL.to_vec() } else { args.scenarios };

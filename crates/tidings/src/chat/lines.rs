@@ -12,10 +12,7 @@ use tidings_client::{Seq, UserId};
 use tidings_proto::frames::server::{Entry, Kind, Reaction, Who};
 use unicode_width::UnicodeWidthStr;
 
-use super::{
-    app::{App, Conversation},
-    log::Pending,
-};
+use super::{app::App, conversation::Conversation, log::Pending};
 use crate::output::{local, printable};
 
 /// Messages of one author so close together stand under one name.

@@ -1,7 +1,8 @@
-//! `tidings chat`: the full-screen client. `app` is the state and what happens to it, `keys` what a person does to it, `log` one
+//! `tidings chat`: the full-screen client. `app` is the state and what happens to it, `conversation` one part of it, `keys` what a person does to it, `log` one
 //! conversation's messages, `lines` and `render` what it looks like; all of them pure. This file alone touches the terminal and the connection.
 
 mod app;
+mod conversation;
 mod keys;
 mod lines;
 mod log;

@@ -14,7 +14,8 @@ use tidings_proto::frames::server::{PresenceState, Who};
 use unicode_width::UnicodeWidthStr;
 
 use super::{
-    app::{App, Conversation, Mode},
+    app::{App, Mode},
+    conversation::Conversation,
     keys::EMOJIS,
     lines::{self, cut, one_line},
     render_list,

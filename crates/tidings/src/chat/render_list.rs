@@ -12,7 +12,8 @@ use tidings_proto::frames::server::{Kind, PresenceState, Who};
 use unicode_width::UnicodeWidthStr;
 
 use super::{
-    app::{App, Conversation, Mode},
+    app::{App, Mode},
+    conversation::Conversation,
     lines::{cut, one_line},
 };
 use crate::{names, output};

@@ -1,6 +1,7 @@
 //! One file for each command; here is what they share.
 
 mod config;
+mod dev_login;
 mod export;
 mod history;
 mod import;
@@ -38,6 +39,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Bench(flags) => {
             bench::run(flags, shared.json).await.map_err(|error| Failure::refused(format!("{error:#}")))
         }
+        Command::DevLogin(flags) => dev_login::run(flags).await,
         Command::Config(config) => config::run(&config, shared.json),
     }
 }

@@ -1,10 +1,10 @@
 //! `tidings serve`: the server, until SIGTERM or Ctrl-C.
 
-use std::{io::IsTerminal, net::SocketAddr};
+use std::io::IsTerminal;
 
 use tidings_server::{
     config::{self, Config, LogFormat},
-    serve,
+    serve::{self, Listening},
     shutdown::{Shutdown, stop_signal},
 };
 use tracing_subscriber::EnvFilter;
@@ -24,17 +24,20 @@ pub async fn run(flags: Serve) -> Result<()> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
+    let scheme = if config.tls.cert_file.is_some() { "https" } else { "http" };
     let stop = stop_signal()?;
     let shutdown = Shutdown::when(async move {
         let signal = stop.await;
         tracing::info!(signal, "stopping: what was acknowledged is being stored");
     });
-    serve::run(config, shutdown, announce).await.map_err(|error| Failure::refused(error.to_string()))
+    serve::run(config, shutdown, |listening| announce(scheme, listening))
+        .await
+        .map_err(|error| Failure::refused(error.to_string()))
 }
 
 /// Tells people and scripts that it is ready.
-fn announce(address: SocketAddr) {
-    if let Err(error) = output::line(&format!("listening on http://{address}")) {
+fn announce(scheme: &str, listening: Listening) {
+    if let Err(error) = output::line(&format!("listening on {scheme}://{}", listening.http)) {
         tracing::warn!(%error, "nobody reads the standard output");
     }
 }

@@ -1,32 +1,36 @@
 /** Who is in a group and what they may do there; adding, removing, roles. */
-import { createMemo, createSignal, For, Show } from 'solid-js';
+import { createEffect, createMemo, createSignal, For, on, Show } from 'solid-js';
 import { displayName, type Item, knownIn, type Member, own, presenceOf, Refused, type Role } from '../../sdk';
 import { useApp } from '../context';
 import { go } from '../route';
 import { nameOf } from '../text/entries';
 import { Avatar } from '../ui/avatar';
 import { Dialog } from '../ui/dialog';
-import { AddPerson, More } from '../ui/icons';
+import { AddPerson, Down, More } from '../ui/icons';
 import { type MenuAct, openMenu } from '../ui/menu';
 import { attempt } from '../ui/toast';
 import { PeopleField } from './people_field';
 
+/** More members than this are not told with the conversation. */
+const MOST_AT_ONCE = 64;
 const RANK: Record<Role, number> = { owner: 2, admin: 1, member: 0 };
 
 export function GroupMembers(props: { item: Item }) {
   const { client, state } = useApp();
   const [isAdding, setAdding] = createSignal(false);
   const [beyond, setBeyond] = createSignal<readonly Member[]>([]);
-  const [cursor, setCursor] = createSignal<string | null>('');
+  const [cursor, setCursor] = createSignal<string | null>(null);
+  const [isWhole, setWhole] = createSignal(false);
   const conversation = () => props.item.conversation;
   /** Until the members are loaded: oneself, and who is known to be there from what was written. */
   const guessed = (): Member[] => [
     { user: state().me, role: props.item.role ?? 'member' },
     ...knownIn(state(), props.item).map((user): Member => ({ user, role: 'member' })),
   ];
-  const first = () => own(state().members, conversation()) ?? guessed();
   const members = createMemo(() => {
-    const byUser = new Map([...beyond(), ...first()].map(member => [member.user, member]));
+    const held = own(state().members, conversation()) ?? [];
+    const told = [...beyond(), ...held];
+    const byUser = new Map((told.length > 0 ? told : guessed()).map(member => [member.user, member]));
     return [...byUser.values()].sort(
       (one, other) =>
         RANK[other.role] - RANK[one.role] || nameOf(state(), one.user).localeCompare(nameOf(state(), other.user)),
@@ -35,15 +39,22 @@ export function GroupMembers(props: { item: Item }) {
   const isAdmin = () => props.item.role === 'admin' || props.item.role === 'owner';
   const rest = () => Math.max(0, (props.item.member_count ?? 0) - members().length);
 
-  async function more(): Promise<void> {
+  async function more(isAnew = false): Promise<void> {
     await attempt(
-      client.membersPage(conversation(), cursor() ?? '').then(page => {
-        setBeyond(held => [...held, ...page.members]);
+      client.membersPage(conversation(), isAnew ? null : cursor()).then(page => {
+        setBeyond(held => (isAnew ? page.members : [...held, ...page.members]));
         setCursor(page.next);
+        setWhole(page.next === null);
       }),
       'The members were not loaded',
     );
   }
+  // The members of a large group come by pages only: from the first again when one came or went, or the line is back.
+  createEffect(
+    on([() => props.item.member_count ?? 0, () => state().status.phase === 'ready'], ([count, isReady]) => {
+      if (count > MOST_AT_ONCE && isReady) void more(true);
+    }),
+  );
 
   function menu(beside: Element, member: Member): void {
     const { user, role } = member;
@@ -100,9 +111,10 @@ export function GroupMembers(props: { item: Item }) {
           )}
         </For>
       </ul>
-      <Show when={rest() > 0 && cursor() !== null}>
-        <button class="link-button" type="button" onClick={() => void more()}>
-          {rest()} more
+      <Show when={rest() > 0 && !isWhole()}>
+        <button class="act" type="button" onClick={() => void more()}>
+          <Down />
+          Show more of {rest()} others
         </button>
       </Show>
       <Show when={isAdding()}>

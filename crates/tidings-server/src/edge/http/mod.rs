@@ -13,17 +13,17 @@ pub mod people;
 pub mod problem;
 pub mod send;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::{
     Router,
-    extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts},
+    extract::{DefaultBodyLimit, FromRequestParts},
     http::{
-        Extensions, HeaderMap, HeaderValue, StatusCode,
+        HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE},
         request::Parts,
     },
-    middleware::map_response,
+    middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
@@ -38,12 +38,13 @@ use crate::session::{
     reply::{Answer, Reply},
 };
 
-use super::{Edge, long_poll, pages, sse, websocket};
+use super::{Edge, addresses, addresses::socket_ip, long_poll, mqtt, origins, pages, sse, websocket};
 
 /// Every path of the server.
 pub fn router(edge: Edge) -> Router {
     let v1 = Router::new()
         .route("/ws", get(websocket::upgrade))
+        .route("/mqtt", get(mqtt::upgrade))
         .route("/events", get(sse::events))
         .route("/sync", get(long_poll::sync))
         .route("/login", post(account::log_in))
@@ -60,7 +61,8 @@ pub fn router(edge: Edge) -> Router {
         .method_not_allowed_fallback(|| async {
             problem::of(&Answer::refused(Code::MethodNotAllowed, "this path takes other methods: see the Allow header"))
         })
-        .layer(map_response(problem::every));
+        .layer(map_response(problem::every))
+        .layer(from_fn_with_state(edge.clone(), origins::check));
     Router::new()
         .nest("/v1", v1)
         .route("/livez", get(operators::live))
@@ -68,6 +70,7 @@ pub fn router(edge: Edge) -> Router {
         .route("/metrics", get(operators::metrics))
         .route("/version", get(operators::version))
         .fallback(pages::asset)
+        .layer(from_fn_with_state(edge.clone(), addresses::resolve))
         .with_state(edge)
 }
 
@@ -137,12 +140,6 @@ pub async fn identity(
     Ok(identity.map(|identity| identity.on(device.flatten())))
 }
 
-/// Who is at the other end of the socket; nobody that is believed where that is not known.
-fn peer(extensions: &Extensions) -> IpAddr {
-    let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
-    address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
-}
-
 /// A call by somebody who is logged in.
 impl FromRequestParts<Edge> for Caller {
     type Rejection = Response;
@@ -152,7 +149,7 @@ impl FromRequestParts<Edge> for Caller {
             answer.count(&edge.host.metrics);
             problem::of(&answer)
         };
-        let peer = peer(&parts.extensions);
+        let peer = socket_ip(&parts.extensions);
         let identity = identity(edge, peer, None, &parts.headers).await.map_err(refused)?;
         let identity = identity.ok_or_else(|| refused(edge.auth.refuse(NO_TOKEN)))?;
         log_in(&edge.host, &identity).await.map_err(refused)

@@ -30,6 +30,7 @@ use super::{
 };
 
 mod caches;
+mod cursors;
 mod first_message;
 mod held;
 mod large;

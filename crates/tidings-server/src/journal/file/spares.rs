@@ -19,7 +19,9 @@ use super::{
 
 /// How many spare files are kept at most; what is trimmed beyond that is removed.
 const MOST_SPARES: usize = 3;
-const FILL_BYTES: usize = 1 << 20;
+/// A block at a time: larger writes make larger pages in the cache, and Linux then counts a whole one as written for each
+/// small commit in it.
+const FILL_BYTES: usize = 4 << 10;
 /// Zeros are synced in such steps, so that they do not stand before a commit's sync in one great heap.
 const FILL_SYNC_BYTES: u64 = 4 << 20;
 

@@ -5,7 +5,7 @@ use tidings_proto::{DeviceId, UserId};
 
 use super::Identity;
 
-const TOKEN_PREFIX: &str = "tdo1_";
+pub const TOKEN_PREFIX: &str = "tdo1_";
 
 pub struct OpenTokens {
     key: [u8; 32],
