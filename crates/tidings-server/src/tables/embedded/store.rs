@@ -392,7 +392,19 @@ fn make_if_missing(path: &Path) -> Result<(), fjall::Error> {
         fs::remove_dir_all(aside)?;
     }
     drop(open_database(aside, 1024 * 1024, &Generations::default())?);
+    sync_folders(aside)?;
     fs::rename(aside, path)?;
     File::open(parent)?.sync_all()?;
     Ok(())
+}
+
+/// Makes the names in a folder and below it durable: the engine leaves some of those that it makes at its start.
+fn sync_folders(folder: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_folders(&entry.path())?;
+        }
+    }
+    File::open(folder)?.sync_all()
 }

@@ -10,8 +10,11 @@ mod device;
 mod plan;
 mod run;
 mod strace;
+mod trace;
+mod lost_power;
 mod world;
 
 mod crash;
 mod disk_faults;
+mod power_cut;
 mod uncommitted;

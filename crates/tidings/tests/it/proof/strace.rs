@@ -75,8 +75,21 @@ impl Drop for Strace {
 
 /// Starts a command whose calls fail from its beginning; the process is the command's own.
 pub fn sabotaged(command: &Command, fault: &Fault<'_>) -> Command {
+    under_strace(command, &fault.arguments())
+}
+
+/// Starts a command whose calls are written down with all their bytes; the process is the command's own.
+pub fn traced(command: &Command, calls: &str, output: &Path) -> Command {
+    let output = format!("--output={}", output.display());
+    let all = ["--absolute-timestamps=format:unix,precision:us", "--decode-fds=path", "--strings-in-hex=all"];
+    let arguments = all.into_iter().map(str::to_owned);
+    let arguments = arguments.chain(["--string-limit=16777216".to_owned(), format!("--trace={calls}"), output]);
+    under_strace(command, &arguments.collect::<Vec<_>>())
+}
+
+fn under_strace(command: &Command, arguments: &[String]) -> Command {
     let mut strace = Command::new("strace");
-    strace.args(["--daemonize=grandchild", "--follow-forks", "--quiet=attach,exit"]).args(fault.arguments());
+    strace.args(["--daemonize=grandchild", "--follow-forks", "--quiet=attach,exit"]).args(arguments);
     strace.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
