@@ -29,6 +29,7 @@ use crate::{metrics::Transport, session::auth::Identity};
 
 use super::{
     Edge,
+    addresses::Peer,
     http::{identity, problem},
 };
 use connection::Connection;
@@ -82,11 +83,12 @@ pub struct Params {
 pub async fn upgrade(
     State(edge): State<Edge>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
+    ConnectInfo(socket): ConnectInfo<Peer>,
     Query(params): Query<Params>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let shown = match identity(&edge, address.ip(), params.ticket.as_deref(), &headers).await {
+    let shown = match identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await {
         Ok(shown) => shown,
         Err(refusal) => return problem::of(&refusal),
     };
