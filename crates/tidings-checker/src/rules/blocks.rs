@@ -11,12 +11,17 @@ use crate::{
 };
 
 /// Rule 10. In a direct conversation an entry asked after the block was answered, and known before an unblock was asked,
-/// is void for the blocker for ever; one known before the block was asked never is. In groups the same goes for each
+/// is void for the blocker for ever; one known before the block was asked never is, unless it changes a void one: what is
+/// about a void entry is void, also after an unblock. In groups the same goes for each
 /// read, by the block as it stood from question to answer. What overlaps with a block or an unblock may be either.
 pub(super) fn blocks(index: &Index<'_>, outcome: &mut Outcome) {
     let standing = Standing::new(index);
-    let voids = index.sightings.iter().filter(|sighting| sighting.kind == Kind::Void);
-    let voids: HashSet<_> = voids.map(|seen| (index.observer(seen), seen.conversation, seen.seq)).collect();
+    let void: HashSet<_> = index
+        .sightings
+        .iter()
+        .filter(|sighting| sighting.kind == Kind::Void)
+        .map(|sighting| (index.observer(sighting), sighting.conversation, sighting.seq))
+        .collect();
     for sighting in index.sightings.iter().filter(|sighting| sighting.via != Via::Ack) {
         let Some(logged) = index.logged(sighting.conversation, sighting.seq) else { continue };
         let (Some(author), Some(message)) = (logged.from, logged.message) else { continue };
@@ -26,9 +31,9 @@ pub(super) fn blocks(index: &Index<'_>, outcome: &mut Outcome) {
             continue;
         }
         let Some((from, to)) = window(index, sighting, index.message(message)) else { continue };
-        // What changes a void entry is as void, also when its sender is no longer blocked.
-        let target = index.message(message).attempts.iter().find_map(|&number| index.attempt(number).asked.target);
-        if target.is_some_and(|target| voids.contains(&(observer, sighting.conversation, target))) {
+        let mut targets = index.effective_attempts(index.message(message)).filter_map(|attempt| attempt.asked.target);
+        let is_about_void = targets.any(|target| void.contains(&(observer, sighting.conversation, target)));
+        if is_void && is_about_void {
             continue;
         }
         outcome.judge();

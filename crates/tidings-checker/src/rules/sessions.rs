@@ -55,7 +55,10 @@ pub(super) fn no_gaps(index: &Index<'_>, outcome: &mut Outcome) {
                 Some(_) => {}
                 None => {
                     let from = starts.fixed.get(&key).copied().or(told.last(session, live.conversation));
-                    if let Some(from) = from.filter(|from| from.next() < live.seq) {
+                    // A first inbox may already leave out what its user was put out of meanwhile; what is on its way then
+                    // comes all the same, and nothing says from where on.
+                    let nothing_said = from == Some(Seq::NONE) && is_put_out(index, &live);
+                    if let Some(from) = from.filter(|from| from.next() < live.seq && !nothing_said) {
                         jumps.push(Jump { live, session, from });
                     }
                 }
@@ -115,6 +118,10 @@ fn live(index: &Index<'_>, event: EventNumber, what: &Event) -> Option<Live> {
         _ => return None,
     };
     index.connection(live.connection).connected.transport.is_live().then_some(live)
+}
+
+fn is_put_out(index: &Index<'_>, live: &Live) -> bool {
+    index.put_out.contains(&(live.conversation, index.connection(live.connection).user))
 }
 
 fn violate(index: &Index<'_>, outcome: &mut Outcome, live: &Live, before: Seq, events: &[EventNumber]) {

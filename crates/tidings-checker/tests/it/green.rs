@@ -49,6 +49,19 @@ fn a_history_survives_json_lines_in_any_order() {
     assert_eq!(report.events, lines.len() as u64);
 }
 
+fn rename(from: &UserId, seq: u64) -> Entry {
+    Entry {
+        seq: Seq(seq),
+        kind: Kind::Rename,
+        from: Some(from.clone()),
+        client_msg_id: Some(format!("c-{seq}").into()),
+        text: None,
+        target: None,
+        edited_seq: None,
+        redacted: false,
+    }
+}
+
 /// Answers come beside the live frames: a page that was on its way when its reader was put out tells nothing of what comes
 /// when they are let in again.
 #[test]
@@ -56,16 +69,6 @@ fn a_page_that_comes_late_does_not_make_a_gap() {
     let (eve, group) = (UserId::new("eve").unwrap(), ConversationId::from_bytes([7; 16]));
     let recorder = Recorder::in_memory();
     let connection = recorder.session(&eve, &DeviceId::new("laptop").unwrap()).connect(Transport::WebSocket);
-    let entry = |seq| Entry {
-        seq: Seq(seq),
-        kind: Kind::Rename,
-        from: Some(eve.clone()),
-        client_msg_id: Some(format!("c-{seq}").into()),
-        text: None,
-        target: None,
-        edited_seq: None,
-        redacted: false,
-    };
     let send = |seq| {
         let outgoing = Outgoing::of_kind(Kind::Rename, group, format!("c-{seq}"));
         connection.sending(outgoing).sent(Seq(seq), false);
@@ -73,8 +76,27 @@ fn a_page_that_comes_late_does_not_make_a_gap() {
     send(1);
     let page = connection.fetching(group, Page::default());
     connection.told().returned_items(vec![], vec![group], false, false);
-    page.returned_entries(vec![entry(1)], Seq::FIRST, Seq(1), false);
-    connection.delivered(group, entry(5));
+    page.returned_entries(vec![rename(&eve, 1)], Seq::FIRST, Seq(1), false);
+    connection.delivered(group, rename(&eve, 5));
     let report = check(&recorder.history()).unwrap();
     assert!(!report.red().contains(&Rule::NoGaps), "{report}");
+}
+
+/// Whoever leaves while their first inbox is read gets what is on its way for them after an inbox without that conversation.
+#[test]
+fn an_inbox_read_while_its_user_leaves_does_not_make_a_gap() {
+    for leaves in [true, false] {
+        let (eve, group) = (UserId::new("eve").unwrap(), ConversationId::from_bytes([7; 16]));
+        let recorder = Recorder::in_memory();
+        let connection = recorder.session(&eve, &DeviceId::new("laptop").unwrap()).connect(Transport::WebSocket);
+        let asked = connection.syncing();
+        let outgoing = Outgoing::of_kind(Kind::Members, group, "leave");
+        let sent = connection.sending(if leaves { outgoing.removing(std::slice::from_ref(&eve)) } else { outgoing });
+        asked.returned_items(vec![], vec![], true, false);
+        connection.delivered(group, rename(&eve, 2));
+        connection.delivered(group, rename(&eve, 3));
+        sent.sent(Seq(4), false);
+        let report = check(&recorder.history()).unwrap();
+        assert_eq!(!report.red().contains(&Rule::NoGaps), leaves, "{report}");
+    }
 }
