@@ -113,10 +113,9 @@ impl Listener {
         heard.unwrap_or_else(|_| panic!("{} hears nothing", self.transport)).expect("it ends with a word")
     }
 
-    /// The next text that it hears.
-    #[track_caller]
-    fn expect_text(&self, heard: Heard, wanted: &str) {
-        assert_eq!(heard, Heard::Text(wanted.to_owned()), "{}", self.transport);
+    /// What it hears next is this text.
+    async fn hears(&mut self, text: &str) {
+        assert_eq!(self.next().await, Heard::Text(text.to_owned()), "{}", self.transport);
     }
 }
 
@@ -217,7 +216,7 @@ fn text_of(frame: &Value) -> Option<Heard> {
 }
 
 async fn listeners() -> (tempfile::TempDir, TestServer, Vec<Listener>) {
-    let folder = tempdir().unwrap();
+    let folder = tempdir().expect("a folder");
     let server = TestServer::start(folder.path(), &[("store", "memory"), ("mqtt.listen", "127.0.0.1:0")]).await;
     let mut listeners = Vec::new();
     for transport in TRANSPORTS {
@@ -233,8 +232,7 @@ async fn a_revoked_device_hears_nothing_more_on_any_transport() {
     for listener in &mut listeners {
         let (user, transport) = (listener.user, listener.transport);
         eve.send(user, "c-1", "before").await;
-        let heard = listener.next().await;
-        listener.expect_text(heard, "before");
+        listener.hears("before").await;
 
         let other = server.log_in(user, "other").await;
         assert_eq!(other.delete("/v1/me/devices/d").await.status, 204);
@@ -264,16 +262,14 @@ async fn a_removed_member_hears_nothing_more_on_any_transport() {
     let say = |id: &str, text: &str| json!({"type": "send", "to": {"conversation": group}, "client_msg_id": id, "text": text});
     assert_eq!(eve.ask(say("c-1", "before")).await["type"], "sent");
     for listener in &mut listeners {
-        let heard = listener.next().await;
-        listener.expect_text(heard, "before");
+        listener.hears("before").await;
     }
     let remove = json!({"type": "members", "client_msg_id": "r", "conversation": group, "remove": users});
     assert_eq!(eve.ask(remove).await["type"], "sent");
     assert_eq!(eve.ask(say("c-2", "secret")).await["type"], "sent");
     for listener in &mut listeners {
         eve.send(listener.user, "c-3", "after").await;
-        let heard = listener.next().await;
-        listener.expect_text(heard, "after");
+        listener.hears("after").await;
     }
     server.stop().await;
 }
