@@ -135,6 +135,21 @@ describe('coming back', () => {
     expect(status()).toEqual({ phase: 'ended', reason: 'no such name' });
   });
 
+  test('a server that says when to come back is left alone until then, also by another transport', () => {
+    open({ transports: [fakeTransport('websocket'), fakeTransport('sse')], random: () => 0 });
+    for (let n = 0; n < 4; n++) {
+      const before = links.length;
+      const later = { type: 'error', re: null, code: 'unavailable', message: 'crowd', retry_after_ms: 9_000 } as const;
+      last().onFrame(later);
+      expect(status()).toMatchObject({ phase: 'offline', next_try_at: Date.now() + 9_000 });
+      vi.advanceTimersByTime(8_999);
+      expect(links).toHaveLength(before);
+      vi.advanceTimersByTime(1);
+      expect(links).toHaveLength(before + 1);
+      expect(last().transport).toBe('websocket');
+    }
+  });
+
   test('without a network nothing is tried; with it again at once', () => {
     open();
     network.set(false);

@@ -132,7 +132,7 @@ impl Connection {
             if !lost.comes_back() {
                 return Err(lost.into_error(&self.settings.url));
             }
-            let wait = self.backoff.next(rand::random());
+            let wait = self.wait_after(&lost);
             let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             tracing::debug!(%lost, retry_in_ms, "the line was cut");
             self.status.send_replace(Status::Waiting { reason: lost.to_string(), retry_in_ms });
@@ -152,6 +152,12 @@ impl Connection {
                 Err(error) => lost = error,
             }
         }
+    }
+
+    /// How long to wait before the next try: never less than the server said.
+    fn wait_after(&mut self, lost: &Lost) -> Duration {
+        let wait = self.backoff.next(rand::random());
+        lost.told_wait().map_or(wait, |told| told.max(wait))
     }
 
     /// Serves one link after the other, as long as each hands over to the next.
@@ -196,7 +202,7 @@ impl Connection {
                         }
                         Err(lost) => {
                             tracing::debug!(%lost, "failed to move");
-                            let wait = self.backoff.next(rand::random());
+                            let wait = self.wait_after(&lost);
                             next_link = Some(self.open_after(wait));
                         }
                     }

@@ -1,5 +1,7 @@
 //! Why a request did not get its answer, and why a connection ended.
 
+use std::time::Duration;
+
 use tidings_proto::{CloseCode, Code, frames::server::Refused};
 
 /// Why a call of the client failed.
@@ -61,6 +63,14 @@ impl Lost {
             Self::Closed { code, .. } => CloseCode::is_reconnect(*code),
             Self::Refused(refused) => is_transient(refused.code),
             Self::Unreachable(_) | Self::Broken(_) | Self::Silent => true,
+        }
+    }
+
+    /// How long the server wants to be left alone, if it said so.
+    pub(crate) fn told_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refused) => refused.retry_after_ms.map(Duration::from_millis),
+            Self::Unreachable(_) | Self::Closed { .. } | Self::Broken(_) | Self::Silent => None,
         }
     }
 

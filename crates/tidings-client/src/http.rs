@@ -157,7 +157,12 @@ fn checked(path: &str, answer: Response<Bytes>) -> Result<Response<Bytes>, Clien
         return Ok(answer);
     }
     match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) => Err(ClientError::Refused(Box::new(refused(problem)))),
+        Ok(problem) => {
+            let seconds =
+                answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+            let retry_after_ms = seconds.map(|seconds| seconds.saturating_mul(1_000));
+            Err(ClientError::Refused(Box::new(Refused { retry_after_ms, ..refused(problem) })))
+        }
         Err(_) => {
             let text = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
             Err(ClientError::Unexpected(format!("{path}: status {status}: {text}")))

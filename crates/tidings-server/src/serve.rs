@@ -13,7 +13,8 @@ use crate::{
     config::{Config, Store},
     data_folder::{DataFolder, DataFolderError, Lineage},
     edge::{
-        Addresses, Edge,
+        Edge,
+        admission::Admission,
         door::{Door, DoorError},
         http, mqtt,
     },
@@ -73,17 +74,26 @@ pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(Liste
         Some(address) => Some(mqtt::bind(address).map_err(refused(address))?),
         None => None,
     };
+    let mqtt_tls = match config.mqtt.tls_listen {
+        Some(address) => Some(mqtt::bind(address).map_err(refused(address))?),
+        None => None,
+    };
     let listening = Listening {
         http: listener.local_addr().map_err(ServeError::Serve)?,
         mqtt: mqtt.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::Serve)?,
+        mqtt_tls: mqtt_tls.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::Serve)?,
     };
     let opened = open(config, &shutdown).await?;
-    let door = Door::open(listener, &opened.host.config)?;
-    if let Some(address) = listening.mqtt {
-        tracing::info!(%address, "MQTT listens");
+    let settings = &opened.host.config;
+    let mqtt_tls = mqtt_tls.map(|listener| Door::open_tls(listener, settings)).transpose()?;
+    let doors = Doors { http: Door::open(listener, settings)?, mqtt, mqtt_tls };
+    for (address, how) in [(listening.mqtt, "plain"), (listening.mqtt_tls, "under TLS")] {
+        if let Some(address) = address {
+            tracing::info!(%address, how, "MQTT listens");
+        }
     }
     on_ready(listening);
-    serve(door, mqtt, &opened, &shutdown).await.map_err(ServeError::Serve)?;
+    serve(doors, &opened, &shutdown).await.map_err(ServeError::Serve)?;
     opened.host.stop(opened.tasks).await;
     tracing::info!("stopped: everything that was acknowledged is stored");
     Ok(())
@@ -95,6 +105,14 @@ pub struct Listening {
     pub http: SocketAddr,
     /// Of MQTT, if it has a port of its own.
     pub mqtt: Option<SocketAddr>,
+    pub mqtt_tls: Option<SocketAddr>,
+}
+
+/// Where connections are taken.
+struct Doors {
+    http: Door,
+    mqtt: Option<TcpListener>,
+    mqtt_tls: Option<Door>,
 }
 
 /// A host that takes messages, and what it holds open.
@@ -171,18 +189,21 @@ async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>
 }
 
 /// Takes calls and sessions until the stop has begun, and drains the sessions then.
-async fn serve(door: Door, mqtt: Option<TcpListener>, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
+async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
     let edge = Edge {
         host: opened.host.clone(),
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
-        addresses: Arc::new(Addresses::default()),
+        admission: Arc::new(Admission::default()),
         mqtt: Arc::default(),
         session_rules: Arc::new(Edge::session_rules(&opened.host)),
         shutdown: shutdown.clone(),
     };
-    if let Some(mqtt) = mqtt {
-        shutdown.spawn(mqtt::serve(mqtt, edge.clone()));
+    if let Some(listener) = doors.mqtt {
+        shutdown.spawn(mqtt::serve(listener, edge.clone()));
+    }
+    if let Some(door) = doors.mqtt_tls {
+        shutdown.spawn(mqtt::serve_tls(door, edge.clone()));
     }
     let too_late = async {
         shutdown.begun().await;
@@ -195,7 +216,7 @@ async fn serve(door: Door, mqtt: Option<TcpListener>, opened: &Opened, shutdown:
     // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.
     let calls = async {
         tokio::select! {
-            served = http::server::serve(door, edge) => served,
+            served = http::server::serve(doors.http, edge) => served,
             () = too_late => Ok(()),
         }
     };

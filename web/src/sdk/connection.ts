@@ -109,7 +109,7 @@ export class Connection {
       },
       onFrame: this.options.onFrame,
       onMove: afterMs => this.#changeOver(transport, this.#random() * afterMs),
-      onEnd: (code, reason) => this.#onEnd(code, reason),
+      onEnd: (code, reason, retryAfterMs) => this.#onEnd(code, reason, retryAfterMs),
     });
     this.#line = line;
   }
@@ -125,9 +125,10 @@ export class Connection {
     return transport;
   }
 
-  #onEnd(code: number, reason: string): void {
+  #onEnd(code: number, reason: string, retryAfterMs?: number | null): void {
     const livedMs = this.#isReady ? Date.now() - this.#readyAt : 0;
-    if (!this.#isReady) this.#failures += 1;
+    // A server that says when to come back is reached: it is not the transport that fails.
+    if (!this.#isReady && !retryAfterMs) this.#failures += 1;
     if (livedMs >= RESET_AFTER_MS) this.#tries = 0;
     this.#drop();
     if (!this.#running) return;
@@ -137,7 +138,7 @@ export class Connection {
       this.options.onStatus({ phase: 'ended', reason: reason || String(code) });
       return;
     }
-    const waitMs = backoff(this.#tries, this.#random);
+    const waitMs = Math.max(backoff(this.#tries, this.#random), retryAfterMs ?? 0);
     this.#tries += 1;
     const isOnline = this.options.network.isOnline();
     this.options.onStatus(isOnline ? { phase: 'offline', next_try_at: Date.now() + waitMs } : { phase: 'offline' });
@@ -170,8 +171,8 @@ export class Connection {
         onWelcome: welcome => this.#takeOver(line, transport, welcome),
         onFrame: this.options.onFrame,
         onMove: afterMs => this.#changeOver(transport, this.#random() * afterMs),
-        onEnd: (code, reason) => {
-          if (this.#line === line) return this.#onEnd(code, reason);
+        onEnd: (code, reason, retryAfterMs) => {
+          if (this.#line === line) return this.#onEnd(code, reason, retryAfterMs);
           // A failed change-over leaves the old line in service; the server will close it when it must.
           this.#next = null;
           onFailed();

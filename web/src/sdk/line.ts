@@ -11,7 +11,8 @@ export interface LineHandlers {
   /** Every frame but heartbeats; an answer comes with its request, the first `changes` after a resume with `hello`. */
   onFrame(frame: ServerFrame, request?: ClientFrame): void;
   onMove(afterMs: number): void;
-  onEnd(code: number, reason: string): void;
+  /** `retryAfterMs`: how long the server wants to be left alone, if it said so. */
+  onEnd(code: number, reason: string, retryAfterMs?: number | null): void;
 }
 
 interface Waiting {
@@ -47,7 +48,7 @@ export class Line {
     this.#link = transport.open(hello, {
       onFrame: frame => this.#onFrame(frame),
       onAlive: () => this.#onAlive(),
-      onEnd: (code, reason) => this.#end(code, reason),
+      onEnd: (code, reason, retryAfterMs) => this.#end(code, reason, retryAfterMs),
     });
   }
 
@@ -104,15 +105,15 @@ export class Line {
     const waiting = id === undefined || id === null ? undefined : this.#waiting.get(id);
     if (waiting && id !== undefined && id !== null) return this.#onAnswer(id, waiting, frame);
     // A refused hello has no id: nothing else can be refused before the welcome.
-    if (frame.type === 'error' && this.#heartbeatMs === 0) return this.#onHelloRefused(frame.code, frame.message);
+    if (frame.type === 'error' && this.#heartbeatMs === 0) return this.#onHelloRefused(Refused.from(frame));
     const resumed = frame.type === 'changes' && this.#resuming;
     if (resumed) this.#resuming = null;
     this.handlers.onFrame(frame, resumed || undefined);
   }
 
-  #onHelloRefused(code: string, message: string): void {
-    const isTemporary = new Refused(code, message).isTemporary || code === 'internal';
-    this.#end(isTemporary ? 3004 : 3501, message);
+  #onHelloRefused(refused: Refused): void {
+    const isTemporary = refused.isTemporary || refused.code === 'internal';
+    this.#end(isTemporary ? 3004 : 3501, refused.message, refused.retryAfterMs);
   }
 
   #onWelcome(frame: Welcome): void {
@@ -142,11 +143,11 @@ export class Line {
     }, this.#heartbeatMs / 2);
   }
 
-  #end(code: number, reason: string): void {
+  #end(code: number, reason: string, retryAfterMs?: number | null): void {
     if (this.#ended) return;
     this.#stop();
     this.#link.close();
-    this.handlers.onEnd(code, reason);
+    this.handlers.onEnd(code, reason, retryAfterMs);
   }
 
   #stop(): void {

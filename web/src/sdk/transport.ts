@@ -23,8 +23,11 @@ export interface LinkHandlers {
   onFrame(frame: ServerFrame): void;
   /** A sign of life that is no frame. */
   onAlive(): void;
-  /** The link is gone. `code`: the close code (PROTOCOL section 2), 1006 when there was none. */
-  onEnd(code: number, reason: string): void;
+  /**
+   * The link is gone. `code`: the close code (PROTOCOL section 2), 1006 when there was none. `retryAfterMs`: how long the
+   * server wants to be left alone, if it said so.
+   */
+  onEnd(code: number, reason: string, retryAfterMs?: number | null): void;
 }
 
 /** What a close code advises. */

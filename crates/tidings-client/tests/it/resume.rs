@@ -1,7 +1,7 @@
 //! Deliveries: gaps, cuts, moves, readers that are slow.
 
 use serde_json::json;
-use tidings_client::Event;
+use tidings_client::{Event, Status};
 
 use crate::script::{Script, conversation, delivered, item};
 
@@ -46,6 +46,25 @@ async fn after_a_cut_the_tail_is_enough_or_the_rest_is_fetched() {
         line.entries(&fetch, 500).await;
     }
     assert_eq!(delivered(&mut events, 494).await, (8..=501).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_server_that_says_when_to_come_back_is_left_alone_until_then() {
+    let script = Script::start().await;
+    let (client, mut events, line) = script.connect(script.builder(), json!([item(4, None)])).await;
+    let mut status = client.status();
+    line.closes(3000, "draining").await;
+    let (mut line, _) = script.accept().await;
+    line.says(json!({"type":"error","re":null,"code":"unavailable","message":"a crowd","retry_after_ms":1500})).await;
+    line.closes(3004, "try_later").await;
+    let is_told = |status: &Status| matches!(status, Status::Waiting { retry_in_ms, .. } if *retry_in_ms >= 1_500);
+    status.wait_for(is_told).await.expect("it goes on");
+    let (mut line, hello) = script.accept().await;
+    assert_eq!(hello["sync"], "t-0");
+    line.welcome().await;
+    line.says(json!({"type":"changes","items":[],"removed":[],"sync":"t-1","more":false,"full":false})).await;
+    line.entry(5).await;
+    assert_eq!(delivered(&mut events, 1).await, [5]);
 }
 
 #[tokio::test]

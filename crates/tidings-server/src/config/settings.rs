@@ -106,6 +106,8 @@ settings! {
     [mqtt] Mqtt {
         /// Where MQTT listens: an IP address and a port, usually 127.0.0.1:1883. Empty: nowhere.
         listen: Option<SocketAddr> = None;
+        /// Where MQTT listens under TLS, usually port 8883, with the certificate of `[tls]`. Empty: nowhere.
+        tls_listen: Option<SocketAddr> = None;
     }
 
     /// What happens around blocks.
@@ -175,17 +177,26 @@ settings! {
         heartbeat_s: u64 = 25, in 1..=600;
     }
 
-    /// How much one user or one address may ask for. Above it a connection is first read more slowly, then refused.
+    /// How much one user, device or address may ask for, and all together. Above it a connection is first read more slowly, then refused.
     [rates] Rates {
         /// Sends of one user, over all devices.
         sends_per_s: u32 = 100, in 1..=1_000_000;
         /// Sends of one user at once.
         sends_burst: u32 = 500, in 1..=1_000_000;
-        /// Logins and new connections of one address.
+        /// Logins, new connections and wrong tokens of one address.
         logins_per_s: u32 = 20, in 1..=1_000_000;
         /// Logins and new connections of one address at once.
         logins_burst: u32 = 200, in 1..=1_000_000;
-        /// Leaves this machine's own logins and connections uncounted.
+        /// Requests of one device: calls and frames of every kind, sends among them.
+        requests_per_s: u32 = 1_000, in 1..=1_000_000;
+        /// Requests of one device at once.
+        requests_burst: u32 = 10_000, in 1..=1_000_000;
+        /// Logins and new connections of everybody together. When more come back at once, each of those above it is told a
+        /// time of its own to come again: `3004`, 503 with `Retry-After`, or what its transport has.
+        admissions_per_s: u32 = 2_000, in 1..=1_000_000;
+        /// Logins and new connections of everybody together at once.
+        admissions_burst: u32 = 20_000, in 1..=10_000_000;
+        /// Leaves this machine's own logins and connections out of the count by address.
         loopback_exempt: bool = true;
         /// How long a connection above its rate is read more slowly before it is refused.
         slow_read_max_ms: u64 = 5_000, in 0..=60_000;
@@ -306,8 +317,9 @@ impl Config {
         if self.auth.mode != AuthMode::Open {
             return Vec::new();
         }
-        let all = [("listen", Some(self.listen)), ("mqtt.listen", self.mqtt.listen)];
-        let others = all.into_iter().filter_map(|(name, address)| Some((name, address?)));
+        let mqtt = [("mqtt.listen", self.mqtt.listen), ("mqtt.tls_listen", self.mqtt.tls_listen)];
+        let all = [("listen", Some(self.listen))].into_iter().chain(mqtt);
+        let others = all.filter_map(|(name, address)| Some((name, address?)));
         others.filter(|(_, address)| !address.ip().to_canonical().is_loopback()).collect()
     }
 
@@ -325,6 +337,9 @@ impl Config {
         }
         if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
             found.push(("tls.cert_file", "tls.cert_file and tls.key_file go together".to_owned()));
+        }
+        if self.mqtt.tls_listen.is_some() && self.tls.cert_file.is_none() {
+            found.push(("mqtt.tls_listen", "needs a certificate: set tls.cert_file and tls.key_file".to_owned()));
         }
         if let Some(origin) = self.http.allowed_origins.iter().find(|origin| !is_origin(origin)) {
             found.push(("http.allowed_origins", format!("{origin:?} is no origin; write it like https://app.example")));

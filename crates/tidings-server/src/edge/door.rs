@@ -55,18 +55,38 @@ enum Way {
 impl Door {
     pub fn open(listener: TcpListener, config: &Config) -> Result<Self, DoorError> {
         let address = listener.local_addr()?;
-        let tls = match (&config.tls.cert_file, &config.tls.key_file) {
-            (Some(certificate), Some(key)) => Some(Arc::new(Tls::open(certificate, key)?)),
-            _ => None,
-        };
+        let tls = tls(config)?;
         let proxies = config.http.proxy_protocol.then(|| config.http.trusted_proxies.clone());
         if tls.is_none() && proxies.is_none() {
             return Ok(Self { address, way: Way::Plain(listener) });
         }
+        Ok(Self::prepared(address, listener, tls, proxies))
+    }
+
+    /// One for TLS alone, with the certificate of the settings. MQTT has it beside its plain port.
+    pub fn open_tls(listener: TcpListener, config: &Config) -> Result<Self, DoorError> {
+        let address = listener.local_addr()?;
+        let tls = tls(config)?;
+        Ok(Self::prepared(address, listener, tls, None))
+    }
+
+    fn prepared(
+        address: SocketAddr,
+        listener: TcpListener,
+        tls: Option<Arc<Tls>>,
+        proxies: Option<Vec<ipnet::IpNet>>,
+    ) -> Self {
         let (ready_tx, ready) = mpsc::channel(READY_MAX);
         let preparing = Arc::new(Preparing { tls, proxies, ready: ready_tx });
         let taking = tokio::spawn(take_all(listener, preparing));
-        Ok(Self { address, way: Way::Prepared { ready, taking } })
+        Self { address, way: Way::Prepared { ready, taking } }
+    }
+}
+
+fn tls(config: &Config) -> Result<Option<Arc<Tls>>, TlsError> {
+    match (&config.tls.cert_file, &config.tls.key_file) {
+        (Some(certificate), Some(key)) => Tls::open(certificate, key).map(|tls| Some(Arc::new(tls))),
+        _ => Ok(None),
     }
 }
 

@@ -22,6 +22,7 @@ use axum::{
     extract::{ConnectInfo, Query, State, WebSocketUpgrade},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
+    serve::Listener,
 };
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -30,6 +31,7 @@ use crate::{metrics::Transport, session::auth::Identity};
 use super::{
     Edge,
     addresses::Peer,
+    door::Door,
     http::{identity, problem},
 };
 use connection::Connection;
@@ -71,6 +73,17 @@ pub async fn serve(listener: TcpListener, edge: Edge) {
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+/// As [`serve`], under TLS.
+pub async fn serve_tls(mut door: Door, edge: Edge) {
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = door.accept() => accepted,
+            () = edge.shutdown.begun() => return,
+        };
+        edge.shutdown.spawn(run(edge.clone(), Line::Secure(Box::new(stream)), peer.client.ip(), None));
     }
 }
 

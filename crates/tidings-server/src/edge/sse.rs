@@ -6,7 +6,7 @@ use std::{convert::Infallible, net::SocketAddr, time::Duration};
 use axum::{
     body::Body,
     extract::{ConnectInfo, State},
-    http::{HeaderMap, header},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -26,22 +26,28 @@ use crate::{
         auth::log_in,
         outbox::Next,
         reply::Answer,
-        state::EXPIRY_WARNING_MS,
     },
 };
 
 use super::{
     Edge,
     addresses::Peer,
+    admission::Later,
     expiry,
     http::{identity, input::Asked, problem},
 };
 
 /// A comment after so long without an event, so that nobody in between takes the line for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-const EXPIRY_WARNING: Duration = Duration::from_millis(EXPIRY_WARNING_MS);
 /// How long a browser waits before it comes back.
 const RETRY_MS: u64 = 1_000;
+
+const HEADERS: [(&str, &str); 3] = [
+    ("content-type", "text/event-stream"),
+    ("cache-control", "no-store"),
+    // Proxies that gather answers would hold events back.
+    ("x-accel-buffering", "no"),
+];
 
 #[derive(Deserialize)]
 pub struct Params {
@@ -58,8 +64,10 @@ pub async fn events(
     headers: HeaderMap,
     Asked(params): Asked<Params>,
 ) -> Response {
-    if let Err(wait) = edge.admit(address.ip()) {
-        return problem::rate_limited(wait);
+    match edge.admit(address.ip()) {
+        Ok(()) => {}
+        Err(later @ Later::Crowd { .. }) => return send_away(&edge, later),
+        Err(later @ Later::Address { .. }) => return problem::of(&later.answer()),
     }
     let identity = match identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await {
         Ok(Some(identity)) => identity,
@@ -83,18 +91,25 @@ pub async fn events(
     }
 }
 
+/// Tells when to come back. After any status but 200 a browser would never do so.
+fn send_away(edge: &Edge, later: Later) -> Response {
+    edge.host.metrics.connections_closed.of(CloseCode::TryLater).inc();
+    let mut text = format!("retry: {}\n", later.wait_ms());
+    put(&mut text, None, &later.answer().into_frame(None).to_json());
+    put(&mut text, None, &close_frame(CloseCode::TryLater));
+    (HEADERS, text).into_response()
+}
+
+fn close_frame(code: CloseCode) -> String {
+    ServerFrame::Close(Close { code: code.number(), reason: code.reason().to_owned() }).to_json()
+}
+
 fn response(events: Events) -> Response {
     let body = futures_util::stream::unfold(events, async |mut events| {
         let chunk = events.next().await?;
         Some((Ok::<_, Infallible>(chunk), events))
     });
-    let headers = [
-        (header::CONTENT_TYPE.as_str(), "text/event-stream"),
-        (header::CACHE_CONTROL.as_str(), "no-store"),
-        // Proxies that gather answers would hold events back.
-        ("x-accel-buffering", "no"),
-    ];
-    (headers, Body::from_stream(body)).into_response()
+    (HEADERS, Body::from_stream(body)).into_response()
 }
 
 struct Events {
@@ -146,7 +161,7 @@ impl Events {
             ready: Some(ready),
             frames: Vec::new(),
             is_closed: false,
-            warn_at: expires_at.map(|at| at.checked_sub(EXPIRY_WARNING).unwrap_or_else(Instant::now)),
+            warn_at: expiry::warn_at(expires_at),
             expires_at,
             _connected,
         })
@@ -164,6 +179,7 @@ impl Events {
                 Next::Close(code) => return Some(self.close(code)),
                 Next::Empty => {}
             }
+            self.renew();
             tokio::select! {
                 () = self.attachment.outbox.changed() => {}
                 () = expiry::at(self.expires_at) => return Some(self.close(CloseCode::TokenExpired)),
@@ -172,6 +188,16 @@ impl Events {
             }
         }
         None
+    }
+
+    /// A call has shown a new token for this device.
+    fn renew(&mut self) {
+        let Some(expires_ms) = self.attachment.outbox.renewed() else { return };
+        let renewed_at = expiry::of_ms(&self.edge, expires_ms);
+        if renewed_at > self.expires_at {
+            self.expires_at = renewed_at;
+            self.warn_at = expiry::warn_at(renewed_at);
+        }
     }
 
     /// The frames that were taken. Only who gets the last one has all that `token` stands for.
@@ -200,9 +226,8 @@ impl Events {
     fn close(&mut self, code: CloseCode) -> Bytes {
         self.is_closed = true;
         self.edge.host.metrics.connections_closed.of(code).inc();
-        let close = Close { code: code.number(), reason: code.reason().to_owned() };
         let mut chunk = String::new();
-        put(&mut chunk, Some(&self.token), &ServerFrame::Close(close).to_json());
+        put(&mut chunk, Some(&self.token), &close_frame(code));
         chunk.into()
     }
 }

@@ -32,7 +32,7 @@ use crate::{
     session::{
         attachment::welcome,
         auth::{Identity, identify, log_in, renew},
-        execute::{Caller, act, is_rated, is_read, read, take_rate},
+        execute::{Caller, act, is_read, read, take_rates},
         outbox::{Next, Outbox},
         reply::{Answer, Reply},
         state::{Effect, State},
@@ -43,6 +43,8 @@ use crate::{
 use super::{
     Edge,
     addresses::Peer,
+    admission::Later,
+    expiry,
     http::{identity, problem},
 };
 
@@ -72,9 +74,11 @@ pub async fn upgrade(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if let Err(wait) = edge.admit(address.ip()) {
-        return problem::rate_limited(wait);
-    }
+    let later = match edge.admit(address.ip()) {
+        Ok(()) => None,
+        Err(later @ Later::Crowd { .. }) => Some(later),
+        Err(later @ Later::Address { .. }) => return problem::of(&later.answer()),
+    };
     let asked = headers.get_all("sec-websocket-protocol");
     let asks = |name: &str| {
         asked.iter().any(|value| value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim() == name)))
@@ -82,7 +86,11 @@ pub async fn upgrade(
     if asked.iter().next().is_some() && !asks(SUBPROTOCOL) {
         return (StatusCode::BAD_REQUEST, format!("the subprotocol of this version is {SUBPROTOCOL}")).into_response();
     }
-    let identity = match identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await {
+    let shown = match later {
+        Some(_) => Ok(None),
+        None => identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await,
+    };
+    let identity = match shown {
         Ok(identity) => identity,
         Err(refusal) => return problem::of(&refusal),
     };
@@ -97,7 +105,11 @@ pub async fn upgrade(
             shutdown.track(async move {
                 let _connected = edge.host.metrics.connected(Transport::WebSocket);
                 // Boxed: the task would else take the room of all this a second time.
-                Box::pin(Box::new(Connection::new(edge, socket)).run(identity)).await;
+                let connection = Box::new(Connection::new(edge, socket));
+                match later {
+                    None => Box::pin(connection.run(identity)).await,
+                    Some(later) => Box::pin(connection.send_away(later)).await,
+                }
             })
         })
 }
@@ -155,6 +167,13 @@ impl Connection {
         }
     }
 
+    /// Tells when to come back. A browser is told nothing of an HTTP status: so it is told on the socket.
+    async fn send_away(mut self: Box<Self>, later: Later) {
+        let _ = self.write(later.answer().into_frame(None).to_json()).await;
+        self.edge.host.metrics.connections_closed.of(CloseCode::TryLater).inc();
+        self.close(CloseCode::TryLater).await;
+    }
+
     /// Waits for the `hello`, logs in, and writes `welcome`, with the changes of a client that resumes.
     async fn hello(&mut self, identity: Option<Identity>) -> Result<Caller, End> {
         loop {
@@ -182,12 +201,11 @@ impl Connection {
 
     async fn welcome(&mut self, hello: &Hello, identity: Option<&Identity>) -> Result<Result<Caller, Answer>, End> {
         let host = self.edge.host.clone();
-        let identity = identify(&self.edge.auth, hello, identity, host.clock.unix_ms()).await;
-        let caller = match identity {
-            Ok(identity) => log_in(&host, &identity).await,
-            Err(refusal) => Err(refusal),
+        let identity = match identify(&self.edge.auth, hello, identity, host.clock.unix_ms()).await {
+            Ok(identity) => identity,
+            Err(refusal) => return Ok(Err(refusal)),
         };
-        let caller = match caller {
+        let caller = match log_in(&host, &identity).await {
             Ok(caller) => caller,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -197,7 +215,7 @@ impl Connection {
             Ok(attached) => attached,
             Err(error) => return Ok(Err(host.answer(error))),
         };
-        self.state.open(expiry_ms(&self.edge, caller.expires_ms));
+        self.state.open(expiry::on_clock(&self.edge, caller.expires_ms));
         let begun = self.begin(&caller, hello.tail.unwrap_or(0), attached).await;
         if begun.is_err() {
             host.detach(&caller.home, &self.outbox);
@@ -296,15 +314,7 @@ impl Connection {
             Effect::Nothing => Ok(()),
             Effect::Refuse(error) => {
                 self.edge.host.metrics.refused.of(error.code).inc();
-                let refused = Refused {
-                    re: error.id,
-                    code: error.code,
-                    message: error.message,
-                    retry_after_ms: None,
-                    users: Vec::new(),
-                    login_url: None,
-                };
-                self.write(ServerFrame::Error(refused).to_json()).await
+                self.write(Answer::refused(error.code, error.message).into_frame(error.id).to_json()).await
             }
             Effect::Pong(re) => self.write(ServerFrame::Pong(Beat { re }).to_json()).await,
             Effect::Expiring { in_s } => self.write(ServerFrame::Expiring(Expiring { in_s }).to_json()).await,
@@ -320,15 +330,9 @@ impl Connection {
         self.edge.host.metrics.frames_in.of(command.kind()).inc();
         let host = self.edge.host.clone();
         let reply = Reply::to_session(id, self.outbox.clone(), self.unanswered.begin()).counted(&host.metrics);
-        if is_rated(&command) {
-            match take_rate(&host, caller) {
-                Ok(wait) if wait.is_zero() => {}
-                Ok(wait) => self.drive(pin!(tokio::time::sleep(wait))).await?,
-                Err(refusal) => {
-                    reply.answer(refusal);
-                    return Ok(());
-                }
-            }
+        if let Err(refusal) = self.pace(caller, &command).await? {
+            reply.answer(refusal);
+            return Ok(());
         }
         match command {
             Command::Typing(typing) => {
@@ -342,7 +346,7 @@ impl Connection {
             Command::Auth(auth) => {
                 let renewed = Box::pin(renew(&self.edge.auth, caller, &auth.token, host.clock.unix_ms())).await;
                 if let Ok(expires_ms) = &renewed {
-                    self.state.renew(expiry_ms(&self.edge, *expires_ms));
+                    self.state.renew(expiry::on_clock(&self.edge, *expires_ms));
                 }
                 reply.answer(renewed.map_or_else(|refusal| refusal, |_| Answer::Done));
             }
@@ -355,6 +359,10 @@ impl Connection {
     async fn begin_read(&mut self, caller: &Caller, request: Request) -> Done {
         let Request { id, command } = request;
         self.edge.host.metrics.frames_in.of(command.kind()).inc();
+        if let Err(refusal) = self.pace(caller, &command).await? {
+            refusal.count(&self.edge.host.metrics);
+            return self.write(refusal.into_frame(id).to_json()).await;
+        }
         let unanswered = self.unanswered.clone();
         self.drive(pin!(unanswered.all_answered())).await?;
         let (host, caller) = (self.edge.host.clone(), caller.clone());
@@ -365,6 +373,14 @@ impl Connection {
             }
         }));
         Ok(())
+    }
+
+    /// Waits as long as the rates have it. The inner `Err`: too much waits already.
+    async fn pace(&mut self, caller: &Caller, command: &Command) -> Result<Result<(), Answer>, End> {
+        match take_rates(&self.edge.host, caller, command) {
+            Ok(wait) if !wait.is_zero() => self.drive(pin!(tokio::time::sleep(wait))).await.map(Ok),
+            taken => Ok(taken.map(|_| ())),
+        }
     }
 
     /// Awaits `work`, and meanwhile writes what waits.
@@ -379,6 +395,9 @@ impl Connection {
 
     /// Writes all that waits in the outbox, then flushes once.
     async fn drain(&mut self) -> Done {
+        if let Some(expires_ms) = self.outbox.renewed() {
+            self.state.extend(expiry::on_clock(&self.edge, Some(expires_ms)));
+        }
         loop {
             match self.outbox.take(&mut self.frames, TAKE_BYTES) {
                 Next::Frames => {
@@ -474,11 +493,6 @@ fn is_protocol_error(error: axum::Error) -> bool {
 
 fn now_ms(edge: &Edge) -> u64 {
     edge.host.clock.monotonic_ns() / 1_000_000
-}
-
-/// A time of the clock on the wall as one of the clock that sessions go by.
-fn expiry_ms(edge: &Edge, unix_ms: Option<u64>) -> Option<u64> {
-    unix_ms.map(|unix_ms| now_ms(edge) + unix_ms.saturating_sub(edge.host.clock.unix_ms()))
 }
 
 fn sleep_until(edge: &Edge, deadline_ms: u64) -> tokio::time::Sleep {

@@ -14,7 +14,10 @@ use parking_lot::{Mutex, MutexGuard};
 use tidings_proto::{CloseCode, ConversationId, DeviceId, UserId};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::session::outbox::{Class, Outbox, SessionId, Wakes};
+use crate::session::{
+    outbox::{Class, Outbox, SessionId, Wakes},
+    rate::{Bucket, DeviceBuckets},
+};
 
 use super::state::{Altered, HomeState};
 
@@ -25,7 +28,9 @@ pub struct Home {
     /// When it was last asked for, in sweeps of the cache.
     pub used: AtomicU64,
     /// Spent sends, for the user's rate.
-    pub send_rate: crate::session::rate::Bucket,
+    pub send_rate: Bucket,
+    /// Spent requests, for the rates of the devices.
+    pub request_rates: DeviceBuckets,
 }
 
 #[derive(Debug)]
@@ -60,7 +65,8 @@ impl Home {
             user: state.user.clone(),
             inner: Mutex::new(Inner { state, sessions: Vec::new(), changed: Changed::default() }),
             used: AtomicU64::new(0),
-            send_rate: crate::session::rate::Bucket::default(),
+            send_rate: Bucket::default(),
+            request_rates: DeviceBuckets::default(),
         }
     }
 

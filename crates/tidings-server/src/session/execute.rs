@@ -1,7 +1,10 @@
 //! Carries a request out, whatever transport brought it: what acts goes to the host with a way back for its answer; what reads
 //! answers with a frame.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tidings_proto::{
     Code, ConversationId, DeviceId, Seq, UserId,
@@ -85,13 +88,33 @@ pub fn is_rated(command: &Command) -> bool {
     }
 }
 
-/// Takes one of the user's sends, and tells for how long to wait before it. `Err`: too many wait already.
-pub fn take_rate(host: &Host, caller: &Caller) -> Result<std::time::Duration, Answer> {
+/// Takes what a command costs, and tells for how long to wait before it. `Err`: too many wait already.
+pub fn take_rates(host: &Host, caller: &Caller, command: &Command) -> Result<Duration, Answer> {
+    let request = take_request(host, caller)?;
+    if !is_rated(command) {
+        return Ok(request);
+    }
+    Ok(request.max(take_send(host, caller)?))
+}
+
+/// Takes one of the device's requests.
+pub fn take_request(host: &Host, caller: &Caller) -> Result<Duration, Answer> {
+    let rates = &host.config.rates;
+    let rate = Rate { per_s: rates.requests_per_s, burst: rates.requests_burst };
+    let max_wait_ns = rates.slow_read_max_ms * 1_000_000;
+    waited(caller.home.request_rates.take(&caller.device, rate, host.clock.monotonic_ns(), max_wait_ns))
+}
+
+/// Takes one of the user's sends.
+pub fn take_send(host: &Host, caller: &Caller) -> Result<Duration, Answer> {
     let rates = &host.config.rates;
     let rate = Rate { per_s: rates.sends_per_s, burst: rates.sends_burst };
     let max_wait_ns = rates.slow_read_max_ms * 1_000_000;
-    let wait = caller.home.send_rate.take(rate, host.clock.monotonic_ns(), max_wait_ns);
-    wait.map(std::time::Duration::from_nanos).map_err(|wait_ns| Answer::rate_limited(wait_ns.div_ceil(1_000_000)))
+    waited(caller.home.send_rate.take(rate, host.clock.monotonic_ns(), max_wait_ns))
+}
+
+fn waited(taken: Result<u64, u64>) -> Result<Duration, Answer> {
+    taken.map(Duration::from_nanos).map_err(|wait_ns| Answer::rate_limited(wait_ns.div_ceil(1_000_000)))
 }
 
 /// Does what a command wants. Nothing here waits for the disk's commit: the answer comes when it is durable.

@@ -49,6 +49,8 @@ pub struct Outbox {
     inner: Mutex<Inner>,
     changed: Notify,
     closed: Notify,
+    /// When a new token of the device ends that a call has shown, in unix milliseconds; 0: none since it was last asked.
+    renewed_ms: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +78,19 @@ impl Outbox {
             inner: Mutex::default(),
             changed: Notify::new(),
             closed: Notify::new(),
+            renewed_ms: AtomicU64::new(0),
         }
+    }
+
+    /// The session may last until then, if it was to end earlier.
+    pub fn renew(&self, expires_ms: u64) {
+        self.renewed_ms.fetch_max(expires_ms, Ordering::AcqRel);
+        self.changed.notify_one();
+    }
+
+    /// Until when, if that was told since it was last asked. To be asked after [`Outbox::changed`].
+    pub fn renewed(&self) -> Option<u64> {
+        Some(self.renewed_ms.swap(0, Ordering::AcqRel)).filter(|expires_ms| *expires_ms > 0)
     }
 
     /// Puts a frame (one JSON object) behind the others. Never waits.

@@ -57,6 +57,12 @@ impl Answer {
             .with(|refused| refused.retry_after_ms = Some(retry_after_ms))
     }
 
+    /// Everybody comes at once: it is somebody else's turn.
+    pub fn try_later(retry_after_ms: u64) -> Self {
+        Self::refused(Code::Unavailable, "too many come at once; come back after retry_after_ms")
+            .with(|refused| refused.retry_after_ms = Some(retry_after_ms))
+    }
+
     pub(super) fn with(mut self, set: impl FnOnce(&mut Refused)) -> Self {
         if let Self::Refused(refused) = &mut self {
             set(refused);

@@ -96,6 +96,13 @@ impl State {
         self.is_warned = false;
     }
 
+    /// A call has shown a new token for this device: it counts if it lasts longer.
+    pub fn extend(&mut self, expires_ms: Option<u64>) {
+        if self.expires_ms.is_some() && expires_ms > self.expires_ms {
+            self.renew(expires_ms);
+        }
+    }
+
     /// A text frame came.
     pub fn on_text(&mut self, text: &str, now_ms: u64) -> Effect {
         self.received_ms = now_ms;

@@ -1,6 +1,6 @@
 //! The front door: pages of other sites, TLS, proxies that say who the client is.
 
-use std::{path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
@@ -23,6 +23,7 @@ use tokio_tungstenite::{
 
 use crate::{
     login_service::key_file,
+    mqtt_client::{Hello, V4, publish, subscribe},
     support::{PATIENCE, TestServer},
 };
 
@@ -33,8 +34,9 @@ async fn pages_of_strange_origins_reach_nothing() {
     let server = TestServer::start(folder.path(), &settings).await;
     let ada = server.log_in("ada", "d").await;
     let own = format!("http://{}", server.address);
-    let by_socket = async |origin: &str| {
-        let mut request = format!("ws://{}/v1/ws", server.address).into_client_request().unwrap();
+    let by_socket = async |path: &str, protocol: &str, origin: &str| {
+        let mut request = format!("ws://{}{path}", server.address).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
         request.headers_mut().insert("origin", origin.parse().unwrap());
         match connect_async(request).await {
             Ok(_) => StatusCode::SWITCHING_PROTOCOLS,
@@ -57,7 +59,10 @@ async fn pages_of_strange_origins_reach_nothing() {
         }
         let events = ada.open("GET", "/v1/events", &header, bytes::Bytes::new()).await;
         assert_eq!(events.status() == 200, is_let_in, "{origin}");
-        assert_eq!(by_socket(origin).await == 101, is_let_in, "{origin}");
+        for (path, protocol) in [("/v1/ws", "tidings.v1.json"), ("/v1/mqtt", "mqtt")] {
+            let expected = if is_let_in { 101 } else { 403 };
+            assert_eq!(by_socket(path, protocol, origin).await, expected, "{origin} {path}");
+        }
     }
     // A refusal is readable for those who may call; a strange page is not told that it may.
     let asks = [("access-control-request-method", "PUT"), ("access-control-request-headers", "authorization")];
@@ -77,6 +82,14 @@ async fn pages_of_strange_origins_reach_nothing() {
 
 /// A connection that trusts one certificate, and speaks what the server chose of `protocols`.
 async fn secured(server: &TestServer, certificate: &Path, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+    secured_at(server.address, certificate, protocols).await
+}
+
+async fn secured_at(
+    address: SocketAddr,
+    certificate: &Path,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(certificate).expect("a certificate")).expect("it can be trusted");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -85,7 +98,7 @@ async fn secured(server: &TestServer, certificate: &Path, protocols: &[&str]) ->
         .expect("the provider has them");
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let stream = TcpStream::connect(server.address).await?;
+    let stream = TcpStream::connect(address).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").expect("a name"), stream).await
 }
 
@@ -143,6 +156,37 @@ async fn tls_is_spoken_and_a_new_certificate_is_taken_up() {
     assert!(timeout(PATIENCE, socket.next()).await.unwrap().unwrap().is_ok(), "old connections go on");
     drop(socket);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn mqtt_has_a_port_under_tls() {
+    let folder = tempdir().unwrap();
+    let (certificate, key) = (key_file("tls.pem"), key_file("tls.key.pem"));
+    let settings = [
+        ("store", "memory"),
+        ("tls.cert_file", certificate.as_str()),
+        ("tls.key_file", key.as_str()),
+        ("mqtt.tls_listen", "127.0.0.1:0"),
+    ];
+    let server = TestServer::start(folder.path(), &settings).await;
+    let address = server.mqtt_tls.expect("it listens");
+    // More than one record, and a publish right behind the CONNECT.
+    let text_of = |length: usize| "x".repeat(length);
+    let hello = Hello::new(V4, "ada", "phone").packet();
+    let publish = publish(V4, 0x32, Some(1), "tidings/to/ada", &[], text_of(10_000).as_bytes());
+    let mut stream = secured_at(address, certificate.as_ref(), &[]).await.unwrap();
+    stream.write_all(&[hello, publish, subscribe(V4, 2, "tidings/live", 0)].concat()).await.unwrap();
+    let mut heard = vec![0; 8];
+    timeout(PATIENCE, stream.read_exact(&mut heard)).await.unwrap().unwrap();
+    assert_eq!(heard[..4], [0x20, 2, 0, 0]);
+    // In the open it is not spoken there, and a stop says goodbye here, too.
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(&Hello::new(V4, "ada", "phone").packet()).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, plain.read_to_end(&mut rest)).await.expect("it is closed");
+    assert_ne!(rest.first(), Some(&0x20));
+    server.stop().await;
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it ends");
 }
 
 #[tokio::test]

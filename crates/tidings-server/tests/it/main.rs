@@ -5,6 +5,7 @@ mod login_service;
 mod mqtt_client;
 mod support;
 
+mod crowds;
 mod devices;
 mod door;
 mod http_access;
@@ -15,6 +16,7 @@ mod limits;
 mod login;
 mod login_secrets;
 mod metrics;
+mod mqtt_login;
 mod mqtt_rumqttc;
 mod mqtt_sessions;
 mod mqtt_talk;

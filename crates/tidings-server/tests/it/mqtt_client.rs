@@ -56,6 +56,7 @@ pub enum Packet {
     },
     Pong,
     Disconnect(u8),
+    Auth(u8),
     /// The server has closed the connection.
     Closed,
 }
@@ -65,6 +66,7 @@ pub enum Packet {
 pub struct Hello {
     pub version: u8,
     pub user: &'static str,
+    pub password: Option<String>,
     pub device: &'static str,
     pub is_clean: bool,
     pub keep_alive_s: u16,
@@ -74,7 +76,7 @@ pub struct Hello {
 
 impl Hello {
     pub fn new(version: u8, user: &'static str, device: &'static str) -> Self {
-        Self { version, user, device, is_clean: true, keep_alive_s: 0, properties: Vec::new() }
+        Self { version, user, password: None, device, is_clean: true, keep_alive_s: 0, properties: Vec::new() }
     }
 
     /// A session that stays.
@@ -85,14 +87,18 @@ impl Hello {
 
     pub fn packet(&self) -> Vec<u8> {
         let mut body = b"\0\x04MQTT".to_vec();
-        body.extend([self.version, 0x80 | u8::from(self.is_clean) << 1]);
+        let password = u8::from(self.password.is_some()) << 6;
+        body.extend([self.version, 0x80 | password | u8::from(self.is_clean) << 1]);
         body.extend(self.keep_alive_s.to_be_bytes());
         if self.version == V5 {
-            body.push(u8::try_from(self.properties.len()).expect("they are short"));
+            body.extend(length_of(&self.properties));
             body.extend(&self.properties);
         }
         body.extend(text(self.device));
         body.extend(text(self.user));
+        if let Some(password) = &self.password {
+            body.extend(text(password));
+        }
         packet(0x10, &body)
     }
 }
@@ -150,6 +156,24 @@ impl Mqtt {
     pub async fn publish(&mut self, packet_id: u16, topic: &str, payload: &str) -> (u8, Vec<(String, String)>) {
         self.send(&publish(self.version, 0x32, Some(packet_id), topic, &[], payload.as_bytes())).await;
         self.acked(packet_id).await
+    }
+
+    /// As [`Mqtt::publish`], where version 3.1.1 is told a refusal in front of its acknowledgement: `Err`.
+    pub async fn publish_heard(
+        &mut self,
+        packet_id: u16,
+        topic: &str,
+        payload: &str,
+    ) -> (Result<u8, Value>, Vec<(String, String)>) {
+        self.send(&publish(self.version, 0x32, Some(packet_id), topic, &[], payload.as_bytes())).await;
+        let mut refused = None;
+        loop {
+            match self.next().await {
+                Packet::Publish { topic, payload, .. } if topic == "tidings/answer" => refused = Some(payload),
+                Packet::Puback { code, user, .. } => return (refused.map_or(Ok(code), Err), user),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     /// The acknowledgement of a publish; deliveries before it are acknowledged and passed over.
@@ -255,6 +279,7 @@ impl Mqtt {
             11 => Packet::Unsuback { packet_id: id(0) },
             13 => Packet::Pong,
             14 => Packet::Disconnect(body.first().copied().unwrap_or(0)),
+            15 => Packet::Auth(body.first().copied().unwrap_or(0)),
             kind => panic!("a packet of type {kind}"),
         }
     }
@@ -299,6 +324,15 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     }
     packet.extend(body);
     packet
+}
+
+/// How long properties are, as they begin with it (MQTT 5 section 1.5.5).
+pub fn length_of(properties: &[u8]) -> Vec<u8> {
+    let bits = |length: usize| u8::try_from(length & 0x7f).expect("seven bits");
+    match properties.len() {
+        length @ 0..0x80 => vec![bits(length)],
+        length => vec![bits(length) | 0x80, bits(length >> 7)],
+    }
 }
 
 pub fn text(text: &str) -> Vec<u8> {
@@ -360,7 +394,7 @@ fn properties(bytes: &[u8]) -> (Vec<(u8, Vec<u8>)>, usize) {
     (found, end)
 }
 
-fn pair(value: &[u8]) -> (String, String) {
+pub fn pair(value: &[u8]) -> (String, String) {
     let length = usize::from(u16::from_be_bytes([value[0], value[1]]));
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is UTF-8");
     (text(&value[2..2 + length]), text(&value[4 + length..]))

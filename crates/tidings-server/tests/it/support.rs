@@ -18,6 +18,8 @@ pub struct TestServer {
     pub address: SocketAddr,
     /// Where MQTT listens, with the setting `mqtt.listen`.
     pub mqtt: Option<SocketAddr>,
+    /// The same under TLS, with `mqtt.tls_listen`.
+    pub mqtt_tls: Option<SocketAddr>,
     shutdown: Shutdown,
     serving: JoinHandle<()>,
 }
@@ -39,7 +41,7 @@ impl TestServer {
             serve::run(config, stopping, on_ready).await.expect("the server serves");
         });
         let listening = timeout(PATIENCE, ready).await.expect("the server starts").expect("it tells where");
-        Self { address: listening.http, mqtt: listening.mqtt, shutdown, serving }
+        Self { address: listening.http, mqtt: listening.mqtt, mqtt_tls: listening.mqtt_tls, shutdown, serving }
     }
 
     /// Stops as SIGTERM does.
@@ -99,6 +101,11 @@ impl TestClient {
 
     pub async fn say_text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.expect("the line stands");
+    }
+
+    /// As [`TestClient::say`], to a server that may close the line meanwhile.
+    pub async fn throw(&mut self, frame: &Value) {
+        let _ = self.socket.send(Message::text(frame.to_string())).await;
     }
 
     /// The next frame.

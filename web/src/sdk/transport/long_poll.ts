@@ -6,7 +6,7 @@ import { Refused } from '../errors';
 import type { Changes, Hello } from '../frames';
 import type { Http } from '../http';
 import type { LinkHandlers, Transport } from '../transport';
-import { endCode, Posting } from './posting';
+import { endCode, Posting, retryAfterMs } from './posting';
 
 const WAIT_S = 30;
 const TAIL = 20;
@@ -19,7 +19,7 @@ export function longPollTransport(http: Http): Transport {
       const posting = new Posting(http, handlers);
       const stop = new AbortController();
       poll(http, hello, posting, handlers, stop.signal).catch(error => {
-        if (!stop.signal.aborted) handlers.onEnd(endCode(error), String(error));
+        if (!stop.signal.aborted) handlers.onEnd(endCode(error), String(error), retryAfterMs(error));
       });
       return {
         send: frame => posting.send(frame),

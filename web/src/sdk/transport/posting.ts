@@ -52,7 +52,7 @@ export class Posting {
       try {
         await this.#post(this.#waiting.splice(0, fitting(this.#waiting)));
       } catch (error) {
-        if (!this.#isClosed) this.handlers.onEnd(endCode(error), String(error));
+        if (!this.#isClosed) this.handlers.onEnd(endCode(error), String(error), retryAfterMs(error));
         return;
       }
     }
@@ -77,6 +77,11 @@ function fitting(frames: readonly Outgoing[]): number {
     if (bytes > MOST_BYTES) return Math.max(1, index);
   }
   return Math.min(frames.length, MOST_FRAMES);
+}
+
+/** How long the server wants to be left alone, if it said so. */
+export function retryAfterMs(error: unknown): number | null {
+  return error instanceof Refused ? error.retryAfterMs : null;
 }
 
 /** The close code that a failed HTTP call stands for. */

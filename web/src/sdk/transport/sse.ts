@@ -5,7 +5,7 @@
 import type { Hello, ServerFrame } from '../frames';
 import type { Http } from '../http';
 import type { LinkHandlers, Transport } from '../transport';
-import { endCode, Posting } from './posting';
+import { endCode, Posting, retryAfterMs } from './posting';
 
 export function sseTransport(http: Http): Transport {
   return {
@@ -32,7 +32,7 @@ async function read(
   handlers: LinkHandlers,
   signal: AbortSignal,
 ): Promise<void> {
-  let end = { code: 1006, reason: 'stream ended' };
+  let end: { code: number; reason: string; retryAfterMs?: number | null } = { code: 1006, reason: 'stream ended' };
   try {
     const query = new URLSearchParams();
     if (hello.sync !== undefined) query.set('sync', hello.sync);
@@ -44,9 +44,9 @@ async function read(
       else posting.receive(frame);
     }
   } catch (error) {
-    end = { code: endCode(error), reason: String(error) };
+    end = { code: endCode(error), reason: String(error), retryAfterMs: retryAfterMs(error) };
   }
-  if (!signal.aborted) handlers.onEnd(end.code, end.reason);
+  if (!signal.aborted) handlers.onEnd(end.code, end.reason, end.retryAfterMs);
 }
 
 /** The `data:` of each event; lines of one event are joined as the standard says. */

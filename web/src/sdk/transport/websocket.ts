@@ -2,7 +2,7 @@
 import type { Hello, Outgoing, ServerFrame } from '../frames';
 import type { Http } from '../http';
 import type { Link, LinkHandlers, Transport } from '../transport';
-import { endCode } from './posting';
+import { endCode, retryAfterMs } from './posting';
 
 const SUBPROTOCOL = 'tidings.v1.json';
 const TOKEN_EXPIRED = 3003;
@@ -46,7 +46,7 @@ class Socket implements Link {
         if (!this.#isClosed) this.#open({ ...rest, token }, refused === undefined ? token : undefined);
       },
       error => {
-        if (!this.#isClosed) this.handlers.onEnd(endCode(error), String(error));
+        if (!this.#isClosed) this.handlers.onEnd(endCode(error), String(error), retryAfterMs(error));
       },
     );
   }

@@ -40,8 +40,8 @@ pub async fn log_in(
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     Raw(body): Raw,
 ) -> Response {
-    if let Err(wait) = edge.admit(address.ip()) {
-        return problem::rate_limited(wait);
+    if let Err(later) = edge.admit(address.ip()) {
+        return problem::of(&later.answer());
     }
     if !edge.auth.is_open() {
         return problem::of(&elsewhere(&edge));

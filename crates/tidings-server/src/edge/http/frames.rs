@@ -20,7 +20,8 @@ use tokio::sync::oneshot;
 use crate::{
     host::{Host, act::ActError},
     session::{
-        execute::{Caller, is_read, read},
+        auth::renew,
+        execute::{Caller, is_read, read, take_request},
         outbox::SessionId,
         reply::{Answer, Reply},
     },
@@ -69,7 +70,14 @@ pub async fn frames(State(edge): State<Edge>, caller: Caller, Raw(body): Raw) ->
         }
     };
     let mut asked = Vec::with_capacity(frames.len());
-    for frame in frames {
+    for (n, frame) in frames.into_iter().enumerate() {
+        // The first one is the call itself.
+        if n > 0
+            && let Some(refused) = pace(&edge.host, &caller, frame.get()).await
+        {
+            asked.push(Asked::Answered(refused));
+            continue;
+        }
         let next = ask(&edge, &caller, frame.get(), &mut asked).await;
         asked.push(next);
     }
@@ -81,6 +89,22 @@ pub async fn frames(State(edge): State<Edge>, caller: Caller, Raw(body): Raw) ->
         answers.push(RawValue::from_string(answer).expect("a frame is JSON"));
     }
     json(serde_json::to_string(&Answers { answers }).expect("frames are JSON")).into_response()
+}
+
+/// Waits as long as the device's rate has it. `Some`: the refusal of a frame that is too much.
+async fn pace(host: &Host, caller: &Caller, text: &str) -> Option<String> {
+    match take_request(host, caller) {
+        Ok(wait) if wait.is_zero() => None,
+        Ok(wait) => {
+            tokio::time::sleep(wait).await;
+            None
+        }
+        Err(refusal) => {
+            refusal.count(&host.metrics);
+            let id = Request::parse(text).map_or_else(|error| error.id, |request| request.id);
+            Some(refusal.into_frame(id).to_json())
+        }
+    }
 }
 
 async fn ask(edge: &Edge, caller: &Caller, text: &str, before: &mut [Asked]) -> Asked {
@@ -108,6 +132,12 @@ async fn ask(edge: &Edge, caller: &Caller, text: &str, before: &mut [Asked]) -> 
     }
     let outcome = match command {
         Command::Ping(_) => return Asked::Answered(ServerFrame::Pong(Beat { re: id }).to_json()),
+        Command::Auth(auth) => {
+            let renewed = renew_for_device(edge, caller, &auth.token).await;
+            let answer = renewed.map_or_else(|refusal| refusal, |()| Answer::Done);
+            answer.count(&edge.host.metrics);
+            return Asked::Answered(answer.into_frame(id).to_json());
+        }
         Command::Watch(watch) => watch_for_device(&edge.host, caller, &watch.users).await,
         Command::Typing(typing) => edge.host.typing(&caller.user, typing.conversation, NO_SESSION).await,
         command => {
@@ -118,6 +148,16 @@ async fn ask(edge: &Edge, caller: &Caller, text: &str, before: &mut [Asked]) -> 
     };
     let answer = outcome.map_or_else(|error| edge.host.answer(error), |()| Answer::Done);
     Asked::Answered(answer.into_frame(id).to_json())
+}
+
+/// A new token for the connections that the device has, also for those that cannot say so themselves.
+async fn renew_for_device(edge: &Edge, caller: &Caller, token: &str) -> Result<(), Answer> {
+    let Some(expires_ms) = renew(&edge.auth, caller, token, edge.host.clock.unix_ms()).await? else { return Ok(()) };
+    let sessions = caller.home.lock().sessions.clone();
+    for session in sessions.iter().filter(|session| session.device == caller.device) {
+        session.outbox.renew(expires_ms);
+    }
+    Ok(())
 }
 
 /// A call is no session: what is watched is told to those that the token's device has.

@@ -13,11 +13,11 @@ pub mod people;
 pub mod problem;
 pub mod send;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, FromRequestParts},
+    extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE},
@@ -34,7 +34,7 @@ use tidings_proto::{
 
 use crate::session::{
     auth::{Identity, log_in},
-    execute::{Caller, is_read, read},
+    execute::{Caller, is_read, read, take_request},
     reply::{Answer, Reply},
 };
 
@@ -150,10 +150,23 @@ impl FromRequestParts<Edge> for Caller {
             problem::of(&answer)
         };
         let peer = socket_ip(&parts.extensions);
-        let identity = identity(edge, peer, None, &parts.headers).await.map_err(refused)?;
-        let identity = identity.ok_or_else(|| refused(edge.auth.refuse(NO_TOKEN)))?;
-        log_in(&edge.host, &identity).await.map_err(refused)
+        let identity = match identity(edge, peer, None, &parts.headers).await {
+            Ok(identity) => identity.ok_or_else(|| refused(edge.auth.refuse(NO_TOKEN)))?,
+            Err(refusal) => return Err(wrong_token(edge, parts).unwrap_or_else(|| refused(refusal))),
+        };
+        let caller = log_in(&edge.host, &identity).await.map_err(refused)?;
+        let wait = take_request(&edge.host, &caller).map_err(refused)?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(caller)
     }
+}
+
+/// Whoever shows one wrong token after the other is told to wait instead.
+fn wrong_token(edge: &Edge, parts: &Parts) -> Option<Response> {
+    let ConnectInfo(address) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    edge.admit_address(address.ip()).err().map(|later| problem::of(&later.answer()))
 }
 
 /// Does what a frame of the same meaning does, held against the same limits.

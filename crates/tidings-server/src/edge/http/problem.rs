@@ -1,7 +1,5 @@
 //! Refusals over HTTP: problem documents (RFC 9457), with `Retry-After` (RFC 9110 section 10.2.3) where waiting helps.
 
-use std::time::Duration;
-
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -56,10 +54,6 @@ pub async fn every(response: Response) -> Response {
 /// A request that could not be read.
 pub fn frame_error(error: &FrameError) -> Response {
     of(&Answer::refused(error.code, error.message.clone()))
-}
-
-pub fn rate_limited(wait: Duration) -> Response {
-    of(&Answer::rate_limited(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
 }
 
 fn document(refused: &Refused) -> Response {

@@ -11,7 +11,7 @@ use tidings_proto::{
 use crate::{
     host::Host,
     session::{
-        execute::{Caller, act, is_rated, take_rate},
+        execute::{Caller, act, is_rated, take_send},
         reply::Reply,
     },
 };
@@ -59,7 +59,7 @@ pub async fn message(
 pub async fn rated_act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
     let reply = reply.counted(&host.metrics);
     if is_rated(&command) {
-        match take_rate(host, caller) {
+        match take_send(host, caller) {
             Ok(wait) if wait.is_zero() => {}
             Ok(wait) => tokio::time::sleep(wait).await,
             Err(refusal) => return reply.answer(refusal),

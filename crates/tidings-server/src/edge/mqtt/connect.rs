@@ -9,20 +9,22 @@ use crate::{
     home::kept::{Kept, KeptSession},
     session::{
         attachment::Attachment,
-        auth::{identify, log_in},
+        auth::{identify, log_in, renew},
         execute::Caller,
         reply::Answer,
     },
 };
 
 use super::{
-    super::expiry,
+    super::{admission::Later, expiry},
     connection::{Client, Connection, End, RECEIVE_MAX, Session},
     seats::Seat,
     topics::ANSWER,
-    wire::{Connack, Connect, Incoming, Reason, Will},
+    wire::{Auth, Connack, Connect, Incoming, Reason, Refusal, Will},
 };
 
+/// The name of the login (MQTT 5 section 4.12) whose data is a token: one that may be renewed while the connection stands.
+const METHOD: &str = "token";
 /// Deliveries under way at once, at most: what is beyond stays in the log.
 const WINDOW_MAX: u16 = 64;
 
@@ -30,13 +32,10 @@ impl Connection {
     /// Waits for CONNECT, lets its sender in, and answers.
     pub async fn connect(&mut self) -> Result<(Attachment, Box<Session>), End> {
         let connect = self.read_connect().await?;
-        let (caller, assigned) = self.let_in(&connect).await.map_err(|(reason, why)| End::Refused(reason, why))?;
-        let busy = || End::Refused(Reason::BUSY, "this client id is still busy elsewhere".to_owned());
+        let (caller, assigned) = self.let_in(&connect).await.map_err(End::Refused)?;
+        let busy = || End::Refused(Refusal::new(Reason::BUSY, "this client id is still busy elsewhere"));
         let seat = self.edge.mqtt.take(&caller.user, &caller.device).await.ok_or_else(busy)?;
-        let refused = |answer: Answer| {
-            let (reason, why) = refusal(&answer);
-            End::Refused(reason, why)
-        };
+        let refused = |answer: Answer| End::Refused(refusal(&answer));
         let (attachment, _) = Attachment::begin(&self.edge.host, &caller, None).await.map_err(refused)?;
         seat.attach(&attachment.outbox);
         let (session, is_present) = self.resume(&connect, &attachment, seat).await.map_err(refused)?;
@@ -47,6 +46,7 @@ impl Connection {
                 assigned: assigned.as_ref().map(DeviceId::as_str),
                 receive_maximum: RECEIVE_MAX,
                 max_packet_bytes: self.edge.host.config.limits.frame_bytes,
+                method: connect.method.as_deref(),
                 response_information: connect.wants_response_information.then_some(ANSWER),
             },
         );
@@ -70,25 +70,33 @@ impl Connection {
             match packet {
                 Ok(None) => {}
                 Ok(Some(Incoming::Connect(connect))) => return Ok(*connect),
-                Err(reason @ Reason::UNSUPPORTED_VERSION) => return Err(End::Refused(reason, String::new())),
+                Err(reason @ Reason::UNSUPPORTED_VERSION) => return Err(End::Refused(Refusal::new(reason, ""))),
                 // Who does not speak MQTT is not answered; a wrong CONNECT is.
-                Err(reason) if self.wire.version.is_some() => return Err(End::Refused(reason, String::new())),
+                Err(reason) if self.wire.version.is_some() => return Err(End::Refused(Refusal::new(reason, ""))),
                 Ok(Some(_)) | Err(_) => return Err(End::Gone),
             }
         }
     }
 
     /// Logs in. Tells the device's name as well, if the server made it.
-    async fn let_in(&mut self, connect: &Connect) -> Result<(Caller, Option<DeviceId>), (Reason, String)> {
-        let refused = |reason, why: &str| Err((reason, why.to_owned()));
-        if self.edge.admit(self.address).is_err() {
-            return refused(Reason::RATE, "too many connections from this address; wait a little");
+    async fn let_in(&mut self, connect: &Connect) -> Result<(Caller, Option<DeviceId>), Refusal> {
+        let refused = |reason, why: &str| Err(Refusal::new(reason, why));
+        if let Err(later) = self.edge.admit(self.address) {
+            let (reason, why) = match later {
+                Later::Address { .. } => (Reason::RATE, "too many connections from this address"),
+                Later::Crowd { .. } => (Reason::BUSY, "too many come at once"),
+            };
+            let why = format!("{why}; come back in {} ms", later.wait_ms());
+            return Err(Refusal { reason, why, retry_after_ms: Some(later.wait_ms()) });
         }
         if let Some(will) = connect.will {
             return Err(no_will(will));
         }
-        if connect.has_method {
-            return refused(Reason::BAD_METHOD, "log in by username, or by password with a token");
+        if connect.method.as_deref().is_some_and(|method| method != METHOD) {
+            return refused(
+                Reason::BAD_METHOD,
+                "log in by username, by password with a token, or by the method `token`",
+            );
         }
         let is_empty = connect.client_id.is_empty();
         if is_empty && !self.wire.is_v5() && !connect.clean_start {
@@ -96,7 +104,9 @@ impl Connection {
         }
         let device = match connect.client_id.as_str() {
             "" => None,
-            name => Some(DeviceId::new(name).map_err(|error| (Reason::CLIENT_ID, format!("client id: {error}")))?),
+            name => Some(
+                DeviceId::new(name).map_err(|error| Refusal::new(Reason::CLIENT_ID, format!("client id: {error}")))?,
+            ),
         };
         let host = &self.edge.host;
         let identity = {
@@ -123,7 +133,8 @@ impl Connection {
         // Where a username is enough, many clients give some password or other: only what is one of our tokens counts.
         let is_open = self.edge.auth.is_open();
         let is_token = |password: &String| !is_open || password.starts_with(crate::session::auth::TOKEN_PREFIX);
-        let token = connect.password.clone().filter(is_token);
+        let shown = || Some(String::from_utf8_lossy(connect.shown.as_deref()?).into_owned());
+        let token = if connect.method.is_some() { shown() } else { connect.password.clone().filter(is_token) };
         Hello { username: connect.username.clone(), token, device, ..Hello::default() }
     }
 
@@ -148,6 +159,7 @@ impl Connection {
             host.keep_session(&caller.home, &caller.device, wanted, false).await?;
         }
         let keep_alive = Duration::from_secs(u64::from(connect.keep_alive_s)) * 3 / 2;
+        let expires_at = expiry::of(&self.edge, caller);
         let session = Session {
             kept,
             is_kept,
@@ -159,7 +171,9 @@ impl Connection {
             published: published.into(),
             keep_alive: (!keep_alive.is_zero()).then_some(keep_alive),
             heard_at: Instant::now(),
-            expires_at: expiry::of(&self.edge, caller),
+            expires_at,
+            warn_at: expiry::warn_at(expires_at),
+            has_method: connect.method.is_some(),
             store_at: None,
             leave_at: None,
             frames: Vec::new(),
@@ -170,6 +184,27 @@ impl Connection {
 }
 
 impl Client {
+    /// A new token for the connection that stands (MQTT 5 section 4.12.1).
+    pub async fn on_auth(&mut self, auth: Auth) -> Result<(), End> {
+        if !self.session.has_method || auth.reason != Reason::REAUTHENTICATE || auth.method.as_deref() != Some(METHOD) {
+            return Err(End::Fault(Reason::PROTOCOL_ERROR));
+        }
+        let token =
+            String::from_utf8(auth.shown.unwrap_or_default()).map_err(|_| End::Fault(Reason::NOT_AUTHORIZED))?;
+        let edge = self.connection.edge.clone();
+        match renew(&edge.auth, &self.attachment.caller, &token, edge.host.clock.unix_ms()).await {
+            Ok(expires_ms) => {
+                self.session.set_expiry(expires_ms.and_then(|expires_ms| expiry::of_ms(&edge, expires_ms)));
+                self.connection.wire.put_auth(&mut self.connection.out, METHOD);
+                Ok(())
+            }
+            Err(refusal) => {
+                refusal.count(&edge.host.metrics);
+                Err(End::Fault(Reason::NOT_AUTHORIZED))
+            }
+        }
+    }
+
     /// What a session that goes on is owed.
     pub async fn begin(&mut self) -> Result<(), End> {
         match self.session.kept.inbox {
@@ -180,17 +215,17 @@ impl Client {
 }
 
 /// Nobody speaks here after they are gone.
-fn no_will(will: Will) -> (Reason, String) {
+fn no_will(will: Will) -> Refusal {
     let reason = match will {
         Will { retain: true, .. } => Reason::NO_RETAIN,
         Will { qos: 2, .. } => Reason::QOS,
         Will { .. } => Reason::TOPIC_NAME,
     };
-    (reason, "wills are not offered: others learn from presence that somebody is gone".to_owned())
+    Refusal::new(reason, "wills are not offered: others learn from presence that somebody is gone")
 }
 
-fn refusal(answer: &Answer) -> (Reason, String) {
-    let Answer::Refused(refused) = answer else { return (Reason::UNSPECIFIED, String::new()) };
+fn refusal(answer: &Answer) -> Refusal {
+    let Answer::Refused(refused) = answer else { return Refusal::new(Reason::UNSPECIFIED, "") };
     let reason = match refused.code {
         Code::Unauthenticated | Code::BadRequest => Reason::BAD_LOGIN,
         Code::Forbidden | Code::Blocked => Reason::NOT_AUTHORIZED,
@@ -198,5 +233,5 @@ fn refusal(answer: &Answer) -> (Reason, String) {
         Code::Unavailable => Reason::UNAVAILABLE,
         _ => Reason::UNSPECIFIED,
     };
-    (reason, refused.message.clone())
+    Refusal { reason, why: refused.message.clone(), retry_after_ms: refused.retry_after_ms }
 }

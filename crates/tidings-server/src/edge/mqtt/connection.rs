@@ -12,12 +12,12 @@ use crate::{
 };
 
 use super::{
-    super::Edge,
+    super::{Edge, expiry},
     deliveries::Deliveries,
     line::Line,
     request::Awaited,
     seats::Seat,
-    wire::{Incoming, Reason, Wire},
+    wire::{Incoming, Reason, Refusal, Wire},
 };
 
 /// Publishes that a client may have under way at once (receive maximum). Whoever sends more is not read meanwhile.
@@ -47,7 +47,7 @@ pub enum End {
         expiry_s: Option<u32>,
     },
     /// Not let in.
-    Refused(Reason, String),
+    Refused(Refusal),
     /// The client did what it must not.
     Fault(Reason),
     Close(CloseCode),
@@ -95,8 +95,11 @@ pub struct Session {
     pub published: VecDeque<Published>,
     pub keep_alive: Option<Duration>,
     pub heard_at: Instant,
-    /// When its token ends.
+    /// When its token ends; and when the client is to be warned, until it was.
     pub expires_at: Option<Instant>,
+    pub warn_at: Option<Instant>,
+    /// It named a way to log in, and may do so again.
+    pub has_method: bool,
     /// When cursors that moved are to be stored.
     pub store_at: Option<Instant>,
     /// When to go, because the server stops.
@@ -186,7 +189,7 @@ impl Connection {
         match end {
             End::Gone => return,
             End::Disconnected { .. } => {}
-            End::Refused(reason, why) => self.wire.put_refusal(&mut self.out, reason, &why),
+            End::Refused(refusal) => self.wire.put_refusal(&mut self.out, &refusal),
             End::Fault(reason) => self.wire.put_disconnect(&mut self.out, reason, ""),
             End::Close(code) => self.wire.put_disconnect(&mut self.out, reason(code), code.reason()),
         }
@@ -198,6 +201,14 @@ impl Connection {
         if self.write_out().await.is_ok() {
             self.line.close().await;
         }
+    }
+}
+
+impl Session {
+    /// A token ends then.
+    pub fn set_expiry(&mut self, expires_at: Option<Instant>) {
+        self.expires_at = expires_at;
+        self.warn_at = expiry::warn_at(expires_at);
     }
 }
 
@@ -262,6 +273,7 @@ impl Client {
                 Err(End::Fault(Reason::PROTOCOL_ERROR))
             }
             Incoming::Disconnect { expiry_s } => Err(End::Disconnected { expiry_s }),
+            Incoming::Auth(auth) => self.on_auth(auth).await,
             Incoming::Connect(_) => Err(End::Fault(Reason::PROTOCOL_ERROR)),
         }
     }
@@ -280,6 +292,12 @@ impl Client {
 
     /// Brings all that waits in the outbox.
     pub async fn drain(&mut self) -> Done {
+        if let Some(expires_ms) = self.attachment.outbox.renewed() {
+            let renewed_at = expiry::of_ms(&self.connection.edge, expires_ms);
+            if self.session.expires_at.is_some() && renewed_at > self.session.expires_at {
+                self.session.set_expiry(renewed_at);
+            }
+        }
         loop {
             let mut frames = std::mem::take(&mut self.session.frames);
             let next = self.attachment.outbox.take(&mut frames, TAKE_BYTES);
@@ -310,7 +328,8 @@ impl Client {
 
     fn deadline(&self) -> Instant {
         let silent = self.session.keep_alive.map(|wait| self.session.heard_at + wait);
-        let all = [silent, self.session.store_at, self.session.leave_at, self.session.expires_at];
+        let Session { store_at, leave_at, warn_at, expires_at, .. } = self.session;
+        let all = [silent, store_at, leave_at, warn_at, expires_at];
         all.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600))
     }
 
@@ -323,6 +342,10 @@ impl Client {
         if session.expires_at.is_some_and(|at| at <= now) {
             return Err(End::Close(CloseCode::TokenExpired));
         }
+        if session.warn_at.is_some_and(|at| at <= now) {
+            self.warn();
+        }
+        let session = &mut self.session;
         if session.leave_at.is_some_and(|at| at <= now) {
             return Err(End::Close(CloseCode::Draining));
         }

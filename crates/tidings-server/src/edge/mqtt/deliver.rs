@@ -142,7 +142,7 @@ impl Client {
         }
     }
 
-    fn publish(&mut self, source: Source, packet_id: Option<u16>, frame: &[u8]) -> bool {
+    pub fn publish(&mut self, source: Source, packet_id: Option<u16>, frame: &[u8]) -> bool {
         self.connection.edge.host.metrics.sent(frame);
         let delivery = Delivery {
             topic: source.topic(),

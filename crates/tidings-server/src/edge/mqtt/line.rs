@@ -1,4 +1,4 @@
-//! The bytes of one connection, over TCP or in the binary frames of a WebSocket. A packet may begin in one frame and end in
+//! The bytes of one connection, over TCP, under TLS, or in the binary frames of a WebSocket. A packet may begin in one frame and end in
 //! another.
 
 use std::io;
@@ -6,13 +6,20 @@ use std::io;
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::super::door::Stream;
 
 /// Read at once.
 const READ_BYTES: usize = 4 * 1024;
 
 pub enum Line {
     Tcp(TcpStream),
+    /// Under TLS.
+    Secure(Box<Stream>),
     WebSocket(Box<WebSocket>),
 }
 
@@ -33,6 +40,10 @@ impl Line {
                     Err(error) => return Err(error),
                 }
             },
+            Self::Secure(stream) => {
+                into.reserve(READ_BYTES);
+                Ok(stream.read_buf(into).await? > 0)
+            }
             Self::WebSocket(socket) => loop {
                 match socket.next().await {
                     Some(Ok(Message::Binary(bytes))) => {
@@ -52,6 +63,10 @@ impl Line {
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.write_all(bytes).await,
+            Self::Secure(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
             Self::WebSocket(socket) => {
                 let message = Message::Binary(Bytes::copy_from_slice(bytes));
                 socket.send(message).await.map_err(io::Error::other)
@@ -64,6 +79,11 @@ impl Line {
         let mut rest = Vec::new();
         match &mut self {
             Self::Tcp(stream) => {
+                if stream.shutdown().await.is_err() {
+                    return;
+                }
+            }
+            Self::Secure(stream) => {
                 if stream.shutdown().await.is_err() {
                     return;
                 }

@@ -7,15 +7,17 @@ use tidings_proto::{
     frames::{
         FrameError, RequestId,
         client::{Command, Request},
-        server::{Beat, Refused, ServerFrame},
+        server::{Beat, Expiring, Refused, ServerFrame},
     },
 };
+
+use tokio::time::Instant;
 
 use crate::{
     home::kept::{PUBLISHED_MAX, Published},
     session::{
         auth::renew,
-        execute::{Caller, act, act_with, is_rated, is_read, read, take_rate},
+        execute::{act, act_with, is_read, read, take_rates},
         reply::{Answer, Reply},
     },
 };
@@ -131,10 +133,7 @@ impl Client {
         let (outbox, unanswered) = (self.attachment.outbox.clone(), self.session.unanswered.begin());
         let reply = Reply::to_session(Some(RequestId::Number(number)), outbox, unanswered);
         let reply = reply.counted(&host.metrics).with_echo(has_echo);
-        if !is_rated(command) {
-            return Ok(Some(reply));
-        }
-        match take_rate(&host, &self.attachment.caller) {
+        match take_rates(&host, &self.attachment.caller, command) {
             Ok(wait) => {
                 if !wait.is_zero() {
                     self.drive(tokio::time::sleep(wait)).await?;
@@ -154,6 +153,14 @@ impl Client {
         host.metrics.frames_in.of(command.kind()).inc();
         let caller = self.attachment.caller.clone();
         if is_read(&command) {
+            match take_rates(&host, &caller, &command) {
+                Ok(wait) if wait.is_zero() => {}
+                Ok(wait) => self.drive(tokio::time::sleep(wait)).await?,
+                Err(refusal) => {
+                    refusal.count(&host.metrics);
+                    return self.answered(number, refusal.into_frame(id));
+                }
+            }
             // It sees all that was asked on this connection before.
             let unanswered = self.session.unanswered.clone();
             self.drive(async move { unanswered.all_answered().await }).await?;
@@ -186,7 +193,7 @@ impl Client {
                 let edge = self.connection.edge.clone();
                 let renewed = renew(&edge.auth, &caller, &auth.token, host.clock.unix_ms()).await;
                 if let Ok(expires_ms) = &renewed {
-                    self.session.expires_at = expiry::of(&edge, &Caller { expires_ms: *expires_ms, ..caller });
+                    self.session.set_expiry(expires_ms.and_then(|expires_ms| expiry::of_ms(&edge, expires_ms)));
                 }
                 reply.answer(renewed.map_or_else(|refusal| refusal, |_| Answer::Done));
                 Ok(())
@@ -251,7 +258,9 @@ impl Client {
         let (wire, out) = (&self.connection.wire, &mut self.connection.out);
         match (refused, answer) {
             (Some(refused), _) => {
-                let properties = [("code", refused.code.as_str()), ("message", refused.message.as_str())];
+                let retry_after_ms = refused.retry_after_ms.map(|ms| ms.to_string());
+                let mut properties = vec![("code", refused.code.as_str()), ("message", refused.message.as_str())];
+                properties.extend(retry_after_ms.iter().map(|ms| ("retry_after_ms", ms.as_str())));
                 wire.put_puback(out, packet_id, publish::reason(refused.code), &properties);
             }
             (None, Some(ServerFrame::Sent(sent) | ServerFrame::Created(sent))) => {
@@ -264,6 +273,20 @@ impl Client {
             (None, _) => wire.put_puback(out, packet_id, Reason::SUCCESS, &[]),
         }
         Ok(())
+    }
+
+    /// Tells that the token ends soon: where the client hears answers, else where it hears what happens.
+    pub fn warn(&mut self) {
+        self.session.warn_at = None;
+        let Some(expires_at) = self.session.expires_at else { return };
+        let left = expires_at.saturating_duration_since(Instant::now());
+        let in_s = u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(0);
+        let frame = ServerFrame::Expiring(Expiring { in_s }).to_json();
+        if self.session.kept.answer {
+            self.tell(&frame, &None, None);
+        } else if self.session.kept.live {
+            self.publish(Source::Live, None, frame.as_bytes());
+        }
     }
 
     /// Publishes an answer where the client wants it: where it said, or on its own topic if it listens there.

@@ -25,6 +25,7 @@ pub struct Reason(pub u8);
 
 impl Reason {
     pub const SUCCESS: Self = Self(0x00);
+    pub const REAUTHENTICATE: Self = Self(0x19);
     pub const NO_SUBSCRIPTION: Self = Self(0x11);
     pub const UNSPECIFIED: Self = Self(0x80);
     pub const MALFORMED: Self = Self(0x81);
@@ -53,6 +54,20 @@ impl Reason {
     pub const NO_IDENTIFIERS: Self = Self(0xa1);
 }
 
+/// Why somebody is not let in, and when it may be tried again.
+#[derive(Debug)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub why: String,
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    pub fn new(reason: Reason, why: impl Into<String>) -> Self {
+        Self { reason, why: why.into(), retry_after_ms: None }
+    }
+}
+
 /// A packet from a client.
 #[derive(Debug)]
 pub enum Incoming {
@@ -68,6 +83,8 @@ pub enum Incoming {
         filters: Vec<String>,
     },
     Ping,
+    /// A login while the connection stands.
+    Auth(Auth),
     Disconnect {
         /// A new expiry of the session, in seconds.
         expiry_s: Option<u32>,
@@ -87,7 +104,16 @@ pub struct Connect {
     /// Deliveries that the client takes before it acknowledges one.
     pub receive_maximum: u16,
     pub wants_response_information: bool,
-    pub has_method: bool,
+    /// The way to log in, where it is none by username and password; and what is shown then.
+    pub method: Option<String>,
+    pub shown: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub struct Auth {
+    pub reason: Reason,
+    pub method: Option<String>,
+    pub shown: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use mqtt_protocol_core::mqtt::{
     result_code::MqttError,
 };
 
-use super::{Connect, Filter, Incoming, Publish, Reason, Subscribe, TOPIC_ALIASES, Version, Will, Wire};
+use super::{Auth, Connect, Filter, Incoming, Publish, Reason, Subscribe, TOPIC_ALIASES, Version, Will, Wire};
 
 const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
@@ -17,6 +17,7 @@ const SUBSCRIBE: u8 = 8;
 const UNSUBSCRIBE: u8 = 10;
 const PINGREQ: u8 = 12;
 const DISCONNECT: u8 = 14;
+const AUTH: u8 = 15;
 
 impl Wire {
     /// Reads the next packet out of `bytes`; what it has taken goes to the front of the next call. `None`: it is not whole.
@@ -61,7 +62,8 @@ impl Wire {
                 }
             }
             (Some(version), DISCONNECT) => disconnect(raw, version),
-            // Exactly-once delivery is not offered, nor another login.
+            (Some(Version::V5), AUTH) => auth(raw),
+            // Exactly-once delivery is not offered.
             (Some(_), _) => Err(Reason::PROTOCOL_ERROR),
         }
     }
@@ -114,7 +116,8 @@ impl Wire {
             Property::TopicAliasMaximum(count) => self.aliases_out_max = count.val(),
             Property::RequestResponseInformation(wish) => connect.wants_response_information = wish.val() == 1,
             Property::RequestProblemInformation(wish) => self.wants_properties = wish.val() == 1,
-            Property::AuthenticationMethod(_) => connect.has_method = true,
+            Property::AuthenticationMethod(method) => connect.method = Some(method.val().to_owned()),
+            Property::AuthenticationData(shown) => connect.shown = Some(shown.val().to_vec()),
             _ => {}
         }
     }
@@ -272,6 +275,20 @@ fn disconnect(raw: &RawPacket, version: Version) -> Result<Incoming, Reason> {
         }
     };
     Ok(Incoming::Disconnect { expiry_s })
+}
+
+fn auth(raw: &RawPacket) -> Result<Incoming, Reason> {
+    let packet = exact(raw, v5_0::Auth::parse)?;
+    let reason = Reason(raw.data_as_slice().first().copied().unwrap_or(Reason::SUCCESS.0));
+    let mut auth = Auth { reason, method: None, shown: None };
+    for property in packet.props().iter().flatten() {
+        match property {
+            Property::AuthenticationMethod(method) => auth.method = Some(method.val().to_owned()),
+            Property::AuthenticationData(shown) => auth.shown = Some(shown.val().to_vec()),
+            _ => {}
+        }
+    }
+    Ok(Incoming::Auth(auth))
 }
 
 /// A packet is as long as it says.

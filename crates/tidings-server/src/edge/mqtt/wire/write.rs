@@ -2,17 +2,18 @@
 
 use mqtt_protocol_core::mqtt::{
     packet::{
-        AssignedClientIdentifier, CorrelationData, GenericPacketTrait, MaximumPacketSize, MaximumQos, Property, Qos,
-        ReasonString, ReceiveMaximum, ResponseInformation, RetainAvailable, SharedSubscriptionAvailable,
-        SubscriptionIdentifierAvailable, TopicAlias, TopicAliasMaximum, UserProperty, v3_1_1, v5_0,
+        AssignedClientIdentifier, AuthenticationMethod, CorrelationData, GenericPacketTrait, MaximumPacketSize,
+        MaximumQos, Property, Qos, ReasonString, ReceiveMaximum, ResponseInformation, RetainAvailable,
+        SharedSubscriptionAvailable, SubscriptionIdentifierAvailable, TopicAlias, TopicAliasMaximum, UserProperty,
+        v3_1_1, v5_0,
     },
     result_code::{
-        ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, PubackReasonCode, SubackReasonCode,
+        AuthReasonCode, ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, PubackReasonCode, SubackReasonCode,
         SubackReturnCode, UnsubackReasonCode,
     },
 };
 
-use super::{Reason, TOPIC_ALIASES, Version, Wire};
+use super::{Reason, Refusal, TOPIC_ALIASES, Version, Wire};
 
 const RIGHT: &str = "all its parts were made here";
 
@@ -25,6 +26,8 @@ pub struct Connack<'a> {
     pub receive_maximum: u16,
     pub max_packet_bytes: usize,
     pub response_information: Option<&'a str>,
+    /// The way in which the client has logged in, if it named one.
+    pub method: Option<&'a str>,
 }
 
 /// A publish from the server.
@@ -62,12 +65,22 @@ impl Wire {
         if let Some(topic) = connack.response_information {
             properties.push(ResponseInformation::new(topic).expect(RIGHT).into());
         }
+        properties.extend(method(connack.method));
         let builder = v5_0::Connack::builder().session_present(connack.session_present);
         put(out, &builder.reason_code(ConnectReasonCode::Success).props(properties).build().expect(RIGHT));
     }
 
+    /// The new login counts.
+    pub fn put_auth(&self, out: &mut Vec<u8>, name: &str) {
+        let properties: Vec<Property> = method(Some(name)).into_iter().collect();
+        let builder = v5_0::Auth::builder().reason_code(AuthReasonCode::Success);
+        put(out, &builder.props(properties).build().expect(RIGHT));
+    }
+
     /// Refuses a connection. Before a version is known the oldest answer says most.
-    pub fn put_refusal(&self, out: &mut Vec<u8>, reason: Reason, why: &str) {
+    pub fn put_refusal(&self, out: &mut Vec<u8>, refusal: &Refusal) {
+        let Refusal { reason, why, retry_after_ms } = refusal;
+        let reason = *reason;
         if !self.is_v5() {
             let code = match reason {
                 Reason::UNSUPPORTED_VERSION => ConnectReturnCode::UnacceptableProtocolVersion,
@@ -82,7 +95,12 @@ impl Wire {
         }
         let code = ConnectReasonCode::try_from(reason.0).unwrap_or(ConnectReasonCode::UnspecifiedError);
         let builder = v5_0::Connack::builder().session_present(false).reason_code(code);
-        let properties = if self.wants_properties { reason_string(why) } else { Vec::new() };
+        let mut properties = Vec::new();
+        if self.wants_properties {
+            properties = reason_string(why);
+            let told = retry_after_ms.and_then(|ms| UserProperty::new("retry_after_ms", ms.to_string()).ok());
+            properties.extend(told.map(Property::from));
+        }
         let packet = builder.props(properties).build().expect(RIGHT);
         if packet.size() <= self.max_out_bytes {
             put(out, &packet);
@@ -190,6 +208,10 @@ impl Wire {
             put(out, &packet);
         }
     }
+}
+
+fn method(name: Option<&str>) -> Option<Property> {
+    AuthenticationMethod::new(name?).ok().map(Into::into)
 }
 
 fn reason_string(why: &str) -> Vec<Property> {
