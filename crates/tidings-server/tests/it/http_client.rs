@@ -59,6 +59,12 @@ impl TestServer {
         Caller { client, base: format!("http://{}", self.address), token: None }
     }
 
+    /// The same caller, over one connection of HTTP/2.
+    pub fn over_http_2(&self, caller: &Caller) -> Caller {
+        let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        Caller { client, ..caller.clone() }
+    }
+
     pub fn with_token(&self, token: &str) -> Caller {
         Caller { token: Some(token.to_owned()), ..self.nobody() }
     }

@@ -206,3 +206,21 @@ async fn a_waiting_poll_is_woken_by_news_and_not_by_deliveries() {
     server.stop().await;
     assert_eq!(timeout(PATIENCE, polling).await.unwrap().unwrap().status, 204);
 }
+
+#[tokio::test]
+async fn events_polls_and_calls_go_over_http_2() {
+    let (_folder, server, ada, bob) = start().await;
+    let (ada, bob) = (server.over_http_2(&ada), server.over_http_2(&bob));
+    let poller = server.over_http_2(&server.log_in("bob", "poller").await);
+    let opened = bob.open("GET", "/v1/events", &[], Bytes::new()).await;
+    assert_eq!(opened.version(), http::Version::HTTP_2);
+    let mut stream = Events { body: opened.into_body(), text: String::new() };
+    let (token, _) = stream.next_of("welcome").await;
+    let polled = begin_poll(&poller, &token).await;
+    send(&ada, "bob", "one").await;
+    assert_eq!(polled.await.unwrap().ok()["items"][0]["unread"], 1);
+    assert_eq!(stream.next_of("entry").await.1["text"], "one");
+    send(&bob, "ada", "two").await;
+    assert_eq!(bob.get(&format!("/v1/sync?sync={token}")).await.ok()["items"][0]["last"]["text"], "two");
+    server.stop().await;
+}

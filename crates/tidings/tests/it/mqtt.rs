@@ -2,7 +2,8 @@
 //! log. (What was delivered in the last second before a kill may come once more.)
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -91,4 +92,73 @@ async fn kills_leave_no_gap_and_double_nothing() {
     let history = server.json("bob", &["history", "ada", "--all"]);
     let texts: Vec<_> = history.iter().map(|entry| entry["text"].as_str().unwrap_or_default().to_owned()).collect();
     assert_eq!(texts, (1..=MESSAGES).map(|n| format!("number {n}")).collect::<Vec<_>>());
+}
+
+/// The line of a client that stays, of version 3.1.1; packets by hand, for the library marks no repeats.
+struct Line(TcpStream);
+
+impl Line {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut line = Self(stream);
+        line.write(0x10, &[b"\0\x04MQTT\x04\x80\0\0\0\x05phone\0\x03ada"]);
+        let [kind, _, _, code] = line.read();
+        assert_eq!((kind, code), (0x20, 0));
+        line
+    }
+
+    fn write(&mut self, first: u8, parts: &[&[u8]]) {
+        let body = parts.concat();
+        let length = u8::try_from(body.len()).ok().filter(|length| *length < 0x80).unwrap();
+        self.0.write_all(&[&[first, length][..], &body].concat()).unwrap();
+    }
+
+    /// Packets of the server are four bytes long here.
+    fn read(&mut self) -> [u8; 4] {
+        let mut packet = [0; 4];
+        self.0.read_exact(&mut packet).unwrap();
+        packet
+    }
+
+    fn publish(&mut self, packet_id: u16, is_repeat: bool) {
+        let topic = b"tidings/to/bob";
+        let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+        let text = format!("number {packet_id}");
+        let first = if is_repeat { 0x3a } else { 0x32 };
+        self.write(first, &[&length, topic, &packet_id.to_be_bytes(), text.as_bytes()]);
+    }
+
+    fn expect_acks(&mut self, packet_ids: impl Iterator<Item = u16>) {
+        for packet_id in packet_ids {
+            let [high, low] = packet_id.to_be_bytes();
+            assert_eq!(self.read(), [0x40, 2, high, low]);
+        }
+    }
+}
+
+#[test]
+fn what_is_published_again_after_a_kill_is_one_message() {
+    const BATCH: u16 = 10;
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let listen = address.to_string();
+    let mut server = Server::start_with(&[("mqtt.listen", &listen)]);
+    assert!(server.run("bob", &["login", "bob"]).status.success());
+    for round in 0..3 {
+        let ids = || (1..=BATCH).map(|n| round * BATCH + n);
+        let mut line = Line::connect(address);
+        ids().for_each(|packet_id| line.publish(packet_id, false));
+        // Of the others nobody knows: they are durable, or on their way, or lost.
+        line.expect_acks(ids().take(4));
+        server.kill();
+        server.restart_with(&[("mqtt.listen", &listen)]);
+        let mut line = Line::connect(address);
+        ids().for_each(|packet_id| line.publish(packet_id, true));
+        line.expect_acks(ids());
+    }
+    let history = server.json("bob", &["history", "ada", "--all"]);
+    let texts: Vec<_> = history.iter().map(|entry| entry["text"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(texts, (1..=3 * BATCH).map(|n| format!("number {n}")).collect::<Vec<_>>());
 }

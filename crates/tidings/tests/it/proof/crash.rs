@@ -92,6 +92,7 @@ fn settings(rng: &mut StdRng) -> Vec<(&'static str, &'static str)> {
         ("cache.homes_bytes", pick(rng, &["1 MiB", "128 MiB"])),
         ("rates.sends_per_s", "1000000"),
         ("rates.sends_burst", "1000000"),
+        ("rates.requests_per_s", "1000000"),
     ]
 }
 

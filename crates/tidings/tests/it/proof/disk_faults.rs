@@ -32,6 +32,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("flush.window_ms", "10"),
     ("rates.sends_per_s", "1000000"),
     ("rates.sends_burst", "1000000"),
+    ("rates.requests_per_s", "1000000"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
