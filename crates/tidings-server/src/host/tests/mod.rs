@@ -34,6 +34,7 @@ mod cursors;
 mod first_message;
 mod held;
 mod large;
+mod logins;
 mod replay;
 mod torn_tables;
 
