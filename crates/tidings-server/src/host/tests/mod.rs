@@ -32,6 +32,7 @@ use super::{
 mod caches;
 mod cursors;
 mod first_message;
+mod fresh;
 mod held;
 mod large;
 mod logins;
