@@ -42,7 +42,7 @@ async fn who_logs_in_after_being_signed_out_is_let_in_at_once() {
         let token = auth.open_token(&ada, &phone, login_ms(&caller, now_ms)).expect("the mode is open");
         let shown = async |token: &str| log_in(&rig.host, &auth.verify(token, now_ms).await.expect("ours")).await;
         shown(&token).await.expect("the token is newer");
-        let refused = shown(&old).await.err().expect("the token is older");
+        let Err(refused) = shown(&old).await else { panic!("the token is older") };
         assert_eq!(code(&refused), Some(Code::Unauthenticated));
     }
     rig.crash().await;
