@@ -1,6 +1,8 @@
 //! What a client publishes: carried out as any other request, and acknowledged in the order in which it came, when it is
 //! durable.
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tidings_proto::{
     CloseCode, Code,
@@ -29,6 +31,9 @@ use super::{
     topics::Source,
     wire::{Delivery, Publish, Reason},
 };
+
+/// How long a warning that nobody heard waits for somebody.
+const WARN_AGAIN: Duration = Duration::from_secs(1);
 
 /// A publish on its way.
 #[derive(Debug)]
@@ -275,16 +280,18 @@ impl Client {
         Ok(())
     }
 
-    /// Tells that the token ends soon: where the client hears answers, else where it hears what happens.
+    /// Tells that the token ends soon: where the client hears answers, else where it hears what happens. Who has not subscribed
+    /// yet is told when it has.
     pub fn warn(&mut self) {
-        self.session.warn_at = None;
+        let (answer, live) = (self.session.kept.answer, self.session.kept.live);
+        self.session.warn_at = (!answer && !live).then(|| Instant::now() + WARN_AGAIN);
         let Some(expires_at) = self.session.expires_at else { return };
         let left = expires_at.saturating_duration_since(Instant::now());
         let in_s = u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(0);
         let frame = ServerFrame::Expiring(Expiring { in_s }).to_json();
-        if self.session.kept.answer {
+        if answer {
             self.tell(&frame, &None, None);
-        } else if self.session.kept.live {
+        } else if live {
             self.publish(Source::Live, None, frame.as_bytes());
         }
     }
