@@ -10,7 +10,7 @@ use crate::{
     session::{
         attachment::Attachment,
         auth::{identify, log_in, renew},
-        execute::Caller,
+        execute::{Caller, take_request},
         reply::Answer,
     },
 };
@@ -192,6 +192,7 @@ impl Client {
         let token =
             String::from_utf8(auth.shown.unwrap_or_default()).map_err(|_| End::Fault(Reason::NOT_AUTHORIZED))?;
         let edge = self.connection.edge.clone();
+        take_request(&edge.host, &self.attachment.caller).map_err(|_| End::Fault(Reason::RATE))?;
         match renew(&edge.auth, &self.attachment.caller, &token, edge.host.clock.unix_ms()).await {
             Ok(expires_ms) => {
                 self.session.set_expiry(expires_ms.and_then(|expires_ms| expiry::of_ms(&edge, expires_ms)));
