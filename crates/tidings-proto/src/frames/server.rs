@@ -449,6 +449,12 @@ pub struct UserProfile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     pub device: DeviceId,
+    /// What the user calls it.
+    #[schema(required)]
+    pub name: Option<String>,
+    /// What it says that it is.
+    #[schema(required)]
+    pub platform: Option<String>,
     #[schema(required)]
     pub last_seen: Option<u64>,
     pub connected: bool,

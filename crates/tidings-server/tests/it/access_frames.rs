@@ -53,6 +53,8 @@ const ROWS: &[(&str, Cells)] = &[
     (r#"{"type":"unblock","user":"new"}"#, users("ok")),
     (r#"{"type":"set","conversation":"GROUP","muted":true}"#, members("ok")),
     (r#"{"type":"profile","picture":"p"}"#, users("ok")),
+    (r#"{"type":"device","name":"Mine"}"#, users("ok")),
+    (r#"{"type":"device","device":"of-somebody-else","name":"Mine"}"#, users("not_found")),
     (r#"{"type":"leave","client_msg_id":"l-ME","conversation":"GROUP"}"#, members("sent")),
     (r#"{"type":"fetch","conversation":"GROUP"}"#, [U, U, U, U, R, A]),
     // The first word of a connection, and never another one.

@@ -9,6 +9,7 @@ mod support;
 
 mod access_frames;
 mod access_http;
+mod devices;
 mod documents;
 mod door;
 mod http_admin;

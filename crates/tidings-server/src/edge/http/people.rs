@@ -10,7 +10,7 @@ use serde_json::json;
 use tidings_proto::{
     Code, DeviceId, UserId,
     frames::{
-        client::{Block, Command, Profile, Unblock},
+        client::{self, Block, Command, Profile, Unblock},
         server::{Device, UserProfile},
     },
 };
@@ -49,6 +49,8 @@ pub fn describe(calls: &mut Calls) {
     let change = calls.on("patch", "/v1/me", "Changes one's profile; what is absent stays").of_users();
     change.takes::<Profile>().gives::<inspect::Me>(200, "Oneself");
     calls.on("get", "/v1/me/devices", "One's devices").of_users().gives::<Devices>(200, "The devices");
+    let name = calls.on("patch", "/v1/me/devices/{device}", "Says how a device is shown").of_users();
+    name.takes::<DeviceShown>().gives::<Device>(200, "The device").refuses(&[Code::NotFound]);
     let revoke = calls.on("delete", "/v1/me/devices/{device}", "Signs a device out").of_users();
     revoke.gives_nothing(204, "Its tokens are void, its connections end").refuses(&[Code::NotFound]);
     calls.on("get", "/v1/blocks", "Whom one blocks").of_users().gives::<Blocks>(200, "Their user ids");
@@ -131,9 +133,31 @@ pub struct DeviceInPath {
     device: DeviceId,
 }
 
+#[derive(Deserialize, ToSchema)]
+pub struct DeviceShown {
+    name: Option<String>,
+    platform: Option<String>,
+}
+
+/// `PATCH /v1/me/devices/{device}`: what is absent stays, an empty string removes.
+pub async fn name_device(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Named(path): Named<DeviceInPath>,
+    Body(shown): Body<DeviceShown>,
+) -> Response {
+    let DeviceShown { name, platform } = shown;
+    let command = Command::Device(client::Device { device: Some(path.device.clone()), name, platform });
+    let response = perform(&edge, &caller, command).await;
+    if response.status() != StatusCode::NO_CONTENT {
+        return response;
+    }
+    inspect::device(&caller, &path.device).map_or_else(|refusal| problem::of(&refusal), |device| object(&device))
+}
+
 /// `DELETE /v1/me/devices/{device}`: its tokens are void, its connections end.
 pub async fn revoke(State(edge): State<Edge>, caller: Caller, Named(path): Named<DeviceInPath>) -> Response {
-    if let Err(refusal) = inspect::check_device(&caller, &path.device) {
+    if let Err(refusal) = inspect::device(&caller, &path.device) {
         return problem::of(&refusal);
     }
     let (reply, answer) = Reply::to_call();
