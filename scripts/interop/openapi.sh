@@ -17,10 +17,10 @@ as() {
   local header=() token=$1 examples=$2 phases=$3
   shift 3
   [ -z "$token" ] || header=(-H "Authorization: Bearer $token")
-  (cd "$work" && timeout 120 "$tools/venv/bin/schemathesis" run "$work/openapi.json" --url "$http" "${header[@]}" \
+  (cd "$work" && timeout 300 "$tools/venv/bin/schemathesis" run "$work/openapi.json" --url "$http" "${header[@]}" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance \
     --exclude-path /v1/events --max-examples "$examples" --phases "$phases" --generation-deterministic \
-    --request-timeout 20 --warnings off --workers 2 --no-color "$@")
+    --request-timeout 60 --warnings off --workers 2 --no-color "$@")
 }
 
 check "schemathesis, a user" as "$user" 8 coverage,fuzzing
