@@ -138,7 +138,8 @@ impl HomeRow {
             },
             HomeChange::DeviceRevoked { device, at_ms } => {
                 if let Some(known) = self.devices.iter_mut().find(|known| known.id == *device) {
-                    known.revoked_at_ms = *at_ms;
+                    // Also where the clock was set back since it was seen.
+                    known.revoked_at_ms = known.seen_at_ms.max(*at_ms);
                 }
                 self.keep_no_more(device);
             }
