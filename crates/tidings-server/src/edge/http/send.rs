@@ -40,7 +40,8 @@ pub fn describe(calls: &mut Calls) {
         .refuses(REFUSALS);
 }
 
-/// A `send`, whose `type` and `client_msg_id` may be left out. `T`: where it goes, or `Option` of it where that is said elsewhere.
+// `T`: where it goes, or `Option` of it where that is said elsewhere, as in a topic of MQTT.
+/// A `send`, whose `type` and `client_msg_id` may be left out.
 #[derive(Deserialize, ToSchema)]
 pub struct SendBody<T = To> {
     pub to: T,
