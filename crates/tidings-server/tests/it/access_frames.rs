@@ -148,11 +148,11 @@ async fn everybody_may_say_what_the_matrix_says() {
     let mut owner = world.server.connect("owner", "d").await;
     let send = json!({"type": "send", "to": {"conversation": world.group}, "client_msg_id": "last", "text": "last"});
     assert_eq!(owner.ask(send).await["type"], "sent");
-    for who in 0..4 {
+    for (who, name) in WHO.iter().enumerate().take(4) {
         let mut client = world.connect(who).await;
         client.say(&json!({"type": "sync"})).await;
         let inbox = client.next_of("changes").await;
-        assert!(!inbox.to_string().contains(&world.group), "{}: {inbox}", WHO[who]);
+        assert!(!inbox.to_string().contains(&world.group), "{name}: {inbox}");
     }
     world.server.stop().await;
 }

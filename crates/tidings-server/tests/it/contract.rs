@@ -44,53 +44,52 @@ pub fn calls() -> Vec<String> {
     paths.iter().flat_map(of_path).collect()
 }
 
-/// An answer is one of those that its call describes.
+/// An answer is one of those that its call describes, and what was taken is what it describes, too.
 #[track_caller]
 pub fn check_answer(method: &str, target: &str, body: &[u8], answer: &Answer, said: &[u8]) {
-    if method == "OPTIONS" || method == "HEAD" {
-        return;
+    let mut wrong = answer_findings(method, target, answer, said);
+    if (200..300).contains(&answer.status) {
+        wrong.extend(body_findings(method, target, body));
     }
-    let fail = |why: String| panic!("{method} {target}: {why}\n{answer:?}");
+    assert!(wrong.is_empty(), "{method} {target}: {}\n{answer:?}", wrong.join("\n"));
+}
+
+/// What is wrong with an answer, a line each. `said` is its body as it came.
+pub fn answer_findings(method: &str, target: &str, answer: &Answer, said: &[u8]) -> Vec<String> {
     let Some((template, call)) = call_of(method, target) else {
-        // No call; outside of /v1 that is the page.
-        if target.starts_with("/v1/") && answer.status != 404 && answer.status != 405 && answer.status != 403 {
-            fail("it is not in the document".to_owned());
-        }
-        return;
+        // No call: that is refused, or outside of /v1 the page.
+        let is_call = target.starts_with("/v1/") && !["OPTIONS", "HEAD"].contains(&method);
+        let is_refused = [403, 404, 405].contains(&answer.status);
+        return if is_call && !is_refused { vec!["it is not in the document".to_owned()] } else { Vec::new() };
     };
     let Some(described) = call["responses"].get(answer.status.to_string()) else {
-        return fail(format!("the document has no status {} here", answer.status));
+        return vec![format!("the document has no status {} here", answer.status)];
     };
-    for header in described["headers"].as_object().into_iter().flatten().map(|(name, _)| name) {
-        if !answer.headers.contains_key(header) {
-            fail(format!("the header {header} is missing"));
-        }
-    }
+    let headers = described["headers"].as_object().into_iter().flatten().map(|(name, _)| name);
+    let missing = headers.filter(|name| !answer.headers.contains_key(*name));
+    let mut wrong: Vec<String> = missing.map(|name| format!("the header {name} is missing")).collect();
     match described["content"].as_object().and_then(|media| media.iter().next()) {
         None if said.is_empty() => {}
-        None => fail("it has a body".to_owned()),
-        Some((media, content)) => {
-            if answer.header("content-type") != media {
-                fail(format!("it should be {media}"));
-            }
-            if media.contains("json") {
-                let name = format!("{method} {template} {}", answer.status);
-                let wrong = findings(&name, || closed(&OPENAPI, &content["schema"]), &answer.body);
-                if !wrong.is_empty() {
-                    fail(wrong.join("\n"));
-                }
-            }
+        None => wrong.push("it has a body".to_owned()),
+        Some((media, _)) if answer.header("content-type") != media => wrong.push(format!("it should be {media}")),
+        Some((media, content)) if media.contains("json") => {
+            let name = format!("{method} {template} {}", answer.status);
+            wrong.extend(findings(&name, || inlined(&OPENAPI, &content["schema"], true), &answer.body));
         }
+        Some(_) => {}
     }
-    // What was taken is what may be asked. Within /v1/frames wrong ones are answered one by one.
+    wrong
+}
+
+/// What is wrong with a body that was taken. Within /v1/frames wrong ones are answered one by one.
+fn body_findings(method: &str, target: &str, body: &[u8]) -> Vec<String> {
+    let Some((template, call)) = call_of(method, target) else { return Vec::new() };
     let schema = &call["requestBody"]["content"]["application/json"]["schema"];
-    if (200..300).contains(&answer.status) && !body.is_empty() && !schema.is_null() && template != "/v1/frames" {
-        let asked = serde_json::from_slice(body).expect("it was taken, so it is JSON");
-        let wrong = findings(&format!("{method} {template}"), || inlined(&OPENAPI, schema, false), &asked);
-        if !wrong.is_empty() {
-            fail(format!("it was taken, but: {}", wrong.join("\n")));
-        }
+    if body.is_empty() || schema.is_null() || template == "/v1/frames" {
+        return Vec::new();
     }
+    let asked = serde_json::from_slice(body).expect("it was taken, so it is JSON");
+    findings(&format!("{method} {template}"), || inlined(&OPENAPI, schema, false), &asked)
 }
 
 /// A frame is one that the server says on this channel of the AsyncAPI document.
@@ -130,10 +129,6 @@ fn findings(name: &str, schema: impl FnOnce() -> Value, value: &Value) -> Vec<St
     let validator =
         COMPILED.lock().expect("nobody panics with it").entry(name.to_owned()).or_insert_with(compile).clone();
     validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
-}
-
-fn closed(document: &Value, schema: &Value) -> Value {
-    inlined(document, schema, true)
 }
 
 /// The schema with all that it refers to; `close`: objects have the fields that are named, and no others.

@@ -10,6 +10,7 @@ use tidings_server::edge::http::documents::{ASYNCAPI, OPENAPI};
 
 use crate::{
     contract::{self, frame_findings},
+    http_client::Answer,
     support::TestServer,
 };
 
@@ -106,6 +107,36 @@ fn every_call_has_a_name_and_says_how_it_refuses() {
             assert!(responses.contains_key("401"), "{call}");
         }
     }
+}
+
+#[test]
+fn an_answer_that_is_not_described_is_found() {
+    let problem = |status: u16, code: &str, headers: &[(&'static str, &'static str)]| {
+        let body = json!({"code": code, "title": "t", "detail": "d", "status": status});
+        let headers = headers.iter().chain(&[("content-type", "application/problem+json")]);
+        let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        Answer { status, headers, body }
+    };
+    let wrong = |answer: &Answer| contract::answer_findings("GET", "/v1/me", answer, b"{}");
+    let waits = ("retry-after", "1");
+    assert_eq!(wrong(&problem(401, "unauthenticated", &[])), [""; 0]);
+    assert_eq!(wrong(&problem(503, "unavailable", &[waits])), [""; 0]);
+    for answer in [
+        problem(503, "unavailable", &[]),
+        problem(418, "unavailable", &[waits]),
+        problem(401, "internal", &[]),
+        Answer { body: json!({"code": "unauthenticated", "status": 401}), ..problem(401, "", &[]) },
+        Answer { status: 200, ..problem(401, "unauthenticated", &[]) },
+    ] {
+        assert_ne!(wrong(&answer), [""; 0], "{answer:?}");
+    }
+    let me = json!({"user": "ada", "device": "d", "name": null, "picture": null, "presence": "contacts"});
+    let mut answer = problem(200, "", &[]);
+    answer.headers.insert("content-type", "application/json".parse().unwrap());
+    answer.body = me;
+    assert_eq!(wrong(&answer), [""; 0]);
+    answer.body["surprise"] = json!(1);
+    assert_ne!(wrong(&answer), [""; 0]);
 }
 
 #[tokio::test]

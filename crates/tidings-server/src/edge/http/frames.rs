@@ -44,7 +44,7 @@ pub fn describe(calls: &mut Calls) {
         })
     };
     let call = calls.on("post", "/v1/frames", "Any frames but hello; their answers in order").of_users();
-    call.takes_schema(all("frames", "ClientFrame")).gives_schema(200, all("answers", "ServerFrame"), "The answers");
+    call.takes_schema(&all("frames", "ClientFrame")).gives_schema(200, &all("answers", "ServerFrame"), "The answers");
 }
 
 #[derive(Deserialize)]

@@ -21,7 +21,7 @@ pub fn describe(calls: &mut Calls) {
     calls.on("get", "/version", "Which version it is").gives::<Version>(200, "The version");
     for path in ["/openapi.json", "/asyncapi.json"] {
         let object = serde_json::json!({ "type": "object" });
-        calls.on("get", path, "What the server says of itself to tools").gives_schema(200, object, "The document");
+        calls.on("get", path, "What the server says of itself to tools").gives_schema(200, &object, "The document");
     }
 }
 

@@ -41,7 +41,7 @@ pub fn describe(calls: &mut Calls) {
     calls
         .on("get", "/v1/users", "Up to 100 profiles; unknown users are left out")
         .of_users()
-        .asks_for("ids", ids, "User ids with commas between them; a comma within one is %2C.")
+        .asks_for("ids", &ids, "User ids with commas between them; a comma within one is %2C.")
         .gives::<Users>(200, "The profiles");
     let user = calls.on("get", "/v1/users/{user}", "A profile, with presence as the caller may know it").of_users();
     user.gives::<UserProfile>(200, "The profile").refuses(&[Code::UnknownUser]);

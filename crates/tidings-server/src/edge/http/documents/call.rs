@@ -98,7 +98,7 @@ impl Call<'_> {
     pub fn of_users(mut self) -> Self {
         self.operation["security"] = json!([{ "token": [] }]);
         let device = self.schemas.refer::<DeviceId>();
-        self.parameter("Tidings-Device", "header", device, "Which device calls, where the token does not say it.");
+        self.parameter("Tidings-Device", "header", &device, "Which device calls, where the token does not say it.");
         self.refuse(OF_USERS);
         self
     }
@@ -113,7 +113,7 @@ impl Call<'_> {
     /// For users, or for whoever shows a ticket of one.
     pub fn of_ticket_holders(mut self) -> Self {
         self.operation["security"] = json!([{}, { "token": [] }]);
-        self.parameter("ticket", "query", json!({ "type": "string" }), "Of POST /v1/tickets, for one use.");
+        self.parameter("ticket", "query", &json!({ "type": "string" }), "Of POST /v1/tickets, for one use.");
         self.refuse(OF_USERS);
         self
     }
@@ -128,7 +128,7 @@ impl Call<'_> {
                 let mut property = property.clone();
                 let what = property["description"].take();
                 property.as_object_mut().map(|property| property.remove("description"));
-                self.parameter(name, "query", never_null(property), what.as_str().unwrap_or_default());
+                self.parameter(name, "query", &never_null(property), what.as_str().unwrap_or_default());
                 let last = self.parameters().last_mut().expect("one was added");
                 last["required"] = required.contains(&json!(name)).into();
             }
@@ -138,7 +138,7 @@ impl Call<'_> {
     }
 
     /// One parameter of the query, which must be there.
-    pub fn asks_for(mut self, name: &str, schema: Value, what: &str) -> Self {
+    pub fn asks_for(mut self, name: &str, schema: &Value, what: &str) -> Self {
         self.parameter(name, "query", schema, what);
         self.parameters().last_mut().expect("one was added")["required"] = true.into();
         self.refuse(&[Code::BadRequest]);
@@ -147,7 +147,7 @@ impl Call<'_> {
 
     /// A header of the request.
     pub fn hears(mut self, name: &str, what: &str) -> Self {
-        self.parameter(name, "header", json!({ "type": "string" }), what);
+        self.parameter(name, "header", &json!({ "type": "string" }), what);
         self
     }
 
@@ -163,12 +163,12 @@ impl Call<'_> {
 
     fn takes_body<T: ToSchema>(self, is_required: bool) -> Self {
         let schema = self.schemas.of::<T>();
-        let call = self.takes_schema(schema);
+        let call = self.takes_schema(&schema);
         call.operation["requestBody"]["required"] = is_required.into();
         call
     }
 
-    pub fn takes_schema(mut self, schema: Value) -> Self {
+    pub fn takes_schema(mut self, schema: &Value) -> Self {
         self.operation["requestBody"] =
             json!({ "required": true, "content": { "application/json": { "schema": schema } } });
         self.refuse(&[Code::BadRequest, Code::TooLarge]);
@@ -183,7 +183,7 @@ impl Call<'_> {
     /// A frame of the server as the answer.
     pub fn gives_frame(self, status: u16, kind: &str, what: &str) -> Self {
         let schema = json!({ "$ref": format!("#/components/schemas/{}", of_server(kind)) });
-        self.gives_schema(status, schema, what)
+        self.gives_schema(status, &schema, what)
     }
 
     /// The answers of what makes an entry, unless it changes nothing.
@@ -195,19 +195,19 @@ impl Call<'_> {
     /// An object as the answer.
     pub fn gives<T: ToSchema>(self, status: u16, what: &str) -> Self {
         let schema = self.schemas.of::<T>();
-        self.gives_schema(status, schema, what)
+        self.gives_schema(status, &schema, what)
     }
 
-    pub fn gives_schema(self, status: u16, schema: Value, what: &str) -> Self {
+    pub fn gives_schema(self, status: u16, schema: &Value, what: &str) -> Self {
         self.gives_media(status, "application/json", schema, what)
     }
 
     /// Something else than JSON.
     pub fn gives_text(self, status: u16, media: &str, what: &str) -> Self {
-        self.gives_media(status, media, json!({ "type": "string" }), what)
+        self.gives_media(status, media, &json!({ "type": "string" }), what)
     }
 
-    fn gives_media(self, status: u16, media: &str, schema: Value, what: &str) -> Self {
+    fn gives_media(self, status: u16, media: &str, schema: &Value, what: &str) -> Self {
         self.operation["responses"][status.to_string()] =
             json!({ "description": what, "content": { media: { "schema": schema } } });
         self
@@ -253,7 +253,7 @@ impl Call<'_> {
         }
     }
 
-    fn parameter(&mut self, name: &str, place: &str, schema: Value, what: &str) {
+    fn parameter(&mut self, name: &str, place: &str, schema: &Value, what: &str) {
         let mut parameter = json!({ "name": name, "in": place, "required": false, "schema": schema });
         if !what.is_empty() {
             parameter["description"] = what.into();
