@@ -1,4 +1,4 @@
-//! When a caller's token ends, for transports that wait with a clock of their own.
+//! What connections wait for: times of the clock that sessions go by, and when a caller's token ends.
 
 use std::time::Duration;
 
@@ -21,8 +21,7 @@ pub fn of_ms(edge: &Edge, unix_ms: u64) -> Option<Instant> {
 
 /// The same on the clock that sessions go by, in milliseconds.
 pub fn on_clock(edge: &Edge, unix_ms: Option<u64>) -> Option<u64> {
-    let clock = &edge.host.clock;
-    unix_ms.map(|unix_ms| clock.monotonic_ns() / 1_000_000 + unix_ms.saturating_sub(clock.unix_ms()))
+    unix_ms.map(|unix_ms| now_ms(edge) + unix_ms.saturating_sub(edge.host.clock.unix_ms()))
 }
 
 /// When to warn of it.
@@ -37,4 +36,14 @@ pub async fn at(time: Option<Instant>) {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
+}
+
+/// The clock that sessions go by, in milliseconds.
+pub fn now_ms(edge: &Edge) -> u64 {
+    edge.host.clock.monotonic_ns() / 1_000_000
+}
+
+/// Ready at a time of that clock.
+pub fn sleep_until(edge: &Edge, deadline_ms: u64) -> tokio::time::Sleep {
+    tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(now_ms(edge))))
 }

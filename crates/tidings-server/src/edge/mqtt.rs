@@ -32,7 +32,7 @@ use super::{
     Edge,
     addresses::Peer,
     door::Door,
-    http::{identity, problem},
+    http::{documents::Calls, identity, problem},
 };
 use connection::Connection;
 use line::Line;
@@ -90,6 +90,13 @@ pub async fn serve_tls(mut door: Door, edge: Edge) {
 #[derive(serde::Deserialize)]
 pub struct Params {
     ticket: Option<String>,
+}
+
+/// The call of this file.
+pub fn describe(calls: &mut Calls) {
+    let upgrade =
+        calls.on("get", "/v1/mqtt", "MQTT over WebSocket, subprotocol mqtt: see /asyncapi.json for its payloads");
+    upgrade.of_ticket_holders().gives_nothing(101, "It is one from here on");
 }
 
 /// `GET /v1/mqtt`.

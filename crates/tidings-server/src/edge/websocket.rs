@@ -44,8 +44,8 @@ use super::{
     Edge,
     addresses::Peer,
     admission::Later,
-    expiry,
-    http::{identity, problem},
+    expiry::{self, now_ms, sleep_until},
+    http::{documents::Calls, identity, problem},
 };
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
@@ -63,6 +63,13 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 #[derive(serde::Deserialize)]
 pub struct Params {
     ticket: Option<String>,
+}
+
+/// The call of this file.
+pub fn describe(calls: &mut Calls) {
+    let upgrade =
+        calls.on("get", "/v1/ws", "WebSocket, subprotocol tidings.v1.json: see /asyncapi.json for the frames");
+    upgrade.of_ticket_holders().gives_nothing(101, "It is one from here on");
 }
 
 /// `GET /v1/ws`.
@@ -489,12 +496,4 @@ fn is_protocol_error(error: axum::Error) -> bool {
             tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_) | tungstenite::Error::Protocol(_)
         )
     })
-}
-
-fn now_ms(edge: &Edge) -> u64 {
-    edge.host.clock.monotonic_ns() / 1_000_000
-}
-
-fn sleep_until(edge: &Edge, deadline_ms: u64) -> tokio::time::Sleep {
-    tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(now_ms(edge))))
 }

@@ -217,7 +217,7 @@ async fn come_in_by_socket(server: &TestServer) -> Option<(String, u64)> {
         Err(error) => panic!("{error}"),
     };
     let mut client = TestClient::new(socket);
-    client.throw(&json!({"type": "hello", "username": "ada", "device": "d"})).await;
+    client.throw(r#"{"type":"hello","username":"ada","device":"d"}"#).await;
     let first = client.next().await;
     if first["type"] == "welcome" {
         return None;
