@@ -6,6 +6,8 @@ mod mqtt_client;
 mod support;
 
 mod devices;
+mod crowd;
+mod damage;
 mod door;
 mod http_access;
 mod http_admin;
@@ -20,5 +22,6 @@ mod mqtt_sessions;
 mod mqtt_talk;
 mod mqtt_wrong;
 mod people;
+mod presence;
 mod restart;
 mod talk;
