@@ -101,24 +101,27 @@ pub async fn upgrade(
         Ok(identity) => identity,
         Err(refusal) => return problem::of(&refusal),
     };
+    bounded(upgrade.protocols([SUBPROTOCOL]), edge.host.config.limits.frame_bytes).on_upgrade(move |socket| {
+        let shutdown = edge.shutdown.clone();
+        shutdown.track(async move {
+            let _connected = edge.host.metrics.connected(Transport::WebSocket);
+            // Boxed: the task would else take the room of all this a second time.
+            let connection = Box::new(Connection::new(edge, socket));
+            match later {
+                None => Box::pin(connection.run(identity)).await,
+                Some(later) => Box::pin(connection.send_away(later)).await,
+            }
+        })
+    })
+}
+
+/// What a connection may take of memory. (The echo of the tests, `examples/echo.rs`, is bounded by it too.)
+pub fn bounded(upgrade: WebSocketUpgrade, frame_bytes: usize) -> WebSocketUpgrade {
     upgrade
-        .protocols([SUBPROTOCOL])
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
-        .max_message_size(edge.host.config.limits.frame_bytes)
-        .max_frame_size(edge.host.config.limits.frame_bytes)
-        .on_upgrade(move |socket| {
-            let shutdown = edge.shutdown.clone();
-            shutdown.track(async move {
-                let _connected = edge.host.metrics.connected(Transport::WebSocket);
-                // Boxed: the task would else take the room of all this a second time.
-                let connection = Box::new(Connection::new(edge, socket));
-                match later {
-                    None => Box::pin(connection.run(identity)).await,
-                    Some(later) => Box::pin(connection.send_away(later)).await,
-                }
-            })
-        })
+        .max_message_size(frame_bytes)
+        .max_frame_size(frame_bytes)
 }
 
 /// Why a connection ends.

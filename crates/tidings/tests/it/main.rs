@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod commands;
+mod drain;
 mod mqtt;
 mod proof;
 mod resume;
