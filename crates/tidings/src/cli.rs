@@ -41,6 +41,7 @@ pub enum Transport {
     Ws,
     Sse,
     Poll,
+    Mqtt,
 }
 
 impl From<Transport> for Way {
@@ -49,6 +50,7 @@ impl From<Transport> for Way {
             Transport::Ws => Self::WebSocket,
             Transport::Sse => Self::Events,
             Transport::Poll => Self::Polls,
+            Transport::Mqtt => Self::Mqtt,
         }
     }
 }

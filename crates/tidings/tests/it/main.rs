@@ -6,4 +6,5 @@ mod commands;
 mod mqtt;
 mod proof;
 mod resume;
+mod script;
 mod server;
