@@ -251,7 +251,7 @@ impl Session {
 
     /// Whether the oldest entry that the link waits to acknowledge is with the application. Then it counts as acknowledged.
     pub fn is_first_taken(&mut self) -> bool {
-        self.untaken.as_mut().is_some_and(|untaken| untaken.is_first_taken(&self.cursors, &self.outlet))
+        self.untaken.as_mut().is_some_and(|untaken| untaken.is_first_taken(&self.outlet))
     }
 
     /// Where entries wait to be taken that a link wants to acknowledge then.
@@ -263,6 +263,14 @@ impl Session {
     }
 
     pub fn on_frame(&mut self, text: &str, now: Instant) -> Result<Directive, Lost> {
+        let directive = self.hear(text, now);
+        if let Some(untaken) = &mut self.untaken {
+            untaken.note(&self.cursors, &self.outlet);
+        }
+        directive
+    }
+
+    fn hear(&mut self, text: &str, now: Instant) -> Result<Directive, Lost> {
         (self.heard, self.pinged) = (now, false);
         let frame = match ServerFrame::parse(text) {
             Ok(Some(frame)) => frame,

@@ -28,7 +28,7 @@ pub struct Shared {
     /// The name of this installation
     #[arg(long, global = true, value_name = "NAME")]
     pub device: Option<String>,
-    /// How to reach the server: where no WebSocket gets through, events or polls do
+    /// How to reach the server: where no WebSocket gets through, events or polls do; bench fanout and idle: what is measured
     #[arg(long, global = true, env = "TIDINGS_TRANSPORT", value_enum, default_value_t = Transport::Ws)]
     pub transport: Transport,
     /// Print JSON, one value a line

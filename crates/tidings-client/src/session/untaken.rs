@@ -29,14 +29,20 @@ impl Untaken {
         self.entries.push_back(Entry { conversation, seq, offered: None });
     }
 
-    /// Whether the oldest was taken; it is forgotten then. One that was handed on before, or whose conversation is none any more, has nothing to
-    /// wait for but what is in front of it.
-    pub fn is_first_taken(&mut self, cursors: &Cursors, outlet: &Outlet) -> bool {
-        let Some(first) = self.entries.front_mut().filter(|_| outlet.is_open()) else { return false };
-        if first.offered.is_none() && cursors.at(first.conversation).is_none_or(|at| at >= first.seq) {
-            first.offered = Some(outlet.offered());
+    /// Notes which entries were handed on by now. One that was handed on before, or whose conversation is none any more, has nothing to wait for
+    /// but what is in front of it.
+    pub fn note(&mut self, cursors: &Cursors, outlet: &Outlet) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.offered.is_none()) {
+            if cursors.at(entry.conversation).is_none_or(|at| at >= entry.seq) {
+                entry.offered = Some(outlet.offered());
+            }
         }
-        let is_taken = first.offered.is_some_and(|offered| outlet.taken() >= offered);
+    }
+
+    /// Whether the oldest was taken; it is forgotten then. When nobody listens any more nothing is.
+    pub fn is_first_taken(&mut self, outlet: &Outlet) -> bool {
+        let first = self.entries.front().and_then(|first| first.offered).filter(|_| outlet.is_open());
+        let is_taken = first.is_some_and(|offered| outlet.taken() >= offered);
         if is_taken {
             self.entries.pop_front();
         }
@@ -65,25 +71,27 @@ mod tests {
         let come = |cursors: &mut Cursors, untaken: &mut Untaken, seq: u64| {
             untaken.came(live(seq).conversation, Seq(seq));
             cursors.arrive(live(seq), &mut |entry| outlet.offer(Event::Entry(entry)));
+            untaken.note(cursors, &outlet);
         };
         for seq in [1, 2, 3, 2] {
             come(&mut cursors, &mut untaken, seq);
         }
-        assert!(!untaken.is_first_taken(&cursors, &outlet), "it waits in the queue");
+        assert!(!untaken.is_first_taken(&outlet), "it waits in the queue");
         events.try_next().unwrap();
-        assert!(untaken.is_first_taken(&cursors, &outlet));
-        assert!(!untaken.is_first_taken(&cursors, &outlet), "the second is still there");
+        assert!(untaken.is_first_taken(&outlet));
+        assert!(!untaken.is_first_taken(&outlet), "the second is still there");
         events.try_next().unwrap();
-        assert!(untaken.is_first_taken(&cursors, &outlet));
-        assert!(!untaken.is_first_taken(&cursors, &outlet), "there was no room for the third");
+        assert!(untaken.is_first_taken(&outlet));
+        assert!(!untaken.is_first_taken(&outlet), "there was no room for the third");
         cursors.arrive(live(3), &mut |entry| outlet.offer(Event::Entry(entry)));
-        assert!(!untaken.is_first_taken(&cursors, &outlet));
+        untaken.note(&cursors, &outlet);
+        assert!(!untaken.is_first_taken(&outlet));
         events.try_next().unwrap();
-        assert!(untaken.is_first_taken(&cursors, &outlet));
-        assert!(untaken.is_first_taken(&cursors, &outlet), "what came twice was taken once");
+        assert!(untaken.is_first_taken(&outlet));
+        assert!(untaken.is_first_taken(&outlet), "what came twice was taken once");
         assert!(untaken.is_empty());
         come(&mut cursors, &mut untaken, 4);
         drop(events);
-        assert!(!untaken.is_first_taken(&cursors, &outlet), "nobody takes it any more");
+        assert!(!untaken.is_first_taken(&outlet), "nobody takes it any more");
     }
 }

@@ -12,7 +12,6 @@ mod wire;
 use std::{collections::VecDeque, future::poll_fn, sync::Arc, task::Poll};
 
 use async_trait::async_trait;
-use mqtt_protocol_core::mqtt::packet::Qos;
 use tidings_proto::{
     Code,
     frames::{
@@ -32,7 +31,7 @@ use crate::{
 use line::Line;
 use link::{MqttLink, Open};
 use publishes::Publishes;
-use wire::{Connect, Granted, Incoming, Reason, Wire, put_connect, put_subscribe};
+use wire::{Connect, Granted, Incoming, Qos, Reason, Wire, put_connect, put_subscribe};
 
 /// The subprotocol of MQTT over WebSocket (MQTT 5 section 6).
 const SUBPROTOCOL: &str = "mqtt";

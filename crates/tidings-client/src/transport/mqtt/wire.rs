@@ -5,11 +5,12 @@ use mqtt_protocol_core::mqtt::{
     common::Cursor,
     connection::{PacketBuildResult, PacketBuilder, PacketData, RawPacket},
     packet::{
-        GenericPacketTrait, Property, Qos, ReceiveMaximum, SessionExpiryInterval, SubEntry, SubOpts, TopicAliasMaximum,
-        v5_0,
+        GenericPacketTrait, Property, ReceiveMaximum, SessionExpiryInterval, SubEntry, SubOpts, TopicAliasMaximum, v5_0,
     },
     result_code::{MqttError, SubackReasonCode},
 };
+
+pub(super) use mqtt_protocol_core::mqtt::packet::Qos;
 
 use crate::error::Lost;
 
