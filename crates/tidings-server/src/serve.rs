@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Store},
     data_folder::{DataFolder, DataFolderError, Lineage},
     edge::{
-        Addresses, Edge,
+        Addresses, Edge, EdgeParts,
         door::{Door, DoorError},
         http, mqtt,
     },
@@ -172,7 +172,7 @@ async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>
 
 /// Takes calls and sessions until the stop has begun, and drains the sessions then.
 async fn serve(door: Door, mqtt: Option<TcpListener>, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
-    let edge = Edge {
+    let edge = Edge::new(EdgeParts {
         host: opened.host.clone(),
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
@@ -180,7 +180,7 @@ async fn serve(door: Door, mqtt: Option<TcpListener>, opened: &Opened, shutdown:
         mqtt: Arc::default(),
         session_rules: Arc::new(Edge::session_rules(&opened.host)),
         shutdown: shutdown.clone(),
-    };
+    });
     if let Some(mqtt) = mqtt {
         shutdown.spawn(mqtt::serve(mqtt, edge.clone()));
     }

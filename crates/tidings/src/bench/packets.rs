@@ -122,11 +122,10 @@ impl Packets {
 
     async fn wait_for(&mut self, kind: u8) -> anyhow::Result<()> {
         loop {
-            for came in self.take()? {
-                match came {
-                    Came::Other { kind: found } if found == kind => return Ok(()),
-                    other => bail!("not what was waited for: {other:?}"),
-                }
+            match self.take()?.into_iter().next() {
+                Some(Came::Other { kind: found }) if found == kind => return Ok(()),
+                Some(other) => bail!("not what was waited for: {other:?}"),
+                None => {}
             }
             timeout(PATIENCE, self.fill()).await.context("no answer")??;
         }
