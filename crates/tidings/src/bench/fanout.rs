@@ -120,13 +120,13 @@ enum What {
 impl Group {
     /// A group on a server; and the frame that a member gets of a message, for a server that only hands it on.
     async fn create(server: &Server, transport: Transport) -> anyhow::Result<(Self, String)> {
-        let (sender, witness) = (format!("sender-{transport:?}"), format!("witness-{transport:?}"));
-        let mut names: Vec<String> = (0..MEMBERS).map(|number| format!("{transport:?}{number}")).collect();
+        let user = format!("sender-{transport:?}");
+        let names: Vec<String> = (0..MEMBERS).map(|number| format!("{transport:?}{number}")).collect();
         let connected = stream::iter(&names).map(|name| Listener::connect(transport, server, name)).buffered(AT_ONCE);
         let mut members: Vec<_> = connected.try_collect().await?;
-        let mut sender = connect(&server.url, &sender).await?;
-        let mut see = connect(&server.url, &witness).await?;
-        names.push(witness);
+        let mut sender = connect(&server.url, &user).await?;
+        // The sender itself gets answers alone; its other connection sees what members see.
+        let mut witness = connect(&server.url, &user).await?;
         // Names are the users' ids, in small letters.
         let names: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
         let create = serde_json::json!({
@@ -141,7 +141,7 @@ impl Group {
         wait_for(&mut sender, "sent").await?;
         let mut entry = String::new();
         while !entry.contains(r#""kind":"message""#) {
-            entry = wait_for(&mut see, "entry").await?.0;
+            entry = wait_for(&mut witness, "entry").await?.0;
         }
         for member in &mut members {
             let mut count = 0;
