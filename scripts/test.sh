@@ -35,6 +35,7 @@ run() {
 run "Rust" cargo test --workspace --locked --no-fail-fast
 run "server for browsers and clients of others" cargo build --locked --package tidings
 run "MQTT clients of others" scripts/interop/mqtt.sh "$target/debug/tidings"
+run "calls made up from the document" scripts/interop/openapi.sh "$target/debug/tidings"
 if [ -f web/index.html ]; then
   run "page, units" npm --prefix web test
   # The page runs against the server that was just built.

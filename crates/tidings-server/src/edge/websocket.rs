@@ -43,7 +43,7 @@ use crate::{
 use super::{
     Edge,
     addresses::Peer,
-    http::{identity, problem},
+    http::{documents::Calls, identity, problem},
 };
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
@@ -61,6 +61,13 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 #[derive(serde::Deserialize)]
 pub struct Params {
     ticket: Option<String>,
+}
+
+/// The call of this file.
+pub fn describe(calls: &mut Calls) {
+    let upgrade =
+        calls.on("get", "/v1/ws", "WebSocket, subprotocol tidings.v1.json: see /asyncapi.json for the frames");
+    upgrade.of_ticket_holders().gives_nothing(101, "It is one from here on");
 }
 
 /// `GET /v1/ws`.

@@ -1,13 +1,17 @@
 //! The server as its clients see it: each test starts one on a free port, with a data folder of its own.
 
+mod access;
+mod contract;
 mod http_client;
 mod login_service;
 mod mqtt_client;
 mod support;
 
+mod access_frames;
+mod access_http;
 mod devices;
+mod documents;
 mod door;
-mod http_access;
 mod http_admin;
 mod http_calls;
 mod http_live;

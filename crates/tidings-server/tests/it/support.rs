@@ -11,6 +11,8 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame},
 };
 
+use crate::contract;
+
 /// Longer than anything here takes: a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -98,13 +100,23 @@ impl TestClient {
     }
 
     pub async fn say_text(&mut self, text: &str) {
+        contract::check_said("websocket", text);
         self.socket.send(Message::text(text)).await.expect("the line stands");
+    }
+
+    /// Says it to a line that may be closed already.
+    pub async fn throw(&mut self, text: &str) {
+        let _ = self.socket.send(Message::text(text)).await;
     }
 
     /// The next frame.
     pub async fn next(&mut self) -> Value {
         match self.next_message().await {
-            Message::Text(text) => serde_json::from_str(&text).expect("frames are JSON"),
+            Message::Text(text) => {
+                let frame = serde_json::from_str(&text).expect("frames are JSON");
+                contract::check_frame("websocket", &frame);
+                frame
+            }
             other => panic!("not a frame: {other:?}"),
         }
     }
