@@ -79,8 +79,9 @@ pub(crate) async fn start(
 ) -> Result<Started, ClientError> {
     let mut hello = options.hello.clone();
     hello.tail = hello.sync.is_some().then_some(0);
-    let opened =
-        open(&*transport, hello, settings.connect_timeout).await.map_err(|lost| lost.into_error(&settings.url))?;
+    let opened = open(&*transport, hello, outlet.is_open(), settings.connect_timeout)
+        .await
+        .map_err(|lost| lost.into_error(&settings.url))?;
     let welcome = opened.welcome.clone();
     let (status, status_rx) = watch::channel(Status::Connected(Box::new(welcome.clone())));
     let (ready, is_ready) = oneshot::channel();
@@ -147,7 +148,9 @@ impl Connection {
                     },
                 }
             }
-            match open(&*self.transport, self.session.hello(), self.settings.connect_timeout).await {
+            match open(&*self.transport, self.session.hello(), self.session.listens(), self.settings.connect_timeout)
+                .await
+            {
                 Ok(opened) => return Ok(opened),
                 Err(error) => lost = error,
             }
@@ -172,9 +175,14 @@ impl Connection {
                 goodbye(link);
                 return Ended::Unused;
             }
+            while self.session.is_first_taken() {
+                if let Err(lost) = link.acknowledge() {
+                    return Ended::Lost(lost);
+                }
+            }
             let has_room = !unused && self.session.has_room();
             let deadline = self.session.deadline();
-            let starved = self.session.starved_outlet();
+            let (starved, untaken) = (self.session.starved_outlet(), self.session.untaken_outlet());
             let session = &mut self.session;
             tokio::select! {
                 frame = poll_fn(|context| outgoing.poll(&mut *link, &mut || session.next_frame(), context)) => {
@@ -208,13 +216,14 @@ impl Connection {
                     }
                 }
                 () = room(starved.as_ref()), if starved.is_some() => self.session.found_room(),
+                () = async { untaken.as_ref().expect("the branch is on only then").is_taken().await }, if untaken.is_some() => {}
             }
         }
     }
 
     /// Hands a new link to the session.
     fn begin(&mut self, opened: Opened) -> Box<dyn Link> {
-        let directive = self.session.connected(&opened.welcome, Instant::now());
+        let directive = self.session.connected(&opened.welcome, opened.link.acknowledges(), Instant::now());
         self.carry_out(&directive);
         self.status.send_replace(Status::Connected(Box::new(opened.welcome)));
         opened.link
@@ -243,21 +252,22 @@ impl Connection {
     /// Opens another link after a while. The token it resumes from is the one of now: what comes meanwhile is told twice and handed on once.
     fn open_after(&self, wait: Duration) -> BoxFuture<'static, Result<Opened, Lost>> {
         let (transport, hello, limit) = (self.transport.clone(), self.session.hello(), self.settings.connect_timeout);
+        let listens = self.session.listens();
         Box::pin(async move {
             tokio::time::sleep(wait).await;
-            open(&*transport, hello, limit).await
+            open(&*transport, hello, listens, limit).await
         })
     }
 }
 
 /// Opens a link and says `hello` on it.
-async fn open(transport: &dyn Transport, hello: Hello, limit: Duration) -> Result<Opened, Lost> {
+async fn open(transport: &dyn Transport, hello: Hello, listens: bool, limit: Duration) -> Result<Opened, Lost> {
     let late = |_| Lost::Unreachable(format!("no welcome within {limit:?}"));
-    timeout(limit, say_hello(transport, hello)).await.map_err(late)?
+    timeout(limit, say_hello(transport, hello, listens)).await.map_err(late)?
 }
 
-async fn say_hello(transport: &dyn Transport, hello: Hello) -> Result<Opened, Lost> {
-    let mut link = transport.open().await?;
+async fn say_hello(transport: &dyn Transport, hello: Hello, listens: bool) -> Result<Opened, Lost> {
+    let mut link = transport.open(listens).await?;
     let hello = Request { id: None, command: Command::Hello(hello) };
     link.send(serde_json::to_string(&hello).expect("frames have string keys and no failing values")).await?;
     while let Some(text) = link.next().await {

@@ -37,9 +37,9 @@ impl Endpoint {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The address of the WebSocket.
-    pub fn websocket(&self) -> String {
-        format!("ws://{}{}/v1/ws", self.authority(), self.prefix)
+    /// The address of a WebSocket at a path that begins with `/`.
+    pub fn websocket(&self, path: &str) -> String {
+        format!("ws://{}{}{path}", self.authority(), self.prefix)
     }
 
     /// The address of a path that begins with `/`.
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_people_write_them() {
-        let read = |url: &str| Endpoint::parse(url).map(|endpoint| endpoint.websocket());
+        let read = |url: &str| Endpoint::parse(url).map(|endpoint| endpoint.websocket("/v1/ws"));
         assert_eq!(read("http://127.0.0.1:8080").unwrap(), "ws://127.0.0.1:8080/v1/ws");
         assert_eq!(read("localhost:9/").unwrap(), "ws://localhost:9/v1/ws");
         assert_eq!(read("ws://[::1]:9/chat/").unwrap(), "ws://[::1]:9/chat/v1/ws");

@@ -2,12 +2,16 @@
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
 use futures_util::Stream;
 use tidings_proto::frames::server::{Changes, LiveEntry, Presence, Receipt, Typing, Welcome};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::error::ClientError;
 
@@ -34,17 +38,22 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Events {
     pub(crate) rx: mpsc::Receiver<Event>,
+    taken: Arc<Notify>,
 }
 
 impl Events {
     /// The next event; `None` once the client is shut down or closed for good.
     pub async fn next(&mut self) -> Option<Event> {
-        self.rx.recv().await
+        let event = self.rx.recv().await;
+        self.taken.notify_one();
+        event
     }
 
     /// What is there already.
     pub fn try_next(&mut self) -> Option<Event> {
-        self.rx.try_recv().ok()
+        let event = self.rx.try_recv().ok();
+        self.taken.notify_one();
+        event
     }
 }
 
@@ -52,7 +61,9 @@ impl Stream for Events {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.rx.poll_recv(context)
+        let event = self.rx.poll_recv(context);
+        self.taken.notify_one();
+        event
     }
 }
 
@@ -75,12 +86,15 @@ pub enum Status {
 #[derive(Clone, Debug)]
 pub(crate) struct Outlet {
     tx: mpsc::Sender<Event>,
+    offered: Arc<AtomicU64>,
+    taken: Arc<Notify>,
 }
 
 impl Outlet {
     pub fn channel(capacity: usize) -> (Self, Events) {
         let (tx, rx) = mpsc::channel(capacity);
-        (Self { tx }, Events { rx })
+        let taken = Arc::<Notify>::default();
+        (Self { tx, offered: Arc::default(), taken: taken.clone() }, Events { rx, taken })
     }
 
     /// Whether somebody listens.
@@ -90,7 +104,25 @@ impl Outlet {
 
     /// `false`: it was dropped, because the queue is full or nobody listens.
     pub fn offer(&self, event: Event) -> bool {
-        self.tx.try_send(event).is_ok()
+        let is_sent = self.tx.try_send(event).is_ok();
+        self.offered.fetch_add(u64::from(is_sent), Relaxed);
+        is_sent
+    }
+
+    /// How many events were offered and had room.
+    pub fn offered(&self) -> u64 {
+        self.offered.load(Relaxed)
+    }
+
+    /// How many of those were taken: at least so many.
+    pub fn taken(&self) -> u64 {
+        let waiting = self.tx.max_capacity() - self.tx.capacity();
+        self.offered().saturating_sub(waiting as u64)
+    }
+
+    /// Returns when something was taken since the last time.
+    pub async fn is_taken(&self) {
+        self.taken.notified().await;
     }
 
     /// Returns when a good part of the queue is free (or when nobody listens any more).

@@ -29,6 +29,9 @@ use crate::{
 };
 
 mod catch_up;
+mod untaken;
+
+use untaken::Untaken;
 
 /// Receipts are coalesced: one `ack` a conversation in this time.
 const ACK_EVERY: Duration = Duration::from_secs(1);
@@ -81,6 +84,8 @@ pub(crate) struct Session {
     heartbeat: Duration,
     heard: Instant,
     pinged: bool,
+    /// What this connection brought and the application has not, on a link that wants to know it.
+    untaken: Option<Untaken>,
 }
 
 /// Which of the session's own requests are under way.
@@ -121,6 +126,7 @@ impl Session {
             heartbeat: Duration::from_secs(welcome.heartbeat_s.max(1)),
             heard: now,
             pinged: false,
+            untaken: None,
             options,
         }
     }
@@ -134,8 +140,9 @@ impl Session {
     }
 
     /// A connection was made with `hello`. `Ready` if there is nothing to wait for.
-    pub fn connected(&mut self, welcome: &Welcome, now: Instant) -> Directive {
+    pub fn connected(&mut self, welcome: &Welcome, acknowledges: bool, now: Instant) -> Directive {
         self.outbox.cut();
+        self.untaken = acknowledges.then(Untaken::default);
         self.urgent.clear();
         self.asked = Asked::default();
         self.frame_bytes = welcome.limits.frame_bytes;
@@ -155,6 +162,11 @@ impl Session {
             return Directive::Nothing;
         }
         Directive::Ready
+    }
+
+    /// Whether anybody takes events.
+    pub fn listens(&self) -> bool {
+        self.outlet.is_open()
     }
 
     /// Whether another request may be taken.
@@ -237,7 +249,28 @@ impl Session {
         self.starved = false;
     }
 
+    /// Whether the oldest entry that the link waits to acknowledge is with the application. Then it counts as acknowledged.
+    pub fn is_first_taken(&mut self) -> bool {
+        self.untaken.as_mut().is_some_and(|untaken| untaken.is_first_taken(&self.outlet))
+    }
+
+    /// Where entries wait to be taken that a link wants to acknowledge then.
+    pub fn untaken_outlet(&self) -> Option<Outlet> {
+        self.untaken
+            .as_ref()
+            .filter(|untaken| !untaken.is_empty() && self.outlet.is_open())
+            .map(|_| self.outlet.clone())
+    }
+
     pub fn on_frame(&mut self, text: &str, now: Instant) -> Result<Directive, Lost> {
+        let directive = self.hear(text, now);
+        if let Some(untaken) = &mut self.untaken {
+            untaken.note(&self.cursors, &self.outlet);
+        }
+        directive
+    }
+
+    fn hear(&mut self, text: &str, now: Instant) -> Result<Directive, Lost> {
         (self.heard, self.pinged) = (now, false);
         let frame = match ServerFrame::parse(text) {
             Ok(Some(frame)) => frame,
@@ -245,7 +278,12 @@ impl Session {
             Err(error) => return Err(Lost::Broken(format!("the server sent what is no frame: {error}"))),
         };
         match frame {
-            ServerFrame::Entry(entry) => self.arrive(entry),
+            ServerFrame::Entry(entry) => {
+                if let Some(untaken) = &mut self.untaken {
+                    untaken.came(entry.conversation, entry.entry.seq);
+                }
+                self.arrive(entry);
+            }
             ServerFrame::Changes(changes) if changes.re.is_none() => return Ok(self.on_changes(changes)),
             ServerFrame::Receipt(receipt) => self.offer_ephemeral(Event::Receipt(receipt)),
             ServerFrame::Typing(typing) => self.offer_ephemeral(Event::Typing(typing)),

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Store},
     data_folder::{DataFolder, DataFolderError, Lineage},
     edge::{
-        Edge,
+        Edge, EdgeParts,
         admission::Admission,
         door::{Door, DoorError},
         http, mqtt,
@@ -190,7 +190,7 @@ async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>
 
 /// Takes calls and sessions until the stop has begun, and drains the sessions then.
 async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
-    let edge = Edge {
+    let edge = Edge::new(EdgeParts {
         host: opened.host.clone(),
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
@@ -198,7 +198,7 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
         mqtt: Arc::default(),
         session_rules: Arc::new(Edge::session_rules(&opened.host)),
         shutdown: shutdown.clone(),
-    };
+    });
     if let Some(listener) = doors.mqtt {
         shutdown.spawn(mqtt::serve(listener, edge.clone()));
     }

@@ -28,7 +28,7 @@ pub struct Shared {
     /// The name of this installation
     #[arg(long, global = true, value_name = "NAME")]
     pub device: Option<String>,
-    /// How to reach the server: where no WebSocket gets through, events or polls do
+    /// How to reach the server: where no WebSocket gets through, events or polls do; bench fanout and idle: what is measured
     #[arg(long, global = true, env = "TIDINGS_TRANSPORT", value_enum, default_value_t = Transport::Ws)]
     pub transport: Transport,
     /// Print JSON, one value a line
@@ -41,6 +41,7 @@ pub enum Transport {
     Ws,
     Sse,
     Poll,
+    Mqtt,
 }
 
 impl From<Transport> for Way {
@@ -49,6 +50,7 @@ impl From<Transport> for Way {
             Transport::Ws => Self::WebSocket,
             Transport::Sse => Self::Events,
             Transport::Poll => Self::Polls,
+            Transport::Mqtt => Self::Mqtt,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -26,7 +27,11 @@ type Frames = BoxStream<'static, Result<String, Lost>>;
 #[derive(Clone, Copy, Debug)]
 enum Receive {
     Events,
-    Polls,
+    /// How long each waits at the server, and how long between two, where that is not the server's to say.
+    Polls {
+        wait_s: u64,
+        pause: Option<Duration>,
+    },
 }
 
 /// A way to a server that needs nothing but HTTP.
@@ -45,13 +50,20 @@ impl OverHttp {
 
     /// Frames come in by polls that wait.
     pub fn polls(url: &str) -> Result<Self, ClientError> {
-        Ok(Self { http: Http::new(url)?, receive: Receive::Polls, login: Arc::default() })
+        let receive = Receive::Polls { wait_s: polls::WAIT_S, pause: None };
+        Ok(Self { http: Http::new(url)?, receive, login: Arc::default() })
+    }
+
+    /// Frames come in by polls that are answered at once. `pause`: how long to wait when nothing was new, instead of what the server
+    /// wants.
+    pub fn plain_polls(url: &str, pause: Option<Duration>) -> Result<Self, ClientError> {
+        Ok(Self { http: Http::new(url)?, receive: Receive::Polls { wait_s: 0, pause }, login: Arc::default() })
     }
 }
 
 #[async_trait]
 impl Transport for OverHttp {
-    async fn open(&self) -> Result<Box<dyn Link>, Lost> {
+    async fn open(&self, _listens: bool) -> Result<Box<dyn Link>, Lost> {
         let way = Way { http: self.http.clone(), receive: self.receive, login: self.login.clone() };
         Ok(Box::new(HttpLink { state: State::Silent(Box::new(way)), calls: Calls::default() }))
     }
@@ -69,14 +81,14 @@ impl Way {
         let http = self.http.with_token(&token);
         let frames = match self.receive {
             Receive::Events => events::open(&http, &hello).await?,
-            Receive::Polls => polls::open(&http, &hello).await?,
+            Receive::Polls { wait_s, pause } => polls::open(&http, &hello, wait_s, pause).await?,
         };
         Ok((http, frames))
     }
 }
 
 /// The token of who says `hello`.
-async fn token(http: &Http, login: &Mutex<Option<Login>>, hello: &Hello) -> Result<String, Lost> {
+pub(super) async fn token(http: &Http, login: &Mutex<Option<Login>>, hello: &Hello) -> Result<String, Lost> {
     if let Some(token) = &hello.token {
         return Ok(token.clone());
     }

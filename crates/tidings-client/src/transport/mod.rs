@@ -4,6 +4,7 @@
 mod calls;
 mod events;
 pub mod http;
+pub mod mqtt;
 mod polls;
 pub mod websocket;
 
@@ -26,10 +27,12 @@ pub enum Way {
     Events,
     /// Polls that wait in, calls out.
     Polls,
+    /// MQTT 5 over a WebSocket; what only reads are calls.
+    Mqtt,
 }
 
 impl Way {
-    pub const ALL: [Self; 3] = [Self::WebSocket, Self::Events, Self::Polls];
+    pub const ALL: [Self; 4] = [Self::WebSocket, Self::Events, Self::Polls, Self::Mqtt];
 
     /// This way to the server at an address.
     pub fn to(self, url: &str) -> Result<Arc<dyn Transport>, ClientError> {
@@ -37,6 +40,7 @@ impl Way {
             Self::WebSocket => Arc::new(websocket::WebSocket::new(Endpoint::parse(url)?)),
             Self::Events => Arc::new(http::OverHttp::events(url)?),
             Self::Polls => Arc::new(http::OverHttp::polls(url)?),
+            Self::Mqtt => Arc::new(mqtt::Mqtt::new(url)?),
         })
     }
 }
@@ -44,9 +48,20 @@ impl Way {
 /// A way to reach a server.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
-    /// Opens a link on which nothing was said yet: `hello` is the first frame. An error says that nothing was sent.
-    async fn open(&self) -> Result<Box<dyn Link>, Lost>;
+    /// Opens a link on which nothing was said yet: `hello` is the first frame. An error says that nothing was sent. Unless somebody
+    /// `listens`, what happens need not be brought: the answers are enough.
+    async fn open(&self, listens: bool) -> Result<Box<dyn Link>, Lost>;
 }
 
 /// An open link. As a sink it may gather what is fed until it is flushed; its stream ends with the error that tells why.
-pub trait Link: Stream<Item = Result<String, Lost>> + Sink<String, Error = Lost> + Send + Unpin {}
+pub trait Link: Stream<Item = Result<String, Lost>> + Sink<String, Error = Lost> + Send + Unpin {
+    /// Whether each entry that it brings is to be acknowledged, when it is with the application.
+    fn acknowledges(&self) -> bool {
+        false
+    }
+
+    /// The oldest entry that it brought and that was not acknowledged is with the application.
+    fn acknowledge(&mut self) -> Result<(), Lost> {
+        Ok(())
+    }
+}

@@ -35,7 +35,7 @@ impl WebSocket {
 
 #[async_trait]
 impl Transport for WebSocket {
-    async fn open(&self) -> Result<Box<dyn Link>, Lost> {
+    async fn open(&self, _listens: bool) -> Result<Box<dyn Link>, Lost> {
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER_BYTES)
             .write_buffer_size(BUFFER_BYTES)
@@ -47,16 +47,26 @@ impl Transport for WebSocket {
 
 /// Connects and shakes hands; also for `raw`.
 pub(crate) async fn open(endpoint: &Endpoint, config: WebSocketConfig) -> Result<WebSocketStream<TcpStream>, Lost> {
+    open_as(endpoint, "/v1/ws", SUBPROTOCOL, config).await
+}
+
+/// The same for any path and what is spoken there.
+pub(super) async fn open_as(
+    endpoint: &Endpoint,
+    path: &str,
+    subprotocol: &'static str,
+    config: WebSocketConfig,
+) -> Result<WebSocketStream<TcpStream>, Lost> {
     let stream =
         TcpStream::connect(endpoint.authority()).await.map_err(|error| Lost::Unreachable(error.to_string()))?;
     // Frames are small and latency matters; gathering is done by whoever flushes.
     stream.set_nodelay(true).map_err(|error| Lost::Unreachable(error.to_string()))?;
     let mut request =
-        endpoint.websocket().into_client_request().map_err(|error| Lost::Unreachable(error.to_string()))?;
-    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+        endpoint.websocket(path).into_client_request().map_err(|error| Lost::Unreachable(error.to_string()))?;
+    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     match client_async_with_config(request, stream, Some(config)).await {
         Ok((socket, _response)) => Ok(socket),
-        Err(error) => Err(Lost::Unreachable(format!("it does not speak {SUBPROTOCOL}: {error}"))),
+        Err(error) => Err(Lost::Unreachable(format!("it does not speak {subprotocol}: {error}"))),
     }
 }
 

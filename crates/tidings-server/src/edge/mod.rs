@@ -24,9 +24,11 @@ use crate::{
 
 use admission::Admission;
 
-/// What every edge needs. Cheap to clone.
+/// What every edge needs. Cheap to clone, which the framework does several times for a call.
 #[derive(Clone)]
-pub struct Edge {
+pub struct Edge(Arc<EdgeParts>);
+
+pub struct EdgeParts {
     pub host: Arc<Host>,
     pub auth: Arc<Auth>,
     pub admin_token: Arc<str>,
@@ -37,7 +39,19 @@ pub struct Edge {
     pub shutdown: Shutdown,
 }
 
+impl std::ops::Deref for Edge {
+    type Target = EdgeParts;
+
+    fn deref(&self) -> &EdgeParts {
+        &self.0
+    }
+}
+
 impl Edge {
+    pub fn new(parts: EdgeParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
     /// How this host wants its sessions to be held.
     pub fn session_rules(host: &Host) -> Rules {
         let limits = &host.config.limits;

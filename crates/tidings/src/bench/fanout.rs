@@ -1,5 +1,5 @@
 //! `fanout`: one sender, a group with a thousand members online. The baseline is a bare WebSocket server that hands the
-//! same frames to as many connections, and stores nothing.
+//! same frames to as many connections, and stores nothing; of another transport, the same server's WebSockets.
 //!
 //! A message leaves the sender's window when it is acknowledged and, on average, delivered: otherwise the queues of the
 //! readers would be measured, not the deliveries.
@@ -21,13 +21,17 @@ use tokio::{sync::Notify, task::JoinSet, time::timeout};
 use super::{
     Options,
     child::{self, Kind},
+    listen::Listener,
     load::{Sends, Span, connect},
     report::{Figure, Report, median},
     server::Server,
 };
+use crate::cli::Transport;
 
 const MEMBERS: usize = 1_000;
 const WINDOW: u64 = 16;
+/// What a member hears first: that the group was made, and a message.
+const FIRST_ENTRIES: u64 = 2;
 const AT_ONCE: usize = 64;
 const WARM_UP: Duration = Duration::from_millis(700);
 const SILENCE: Duration = Duration::from_secs(30);
@@ -41,29 +45,67 @@ struct Round {
 pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     child::raise_file_limit()?;
     let server = Server::start(&options.folder.join("fanout"), &[]).await?;
+    match options.transport {
+        Transport::Ws => against_broadcast(&server, options, report).await?,
+        transport => against_websocket(&server, transport, options, report).await?,
+    }
+    server.stop().await
+}
+
+async fn against_broadcast(server: &Server, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let bare = Server::of_kind(Kind::Broadcast, &options.folder).await?;
-    let (mut group, entry) = Group::create(&server).await?;
+    let (mut group, entry) = Group::create(server, Transport::Ws).await?;
     let mut everybody = Group::connect(&bare, entry).await?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
         report.progress(&format!("fanout: round {round} of {}", options.rounds))?;
-        ours.push(group.round(&server, options.round).await?);
+        ours.push(group.round(server, options.round).await?);
         theirs.push(everybody.round(&bare, options.round).await?);
     }
-    server.stop().await?;
-    let of = |rounds: &[Round], figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
-    let figure = |what, unit, value: fn(&Round) -> f64| {
-        Figure::new("fanout", what, of(&ours, value), unit).against("bare broadcast", of(&theirs, value))
-    };
-    report.add(figure("deliveries", "/s", |round| round.per_s).goal(0.5, 0.8))?;
-    report.add(figure("server CPU a delivery", "us", |round| round.cpu_us))?;
-    Ok(())
+    let per_s = compared("deliveries", "/s", &ours, "bare broadcast", &theirs, |round| round.per_s);
+    report.add(per_s.goal(0.5, 0.8))?;
+    let cpu = compared("server CPU a delivery", "us", &ours, "bare broadcast", &theirs, |round| round.cpu_us);
+    Ok(report.add(cpu)?)
+}
+
+/// The same server has a group over another transport, and one over WebSocket to compare with.
+async fn against_websocket(
+    server: &Server,
+    transport: Transport,
+    options: &Options,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let (mut group, _) = Group::create(server, transport).await?;
+    let (mut sockets, _) = Group::create(server, Transport::Ws).await?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 1..=options.rounds {
+        report.progress(&format!("fanout over {transport:?}: round {round} of {}", options.rounds))?;
+        ours.push(group.round(server, options.round).await?);
+        theirs.push(sockets.round(server, options.round).await?);
+    }
+    let over = |what: &str| format!("{what} over {transport:?}");
+    let per_s = compared(&over("deliveries"), "/s", &ours, "over WebSocket", &theirs, |round| round.per_s);
+    report.add(per_s.goal(0.7, 1.0))?;
+    let cpu = over("server CPU a delivery");
+    Ok(report.add(compared(&cpu, "us", &ours, "over WebSocket", &theirs, |round| round.cpu_us))?)
+}
+
+fn compared(
+    what: &str,
+    unit: &'static str,
+    ours: &[Round],
+    name: &'static str,
+    theirs: &[Round],
+    figure: fn(&Round) -> f64,
+) -> Figure {
+    let of = |rounds: &[Round]| median(rounds.iter().map(figure).collect());
+    Figure::new("fanout", what, of(ours), unit).against(name, of(theirs))
 }
 
 /// A sender and those that hear it.
 struct Group {
     sender: Connection,
-    members: Vec<Connection>,
+    members: Vec<Listener>,
     what: What,
 }
 
@@ -77,11 +119,16 @@ enum What {
 
 impl Group {
     /// A group on a server; and the frame that a member gets of a message, for a server that only hands it on.
-    async fn create(server: &Server) -> anyhow::Result<(Self, String)> {
-        let names: Vec<String> = (0..MEMBERS).map(|number| format!("member{number}")).collect();
-        let connected = stream::iter(&names).map(|name| connect(&server.url, name)).buffered(AT_ONCE);
+    async fn create(server: &Server, transport: Transport) -> anyhow::Result<(Self, String)> {
+        let user = format!("sender-{transport:?}");
+        let names: Vec<String> = (0..MEMBERS).map(|number| format!("{transport:?}{number}")).collect();
+        let connected = stream::iter(&names).map(|name| Listener::connect(transport, server, name)).buffered(AT_ONCE);
         let mut members: Vec<_> = connected.try_collect().await?;
-        let mut sender = connect(&server.url, "ada").await?;
+        let mut sender = connect(&server.url, &user).await?;
+        // The sender itself gets answers alone; its other connection sees what members see.
+        let mut witness = connect(&server.url, &user).await?;
+        // Names are the users' ids, in small letters.
+        let names: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
         let create = serde_json::json!({
             "type": "create", "id": 0, "client_msg_id": "bench", "name": "Everybody", "members": names,
         });
@@ -93,9 +140,14 @@ impl Group {
         sender.writer.flush().await?;
         wait_for(&mut sender, "sent").await?;
         let mut entry = String::new();
+        while !entry.contains(r#""kind":"message""#) {
+            entry = wait_for(&mut witness, "entry").await?.0;
+        }
         for member in &mut members {
-            while !entry.contains(r#""kind":"message""#) {
-                entry = wait_for(member, "entry").await?.0;
+            let mut count = 0;
+            while count < FIRST_ENTRIES {
+                count += timeout(SILENCE, member.entries()).await.context("nothing was delivered")??;
+                member.answer().await?;
             }
         }
         let group = Self { sender, members, what: What::Sends(Box::new(sends)) };
@@ -103,8 +155,8 @@ impl Group {
     }
 
     async fn connect(bare: &Server, entry: String) -> anyhow::Result<Self> {
-        let connected = stream::iter(0..MEMBERS).map(|_| Connection::open(&bare.url)).buffered(AT_ONCE);
-        let members = connected.try_collect().await?;
+        let open = |_| async { anyhow::Ok(Listener::WebSocket(Connection::open(&bare.url).await?)) };
+        let members = stream::iter(0..MEMBERS).map(open).buffered(AT_ONCE).try_collect().await?;
         Ok(Self { sender: Connection::open(&bare.url).await?, members, what: What::Frame(entry) })
     }
 
@@ -200,35 +252,21 @@ async fn send(connection: &mut Connection, what: &mut What, delivered: &Delivere
 }
 
 /// Counts entries, until it has all of them.
-async fn read(
-    number: usize,
-    mut connection: Connection,
-    delivered: Arc<Delivered>,
-) -> anyhow::Result<(usize, Connection)> {
+async fn read(number: usize, mut member: Listener, delivered: Arc<Delivered>) -> anyhow::Result<(usize, Listener)> {
     let mut count = 0;
     loop {
         let ended = delivered.ended.notified();
         let expected = delivered.expected.load(Relaxed);
         if expected > 0 && count >= expected {
-            return Ok((number, connection));
+            return Ok((number, member));
         }
-        let mut frame = tokio::select! {
-            frame = timeout(SILENCE, connection.reader.next()) => Some(frame.context("nothing was delivered")??),
-            () = ended => None,
+        let came = tokio::select! {
+            came = timeout(SILENCE, member.entries()) => came.context("nothing was delivered")??,
+            () = ended => 0,
         };
-        let before = count;
-        while let Some(entry) = frame {
-            match entry.kind() {
-                "entry" => count += 1,
-                "ping" => connection.writer.queue(PONG),
-                _ => {}
-            }
-            frame = connection.reader.try_next()?;
-        }
-        delivered.add(count - before);
-        if connection.writer.queued_bytes() > 0 {
-            connection.writer.flush().await?;
-        }
+        count += came;
+        delivered.add(came);
+        member.answer().await?;
     }
 }
 

@@ -45,7 +45,7 @@ impl Span {
         Self { from, to: from + length }
     }
 
-    fn contains(&self, moment: Instant) -> bool {
+    pub fn contains(&self, moment: Instant) -> bool {
         (self.from..self.to).contains(&moment)
     }
 }

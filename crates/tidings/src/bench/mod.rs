@@ -12,7 +12,10 @@ mod fill;
 mod history;
 mod home;
 mod idle;
+mod listen;
 mod load;
+mod mqtt;
+mod packets;
 mod poll;
 mod process;
 mod relay;
@@ -27,6 +30,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 
+use crate::cli::Transport;
 use report::Report;
 
 /// `tidings bench` and its flags; `--json` is the command line's own.
@@ -74,6 +78,8 @@ pub enum Scenario {
     Store,
     /// Memory of ten thousand connections that are silent
     Idle,
+    /// Messages by MQTT, acknowledged with quality of service 1
+    Mqtt,
     /// A group with a thousand members online
     Fanout,
     /// An account with a thousand conversations
@@ -97,6 +103,7 @@ impl Scenario {
         Self::Home,
         Self::History,
         Self::Poll,
+        Self::Mqtt,
         Self::Disk,
         Self::Restart,
     ];
@@ -110,6 +117,7 @@ impl Scenario {
             Self::Home => home::run(options, report).await,
             Self::History => history::run(options, report).await,
             Self::Poll => poll::run(options, report).await,
+            Self::Mqtt => mqtt::run(options, report).await,
             Self::Disk => disk::run(options, report).await,
             Self::Restart => disk::run_restart(options, report).await,
         }
@@ -120,6 +128,8 @@ impl Scenario {
 struct Options {
     round: Duration,
     rounds: usize,
+    /// fanout, idle: how the members, or the silent ones, are connected.
+    transport: Transport,
     window: Option<usize>,
     messages: u64,
     conversations: Option<u32>,
@@ -129,7 +139,7 @@ struct Options {
 }
 
 /// Measures what is asked for, and prints it: a table, or with `json` an object a line.
-pub async fn run(args: BenchArgs, json: bool) -> anyhow::Result<()> {
+pub async fn run(args: BenchArgs, transport: Transport, json: bool) -> anyhow::Result<()> {
     if let Some(kind) = args.child {
         return child::run(kind, &args.child_args).await;
     }
@@ -140,6 +150,7 @@ pub async fn run(args: BenchArgs, json: bool) -> anyhow::Result<()> {
     let options = Options {
         round: Duration::from_secs(args.seconds),
         rounds: usize::try_from(args.rounds)?,
+        transport,
         window: args.window.map(usize::try_from).transpose()?,
         messages: args.messages,
         conversations: args.conversations,

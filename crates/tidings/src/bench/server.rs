@@ -42,6 +42,8 @@ const SETTINGS: &[(&str, &str)] = &[
 pub struct Server {
     child: Child,
     pub url: String,
+    /// Where it speaks MQTT.
+    pub mqtt: String,
     pub pid: u32,
     log: PathBuf,
 }
@@ -51,8 +53,11 @@ impl Server {
     pub async fn start(data: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--data"].map(str::to_owned);
         let data_argument = data.to_str().context("the folder's name is no text")?.to_owned();
-        let all = SETTINGS.iter().chain(settings).copied();
-        Self::spawn(Kind::Server, arguments.into_iter().chain([data_argument]), all, &data.with_extension("log")).await
+        let mqtt = free_address()?;
+        let all = SETTINGS.iter().chain(settings).copied().chain([("TIDINGS_MQTT_LISTEN", mqtt.as_str())]);
+        let log = data.with_extension("log");
+        let started = Self::spawn(Kind::Server, arguments.into_iter().chain([data_argument]), all, &log).await?;
+        Ok(Self { mqtt, ..started })
     }
 
     pub async fn in_memory(folder: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
@@ -84,7 +89,7 @@ impl Server {
         let Some(url) = line.as_deref().and_then(|line| line.strip_prefix("listening on ")) else {
             bail!("the server did not start: {}", last_lines(log));
         };
-        Ok(Self { url: url.to_owned(), child, pid, log: log.to_owned() })
+        Ok(Self { url: url.to_owned(), mqtt: String::new(), child, pid, log: log.to_owned() })
     }
 
     pub fn usage(&self) -> anyhow::Result<Usage> {
@@ -123,6 +128,11 @@ impl Server {
     pub async fn kill(mut self) -> anyhow::Result<()> {
         Ok(self.child.kill().await?)
     }
+}
+
+/// An address of this machine where nobody listened a moment ago.
+pub fn free_address() -> std::io::Result<String> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string())
 }
 
 fn last_lines(log: &Path) -> String {

@@ -36,9 +36,9 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Chat { conversation } => chat::run(&shared, conversation.as_deref()).await,
         Command::Import(import) => import::run(&shared, import).await,
         Command::Export(export) => export::run(&shared, export).await,
-        Command::Bench(flags) => {
-            bench::run(flags, shared.json).await.map_err(|error| Failure::refused(format!("{error:#}")))
-        }
+        Command::Bench(flags) => bench::run(flags, shared.transport, shared.json)
+            .await
+            .map_err(|error| Failure::refused(format!("{error:#}"))),
         Command::DevLogin(flags) => dev_login::run(flags).await,
         Command::Config(config) => config::run(&config, shared.json),
     }

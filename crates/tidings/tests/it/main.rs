@@ -7,4 +7,5 @@ mod drain;
 mod mqtt;
 mod proof;
 mod resume;
+mod script;
 mod server;

@@ -48,8 +48,8 @@ struct Switching {
 
 #[async_trait]
 impl Transport for Switching {
-    async fn open(&self) -> Result<Box<dyn Link>, Lost> {
-        self.ways[self.taken.fetch_add(1, Ordering::Relaxed) % self.ways.len()].open().await
+    async fn open(&self, listens: bool) -> Result<Box<dyn Link>, Lost> {
+        self.ways[self.taken.fetch_add(1, Ordering::Relaxed) % self.ways.len()].open(listens).await
     }
 }
 
@@ -66,6 +66,11 @@ async fn nor_do_they_over_events() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nor_do_they_over_polls() {
     talk_over_kills(|builder, _| builder.way(Way::Polls)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_do_they_over_mqtt() {
+    talk_over_kills(|builder, _| builder.way(Way::Mqtt)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

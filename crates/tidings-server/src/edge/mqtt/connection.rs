@@ -116,11 +116,12 @@ impl Connection {
     }
 
     pub async fn run(mut self) {
-        let end = match self.connect().await {
+        // What happens once is boxed, as are packets: the future of a silent connection stays small.
+        let end = match Box::pin(self.connect()).await {
             Ok((attachment, session)) => {
                 let mut client = Client { connection: self, attachment, session: *session };
                 let end = client.serve().await;
-                client.leave(&end).await;
+                Box::pin(client.leave(&end)).await;
                 self = client.connection;
                 drop(client.attachment);
                 // Whoever waits for the seat need not wait for the farewell.
@@ -129,7 +130,7 @@ impl Connection {
             }
             Err(end) => end,
         };
-        self.close(end).await;
+        Box::pin(self.close(end)).await;
     }
 
     /// Reads more. The end of the line is an error.
@@ -214,7 +215,7 @@ impl Session {
 
 impl Client {
     async fn serve(&mut self) -> End {
-        if let Err(end) = self.begin().await {
+        if let Err(end) = Box::pin(self.begin()).await {
             return end;
         }
         loop {
@@ -230,13 +231,15 @@ impl Client {
             match self.connection.next_packet() {
                 Ok(Some(packet)) => {
                     self.session.heard_at = Instant::now();
-                    self.on_packet(packet).await?;
+                    Box::pin(self.on_packet(packet)).await?;
                 }
                 Ok(None) => break,
                 Err(reason) => return Err(End::Fault(reason)),
             }
         }
-        self.catch_up().await?;
+        if self.is_behind() {
+            Box::pin(self.catch_up()).await?;
+        }
         self.flush().await?;
         let (may_take, is_behind) = (self.may_take(), self.is_behind());
         let deadline = self.deadline();
@@ -244,7 +247,7 @@ impl Client {
             done = self.connection.fill(), if may_take => done,
             () = self.attachment.outbox.changed() => self.drain().await,
             () = std::future::ready(()), if is_behind => Ok(()),
-            () = sleep_until(deadline) => self.on_time().await,
+            () = sleep_until(deadline) => Box::pin(self.on_time()).await,
         }
     }
 

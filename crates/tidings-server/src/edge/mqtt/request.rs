@@ -263,16 +263,18 @@ impl Client {
         let (wire, out) = (&self.connection.wire, &mut self.connection.out);
         match (refused, answer) {
             (Some(refused), _) => {
-                let retry_after_ms = refused.retry_after_ms.map(|ms| ms.to_string());
+                let wait = refused.retry_after_ms.map(|wait| wait.to_string());
                 let mut properties = vec![("code", refused.code.as_str()), ("message", refused.message.as_str())];
-                properties.extend(retry_after_ms.iter().map(|ms| ("retry_after_ms", ms.as_str())));
+                properties.extend(wait.iter().map(|wait| ("retry_after_ms", wait.as_str())));
+                properties.extend(refused.users.iter().map(|user| ("user", user.as_str())));
                 wire.put_puback(out, packet_id, publish::reason(refused.code), &properties);
             }
             (None, Some(ServerFrame::Sent(sent) | ServerFrame::Created(sent))) => {
                 let (conversation, seq) = (sent.conversation.to_string(), sent.seq.to_string());
-                let repeat = sent.repeat.then_some(("repeat", "true"));
-                let properties = [Some(("conversation", conversation.as_str())), Some(("seq", seq.as_str())), repeat];
-                let properties: Vec<_> = properties.into_iter().flatten().collect();
+                let at = sent.at.to_string();
+                let mut properties =
+                    vec![("conversation", conversation.as_str()), ("seq", seq.as_str()), ("at", at.as_str())];
+                properties.extend(sent.repeat.then_some(("repeat", "true")));
                 wire.put_puback(out, packet_id, Reason::SUCCESS, &properties);
             }
             (None, _) => wire.put_puback(out, packet_id, Reason::SUCCESS, &[]),

@@ -1,7 +1,13 @@
 //! Which connection speaks for a device now. MQTT has one for each client id: a newcomer takes it over, and begins only
 //! when the other has ended. So what the old one still had under way is answered before its repeats can come.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -19,9 +25,13 @@ type Key = (UserId, DeviceId);
 #[derive(Default)]
 pub struct Seats {
     taken: Mutex<HashMap<Key, Taken>>,
+    /// How many came so far.
+    comers: AtomicU64,
 }
 
 struct Taken {
+    /// The so many-th to come has it.
+    comer: u64,
     ended: CancellationToken,
     /// None until it is attached.
     outbox: Option<Arc<Outbox>>,
@@ -37,34 +47,39 @@ pub struct Seat {
 }
 
 impl Seats {
-    /// Ends the device's connection, if there is one, and takes its place. `None`: it did not end in time.
+    /// Ends the device's connection, if there is one, and takes its place. `None`: it did not end in time, or somebody who came later
+    /// has the place: a client that was cut while it waited must not push out the one it is now.
     pub async fn take(self: &Arc<Self>, user: &UserId, device: &DeviceId) -> Option<Seat> {
         let key = (user.clone(), device.clone());
+        let comer = self.comers.fetch_add(1, Relaxed);
         let take = async {
             loop {
-                let ended = match self.try_take(&key) {
-                    Ok(ended) => return Seat { seats: self.clone(), key: key.clone(), ended },
+                let ended = match self.try_take(&key, comer)? {
+                    Ok(ended) => return Some(Seat { seats: self.clone(), key: key.clone(), ended }),
                     Err(ended) => ended,
                 };
                 ended.cancelled().await;
             }
         };
-        tokio::time::timeout(END_WAIT, take).await.ok()
+        tokio::time::timeout(END_WAIT, take).await.ok().flatten()
     }
 
-    /// `Err`: when the other has ended.
-    fn try_take(&self, key: &Key) -> Result<CancellationToken, CancellationToken> {
+    /// `Err`: when the other has ended. `None`: the other came later.
+    fn try_take(&self, key: &Key, comer: u64) -> Option<Result<CancellationToken, CancellationToken>> {
         let mut taken = self.taken.lock();
         if let Some(other) = taken.get_mut(key) {
+            if other.comer > comer {
+                return None;
+            }
             other.is_wanted = true;
             if let Some(outbox) = &other.outbox {
                 outbox.close(CloseCode::Replaced);
             }
-            return Err(other.ended.clone());
+            return Some(Err(other.ended.clone()));
         }
         let ended = CancellationToken::new();
-        taken.insert(key.clone(), Taken { ended: ended.clone(), outbox: None, is_wanted: false });
-        Ok(ended)
+        taken.insert(key.clone(), Taken { comer, ended: ended.clone(), outbox: None, is_wanted: false });
+        Some(Ok(ended))
     }
 }
 
@@ -106,5 +121,18 @@ mod tests {
         assert!(!second.is_finished());
         drop(first);
         assert!(second.await.unwrap());
+    }
+
+    #[test]
+    fn who_came_later_is_not_pushed_out_by_who_waited_longer() {
+        let seats = Seats::default();
+        let key = (UserId::new("ada").unwrap(), DeviceId::new("phone").unwrap());
+        let first = seats.try_take(&key, 1).unwrap().unwrap();
+        assert!(seats.try_take(&key, 2).unwrap().is_err() && seats.try_take(&key, 3).unwrap().is_err());
+        seats.taken.lock().remove(&key);
+        first.cancel();
+        assert!(seats.try_take(&key, 3).unwrap().is_ok());
+        assert!(seats.try_take(&key, 2).is_none());
+        assert!(seats.try_take(&key, 4).unwrap().is_err(), "the newest is waited for");
     }
 }

@@ -182,6 +182,7 @@ impl Client for Product {
             Way::WebSocket => Transport::WebSocket,
             Way::Events => Transport::Sse,
             Way::Polls => Transport::LongPoll,
+            Way::Mqtt => Transport::Mqtt,
         };
         let builder = Connected::builder(url).way(way).user(self.user.as_str()).device("product");
         let (line, builder) = match &self.sync {

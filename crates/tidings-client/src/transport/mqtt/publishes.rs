@@ -1,0 +1,91 @@
+//! What was said on one connection and is not acknowledged: a publish each, answered in their order. Pure.
+
+use std::collections::VecDeque;
+
+use tidings_proto::{
+    Code,
+    frames::{
+        RequestId,
+        server::{Refused, Sent, ServerFrame},
+    },
+};
+
+use super::wire::Puback;
+use crate::error::Lost;
+
+/// A publish on its way.
+#[derive(Debug)]
+struct UnderWay {
+    packet_id: u16,
+    /// Of a message, whose acknowledgement is the answer. The answer to anything else comes as a frame.
+    send: Option<Option<RequestId>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Publishes {
+    under_way: VecDeque<UnderWay>,
+    last_packet_id: u16,
+    begun: u64,
+    ended: u64,
+}
+
+impl Publishes {
+    pub fn len(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// How many were begun so far.
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// How many of those, from the first on, were acknowledged.
+    pub fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// Begins one, and gives it a packet id. `send`: it is a message, and whose answer its acknowledgement is.
+    pub fn begin(&mut self, send: Option<Option<RequestId>>) -> u16 {
+        // Far fewer are under way than there are ids.
+        self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
+        self.begun += 1;
+        self.under_way.push_back(UnderWay { packet_id: self.last_packet_id, send });
+        self.last_packet_id
+    }
+
+    /// The oldest was acknowledged. Tells the answer, where that is one.
+    pub fn acknowledged(&mut self, puback: &Puback) -> Result<Option<ServerFrame<'static>>, Lost> {
+        let broken = |what: &str| Lost::Broken(format!("an acknowledgement {what}"));
+        let is_first = self.under_way.front().is_some_and(|first| first.packet_id == puback.packet_id);
+        let first = self.under_way.pop_front().filter(|_| is_first).ok_or_else(|| broken("out of order"))?;
+        self.ended += 1;
+        let Some(re) = first.send else { return Ok(None) };
+        let property = |name: &str| puback.properties.iter().find(|(key, _)| key == name).map(|(_, value)| &**value);
+        if puback.is_refused {
+            let code = property("code").and_then(code).ok_or_else(|| broken("that does not say why not"))?;
+            let users = puback.properties.iter().filter(|(key, _)| key == "user");
+            return Ok(Some(ServerFrame::Error(Refused {
+                re,
+                code,
+                message: property("message").unwrap_or_default().to_owned(),
+                retry_after_ms: property("retry_after_ms").and_then(|wait| wait.parse().ok()),
+                users: users.filter_map(|(_, user)| user.parse().ok()).collect(),
+                login_url: None,
+            })));
+        }
+        let sent = (|| {
+            Some(Sent {
+                re,
+                conversation: property("conversation")?.parse().ok()?,
+                seq: tidings_proto::Seq(property("seq")?.parse().ok()?),
+                at: property("at")?.parse().ok()?,
+                repeat: property("repeat") == Some("true"),
+            })
+        })();
+        sent.map(|sent| Some(ServerFrame::Sent(sent))).ok_or_else(|| broken("that does not say where"))
+    }
+}
+
+fn code(wire: &str) -> Option<Code> {
+    Code::ALL.iter().copied().find(|code| code.as_str() == wire)
+}
