@@ -61,7 +61,7 @@ struct CommitterThread<T> {
 
 enum Next<T> {
     Batch(Batch<T>),
-    /// Nothing was submitted for a while after an append.
+    /// Nothing was submitted for a while.
     Idle,
     Stop,
 }
@@ -76,10 +76,15 @@ impl<T> CommitterThread<T> {
                         break;
                     }
                 }
-                Next::Idle => self.confirm(),
+                Next::Idle => {
+                    if self.confirm().is_err_and(|outcome| self.hand_on(outcome).is_err()) {
+                        break;
+                    }
+                }
                 Next::Stop => {
                     if self.unconfirmed {
-                        self.confirm();
+                        // Nobody is left to be told.
+                        let _ = self.confirm();
                     }
                     break;
                 }
@@ -101,8 +106,14 @@ impl<T> CommitterThread<T> {
                 return Next::Stop;
             }
             gathering.wake_at = Some(1);
-            if self.unconfirmed {
-                let waited = shared.submitted.wait_for(&mut gathering, self.parts.options.confirm_after);
+            let pace = &self.parts.options.pace;
+            let confirm_after = if self.unconfirmed {
+                Some(pace.confirm_after)
+            } else {
+                pace.confirm_every.filter(|_| self.broken.is_none())
+            };
+            if let Some(confirm_after) = confirm_after {
+                let waited = shared.submitted.wait_for(&mut gathering, confirm_after);
                 if waited.timed_out() && gathering.waiting_items() == 0 && !gathering.stopping {
                     gathering.wake_at = None;
                     return Next::Idle;
@@ -118,7 +129,7 @@ impl<T> CommitterThread<T> {
     fn gather(&self, gathering: &mut MutexGuard<'_, Gathering<T>>) {
         let usual_items = (self.usual_items as usize).min(ENOUGH_ITEMS);
         // A wait that is long beside the append itself would cost more latency than it saves work.
-        let longest = self.parts.options.gather.min(self.usual_append / 2);
+        let longest = self.parts.options.pace.gather.min(self.usual_append / 2);
         if usual_items < FEW_ITEMS || gathering.waiting_items() >= usual_items || longest < SHORTEST_GATHER {
             return;
         }
@@ -164,8 +175,10 @@ impl<T> CommitterThread<T> {
 
     fn append(&mut self, commit: &Bytes, items: usize) -> Result<Position, Arc<AppendError>> {
         let started = Instant::now();
+        self.parts.shared.status.lock().appending_since = Some(started);
         let appended = self.parts.runtime.block_on(self.parts.journal.append(commit.clone()));
         let took = started.elapsed();
+        self.parts.shared.status.lock().appending_since = None;
         let position = appended.map_err(|error| self.fail(error))?;
         debug_assert_eq!(position, if self.position == Position::NONE { position } else { self.position.next() });
         self.position = position;
@@ -188,14 +201,15 @@ impl<T> CommitterThread<T> {
         Ok(position)
     }
 
-    fn confirm(&mut self) {
+    /// `Err`: it has just failed, and whoever reads the outcomes is to be told, though nothing was submitted.
+    fn confirm(&mut self) -> Result<(), Outcome<T>> {
         self.unconfirmed = false;
         self.usual_items = 0.0;
-        if self.broken.is_none()
-            && let Err(error) = self.parts.runtime.block_on(self.parts.journal.confirm())
-        {
-            self.fail(error);
+        if self.broken.is_some() {
+            return Ok(());
         }
+        let confirmed = self.parts.runtime.block_on(self.parts.journal.confirm());
+        confirmed.map_err(|error| Outcome::Failed(Failed { payloads: Vec::new(), error: self.fail(error) }))
     }
 
     /// From here on nothing is appended.
