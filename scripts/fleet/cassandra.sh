@@ -186,17 +186,20 @@ launch() {
 
 # --- a cluster ------------------------------------------------------------------------------------------------------
 
-# The first loopback network where nobody has a node: several clusters may run on one machine.
+is_free() { ! listens "127.0.$1.1" 9042 && ! listens "127.0.$1.1" 7000; }
+
+# The first loopback network where nobody has a node: several clusters may run on one machine. A cluster keeps the one it
+# has, for its addresses are in its data.
 choose_network() {
   local third
-  [ -e "$run/network" ] && [ -n "$(running)" ] && return
+  if [ -e "$run/network" ]; then
+    [ -z "$(running)" ] || return 0
+    third=$(cut --delimiter . --fields 3 "$run/network")
+    is_free "$third" || fail "another cluster has taken $(cat "$run/network").*: wipe this one"
+    return
+  fi
   for third in {0..99}; do
-    if ! listens "127.0.$third.1" 9042 && ! listens "127.0.$third.1" 7000; then
-      if [ -e "$run/network" ] && [ "$(cat "$run/network")" != "127.0.$third" ]; then
-        # Its addresses are in its data.
-        ! listens "$(address 1)" 7000 || fail "another cluster has taken $(cat "$run/network").*: wipe this one"
-        return
-      fi
+    if is_free "$third"; then
       echo "127.0.$third" >"$run/network"
       return
     fi
@@ -301,7 +304,10 @@ case $command in
   start) start "$@" ;;
   stop) end TERM ;;
   wipe) end KILL; rm -rf "$run"/node[0-9]* "$run/network" ;;
-  kill) signal KILL "$@" ;;
+  kill)
+    signal KILL "$@"
+    for node in "$@"; do while process "$node" >/dev/null; do sleep 0.05; done; done
+    ;;
   pause) signal STOP "$@" ;;
   resume) signal CONT "$@" ;;
   contacts) contacts ;;
