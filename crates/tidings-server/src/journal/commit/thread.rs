@@ -69,25 +69,14 @@ enum Next<T> {
 impl<T> CommitterThread<T> {
     fn run(mut self) {
         loop {
-            match self.next() {
-                Next::Batch(batch) => {
-                    let outcome = self.commit(batch);
-                    if self.hand_on(outcome).is_err() {
-                        break;
-                    }
-                }
-                Next::Idle => {
-                    if self.confirm().is_err_and(|outcome| self.hand_on(outcome).is_err()) {
-                        break;
-                    }
-                }
-                Next::Stop => {
-                    if self.unconfirmed {
-                        // Nobody is left to be told.
-                        let _ = self.confirm();
-                    }
-                    break;
-                }
+            let (outcome, is_over) = match self.next() {
+                Next::Batch(batch) => (Some(self.commit(batch)), false),
+                Next::Idle => (self.confirm(), false),
+                Next::Stop => (if self.unconfirmed { self.confirm() } else { None }, true),
+            };
+            let is_heard = outcome.is_none_or(|outcome| self.hand_on(outcome).is_ok());
+            if is_over || !is_heard {
+                break;
             }
         }
         self.end();
@@ -201,15 +190,15 @@ impl<T> CommitterThread<T> {
         Ok(position)
     }
 
-    /// `Err`: it has just failed, and whoever reads the outcomes is to be told, though nothing was submitted.
-    fn confirm(&mut self) -> Result<(), Outcome<T>> {
+    /// A failure comes out although nobody submitted anything: nothing that could fail later is taken any more.
+    fn confirm(&mut self) -> Option<Outcome<T>> {
         self.unconfirmed = false;
         self.usual_items = 0.0;
         if self.broken.is_some() {
-            return Ok(());
+            return None;
         }
-        let confirmed = self.parts.runtime.block_on(self.parts.journal.confirm());
-        confirmed.map_err(|error| Outcome::Failed(Failed { payloads: Vec::new(), error: self.fail(error) }))
+        let error = self.parts.runtime.block_on(self.parts.journal.confirm()).err()?;
+        Some(Outcome::Failed(Failed { payloads: Vec::new(), error: self.fail(error) }))
     }
 
     /// From here on nothing is appended.
