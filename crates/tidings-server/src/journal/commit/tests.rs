@@ -133,7 +133,10 @@ async fn after_a_failure_everything_comes_back_failed() {
 #[tokio::test]
 async fn a_confirm_that_fails_comes_out_alone() {
     let journal = Arc::new(MemoryJournal::new());
-    let options = CommitterOptions { confirm_after: Duration::from_millis(1), ..Default::default() };
+    let options = CommitterOptions {
+        pace: Pace { confirm_after: Duration::from_millis(1), ..Pace::LOCAL },
+        ..Default::default()
+    };
     let (committer, mut receiver) = start(&journal, options);
     let hold = journal.hold();
     committer.submit(submission((0, 0)));
