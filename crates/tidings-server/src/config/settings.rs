@@ -337,7 +337,7 @@ impl Log {
     /// What to log, for the writer of the log. The storage engine tells its developers much, and the WebSocket library tells whole
     /// frames at `trace`, tokens among them: that is not for logs, whatever the level.
     pub fn filter(&self) -> String {
-        format!("fjall=warn,lsm_tree=warn,scylla=warn,{},tungstenite=info,tokio_tungstenite=info", self.level)
+        format!("fjall=warn,lsm_tree=warn,scylla=error,{},tungstenite=info,tokio_tungstenite=info", self.level)
     }
 }
 
