@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what a build or a test needs and this machine lacks; says so first, and does nothing if all is there.
-# usage: scripts/install.sh build|test
+# usage: scripts/install.sh build|test|fleet
 set -euo pipefail
 
-purpose=${1:?usage: scripts/install.sh build|test}
+purpose=${1:?usage: scripts/install.sh build|test|fleet}
 packages=()
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -26,6 +26,12 @@ if [ "$purpose" = test ]; then
   have mosquitto_sub || packages+=(mosquitto-clients)
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
   have chromium || have chromium-browser || have google-chrome || packages+=(chromium fonts-liberation fonts-noto-color-emoji)
+fi
+
+# Cassandra runs on a JDK and comes through Maven.
+if [ "$purpose" = test ] || [ "$purpose" = fleet ]; then
+  have java || packages+=(openjdk-17-jdk-headless)
+  have mvn || packages+=(maven)
 fi
 
 [ ${#packages[@]} -gt 0 ] || exit 0

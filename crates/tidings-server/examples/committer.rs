@@ -14,7 +14,7 @@ use std::{
 
 use smallvec::smallvec;
 use tidings_server::journal::{
-    Journal, Position,
+    Journal, Pace, Position,
     commit::{CommittedReceiver, Committer, CommitterOptions, Outcome, Submission},
     file::{FileJournal, FileJournalOptions},
     memory::MemoryJournal,
@@ -43,7 +43,10 @@ fn main() {
         Arc::new(recovered.start(Position::NONE).unwrap())
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let options = CommitterOptions { gather: Duration::from_micros(gather_us), ..Default::default() };
+    let options = CommitterOptions {
+        pace: Pace { gather: Duration::from_micros(gather_us), ..Pace::LOCAL },
+        ..Default::default()
+    };
     let (committer, receiver) = Committer::start(Arc::clone(&journal), options, runtime.handle().clone());
     let run = Run { committer, journal, senders: senders as usize, window: window as usize, stop: Arc::default() };
     let cpu_before = cpu_s();

@@ -10,6 +10,7 @@ pub mod home;
 pub mod journal;
 pub mod tables;
 
+pub mod cassandra;
 pub mod cbor;
 pub mod clock;
 pub mod config;

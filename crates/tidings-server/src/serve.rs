@@ -1,5 +1,7 @@
 //! Starts the server, serves until it shall stop, and stops it: take nothing new, move the sessions, commit, flush.
 
+pub mod cassandra;
+
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tidings_proto::{
@@ -46,6 +48,9 @@ const REPLAY_BYTES: usize = 8 << 20;
 /// How long connections may take to end after their sessions were closed.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
+/// How long the last commits and flush may wait for a store that does not answer.
+const STORE_WAIT: Duration = Duration::from_secs(15);
+
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(transparent)]
@@ -56,6 +61,8 @@ pub enum ServeError {
     Tables(#[from] TablesError),
     #[error("failed to replay the journal: {0}")]
     Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Cassandra(#[from] cassandra::CassandraError),
     #[error(transparent)]
     Door(#[from] DoorError),
     #[error(transparent)]
@@ -94,6 +101,13 @@ pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(Liste
     }
     on_ready(listening);
     serve(doors, &opened, &shutdown).await.map_err(ServeError::Serve)?;
+    if let Some(store) = opened.store {
+        // What it holds is in the journal, or was not acknowledged: a cluster that is away must not hold up the stop.
+        tokio::spawn(async move {
+            tokio::time::sleep(STORE_WAIT).await;
+            store.give_up();
+        });
+    }
     opened.host.stop(opened.tasks).await;
     tracing::info!("stopped: everything that was acknowledged is stored");
     Ok(())
@@ -121,6 +135,8 @@ pub struct Opened {
     pub auth: Arc<Auth>,
     pub admin_token: Arc<str>,
     tasks: Tasks,
+    /// Cassandra, if that is where messages are.
+    store: Option<Arc<crate::cassandra::Store>>,
     _folder: Option<DataFolder>,
 }
 
@@ -137,8 +153,9 @@ pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeEr
             let auth = Arc::new(Auth::new(&config.auth, &admin_token, Clock::system().unix_ms()).await?);
             let host = Host::new(parts(config, Lineage(rand::random()), 1), Arc::new(MemoryTables::new()));
             let tasks = host.run(Arc::new(MemoryJournal::new()), shutdown);
-            Ok(Opened { host, auth, admin_token: admin_token.into(), tasks, _folder: None })
+            Ok(Opened { host, auth, admin_token: admin_token.into(), tasks, store: None, _folder: None })
         }
+        Store::Cassandra => cassandra::open(config, metrics, shutdown).await,
         Store::Embedded => {
             let folder = DataFolder::open(&config.data)?;
             let stored_token = folder.admin_token()?;
@@ -149,7 +166,7 @@ pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeEr
             let journal = replay(&host, journal).await?;
             let tasks = host.run(journal, shutdown);
             let admin_token = given_token.unwrap_or(stored_token).into();
-            Ok(Opened { host, auth, admin_token, tasks, _folder: Some(folder) })
+            Ok(Opened { host, auth, admin_token, tasks, store: None, _folder: Some(folder) })
         }
     }
 }

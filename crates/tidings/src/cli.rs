@@ -85,6 +85,9 @@ pub enum Command {
     Bench(BenchArgs),
     /// Stand in for a login service, to try auth.mode = "jwt" (never for production: whoever asks is believed)
     DevLogin(DevLogin),
+    /// The tables in a Cassandra cluster, with store = "cassandra"
+    #[command(subcommand)]
+    Schema(Schema),
     /// Print or check a settings file
     #[command(subcommand)]
     Config(Config),
@@ -195,6 +198,25 @@ pub struct Export {
     pub conversation: String,
     #[command(flatten)]
     pub operator: Operator,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Schema {
+    /// Make what is missing of keyspace and tables. Before the first start, by one person on one machine
+    Apply(ApplySchema),
+}
+
+#[derive(Debug, Args)]
+pub struct ApplySchema {
+    /// Print the statements and run none
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The server's settings file
+    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Any setting, such as cassandra.nodes=10.0.0.1:9042
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub settings: Vec<(String, String)>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,7 @@ mod value;
 pub use file::{check, sample};
 pub use layers::{ConfigError, Place, Problem};
 pub use settings::{
-    Auth, AuthMode, Blocking, Cache, Config, Flush, Http, Journal, Limits, Log, LogFormat, Metrics, Presence, Rates,
-    SETTINGS, Store, Tables, Tls, UnknownRecipient, Users,
+    Auth, AuthMode, Blocking, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log, LogFormat, Metrics,
+    Presence, Rates, SETTINGS, Store, Tables, Tls, UnknownRecipient, Users,
 };
 pub use value::{Secret, Setting};

@@ -25,8 +25,9 @@ settings! {
         /// The data folder, made at the first start. A relative path counts from the folder the server is started in.
         data: PathBuf = PathBuf::from("./tidings-data");
 
-        /// Where messages are kept. `embedded`: in the data folder. `memory`: nowhere, all is lost at the end of the
-        /// process; for tests and benchmarks only.
+        /// Where messages are kept. `embedded`: in the data folder. `cassandra`: in a cluster of Apache Cassandra (see
+        /// the section `cassandra`). `memory`: nowhere, all is lost at the end of the process; for tests and benchmarks
+        /// only.
         store: Store = Store::Embedded;
 
         /// The token of operators (import, export, administration). Empty: the server makes one and keeps it in
@@ -211,6 +212,31 @@ settings! {
         backlog_bytes: u64 = 256 * MIB, in 4 * MIB..=64 * GIB;
     }
 
+    /// The cluster, with `store = "cassandra"`. Its tables are made by `tidings schema apply`.
+    [cassandra] Cassandra {
+        /// Some of its nodes, as `address:port`; the others are learned from them.
+        nodes: Vec<String> = vec!["127.0.0.1:9042".to_owned()];
+        /// The keyspace, all of it this server's.
+        keyspace: String = "tidings".to_owned();
+        /// How often each row is kept. `schema apply` makes the keyspace so, and the server refuses to start on one that
+        /// has fewer: with 3 one node may be lost.
+        replicas: u32 = 3, in 1..=15;
+        /// Who this server is to the cluster. Empty: nobody is asked.
+        user: Option<String> = None;
+        /// The password of `user`.
+        password: Option<Secret> = None;
+        /// Speaks TLS with the nodes; their certificates must name their addresses.
+        tls: bool = false;
+        /// Who must have signed the nodes' certificates, as PEM. Empty: whom this system trusts.
+        ca_file: Option<PathBuf> = None;
+        /// This server's certificate, as PEM, where the cluster asks for one.
+        cert_file: Option<PathBuf> = None;
+        /// The private key of that certificate, as PEM.
+        key_file: Option<PathBuf> = None;
+        /// Requests under way at once. More make each slower before they make all faster.
+        requests: u32 = 64, in 4..=4_096;
+    }
+
     /// Writing what the journal holds into the tables, later and coalesced.
     [flush] Flush {
         /// How long a flush gathers.
@@ -250,7 +276,7 @@ settings! {
 
 choices! {
     /// Where messages are kept.
-    pub enum Store { Embedded = "embedded", Memory = "memory" }
+    pub enum Store { Embedded = "embedded", Cassandra = "cassandra", Memory = "memory" }
 
     /// How people log in.
     pub enum AuthMode { Open = "open", Jwt = "jwt", Header = "header" }
@@ -291,11 +317,38 @@ impl Limits {
     }
 }
 
+impl Cassandra {
+    fn contradictions(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let begins_right = self.keyspace.starts_with(|c: char| c.is_ascii_lowercase());
+        if self.keyspace.len() > 48 || !begins_right || !self.keyspace.chars().all(plain) {
+            found.push((
+                "cassandra.keyspace",
+                "must be up to 48 small letters, digits and _, with a letter first".to_owned(),
+            ));
+        }
+        if self.nodes.is_empty() {
+            found.push(("cassandra.nodes", "must name at least one node, like 127.0.0.1:9042".to_owned()));
+        }
+        if self.user.is_some() != self.password.is_some() {
+            found.push(("cassandra.user", "cassandra.user and cassandra.password go together".to_owned()));
+        }
+        if self.cert_file.is_some() != self.key_file.is_some() {
+            found.push(("cassandra.cert_file", "cassandra.cert_file and cassandra.key_file go together".to_owned()));
+        }
+        if !self.tls && (self.ca_file.is_some() || self.cert_file.is_some()) {
+            found.push(("cassandra.tls", "certificates are given, so set cassandra.tls = true".to_owned()));
+        }
+        found
+    }
+}
+
 impl Log {
     /// What to log, for the writer of the log. The storage engine tells its developers much, and the WebSocket library tells whole
     /// frames at `trace`, tokens among them: that is not for logs, whatever the level.
     pub fn filter(&self) -> String {
-        format!("fjall=warn,lsm_tree=warn,{},tungstenite=info,tokio_tungstenite=info", self.level)
+        format!("fjall=warn,lsm_tree=warn,scylla=error,{},tungstenite=info,tokio_tungstenite=info", self.level)
     }
 }
 
@@ -335,6 +388,7 @@ impl Config {
                 ),
             ));
         }
+        found.extend(self.cassandra.contradictions());
         if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
             found.push(("tls.cert_file", "tls.cert_file and tls.key_file go together".to_owned()));
         }

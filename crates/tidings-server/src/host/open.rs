@@ -145,6 +145,7 @@ impl Host {
             metrics.commit_bytes.inc_by(appended.bytes as u64);
         };
         let options = CommitterOptions {
+            pace: journal.pace(),
             backlog_bytes: usize::try_from(self.config.journal.backlog_bytes).unwrap_or(usize::MAX),
             on_append: Some(Box::new(on_append)),
             ..CommitterOptions::default()

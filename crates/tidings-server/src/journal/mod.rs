@@ -2,9 +2,11 @@
 //! a commit is bytes.
 //!
 //! `commit` gathers what actors submit into commits (laid out by `framing`, bounded by `backlog`). `memory` is the
-//! reference, `file` the embedded implementation; `conformance` is the suite that every one passes.
+//! reference, `file` the embedded implementation, `cassandra` the one of a fleet; `conformance` is the suite that every
+//! one passes.
 
 pub mod backlog;
+pub mod cassandra;
 pub mod commit;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
@@ -12,7 +14,7 @@ pub mod file;
 pub mod framing;
 pub mod memory;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -39,6 +41,28 @@ impl fmt::Display for Position {
     }
 }
 
+/// Which journal, where many are kept together: new at every start of a process, never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JournalId(pub u128);
+
+impl JournalId {
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Display for JournalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for JournalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 /// One append-only stream of commits.
 ///
 /// A single caller (the committer) appends, one commit at a time. An implementation may block the calling thread
@@ -49,7 +73,8 @@ pub trait Journal: Send + Sync + 'static {
     /// the commit, and every commit before it is durable too.
     ///
     /// After any error but `TooLarge` the outcome is unknown and nothing is ever appended to this journal again by this process: every
-    /// later call fails in the same way. `commit` is never empty and at most [`Journal::max_commit_bytes`] long.
+    /// later call fails in the same way. Where the store is elsewhere and does not answer, this waits until it does.
+    /// `commit` is never empty and at most [`Journal::max_commit_bytes`] long.
     async fn append(&self, commit: Bytes) -> Result<Position, AppendError>;
 
     /// Shows that the last append is known to be good: embedded, by a record behind it, so that a torn tail can only
@@ -70,10 +95,45 @@ pub trait Journal: Send + Sync + 'static {
 
     fn max_commit_bytes(&self) -> usize;
 
+    /// How the committer gets on with it best.
+    fn pace(&self) -> Pace {
+        Pace::LOCAL
+    }
+
     /// How many files of this machine hold commits, for operators; none where the journal is elsewhere.
     fn segments(&self) -> usize {
         0
     }
+}
+
+/// What the committer does as it likes, and a journal knows better.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A commit grows to about this; only a submission that is larger by itself may pass it, up to what the journal takes.
+    pub target_commit_bytes: usize,
+    pub max_commit_items: usize,
+    /// The longest that a commit waits for more to come while several senders are active: at most half of what an append
+    /// takes. A lone sender never waits.
+    pub gather: Duration,
+    /// How long nothing is submitted before the last commit is confirmed.
+    pub confirm_after: Duration,
+    /// How often it is confirmed besides while nothing comes: where another may seal it, an idle host learns it so.
+    pub confirm_every: Option<Duration>,
+    /// While an append has been under way for longer, new senders are refused instead of waiting with the others.
+    pub refuse_after: Option<Duration>,
+}
+
+impl Pace {
+    /// Of a disk of this machine. Measured with 64 senders that wait for each ack: with this gathering 60 instead of 40 a
+    /// commit, 20 to 30 % less CPU each, and a lower 99th percentile.
+    pub const LOCAL: Self = Self {
+        target_commit_bytes: 1 << 20,
+        max_commit_items: 8_192,
+        gather: Duration::from_micros(100),
+        confirm_after: Duration::from_millis(50),
+        confirm_every: None,
+        refuse_after: None,
+    };
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +143,8 @@ pub enum AppendError {
     Fenced,
     #[error("the commit has {bytes} bytes, more than {max}")]
     TooLarge { bytes: usize, max: usize },
-    /// The disk failed. What is durable is not known until the next opening.
-    #[error("the journal's disk failed: {0}")]
+    /// The disk failed, or the store that keeps it. What is durable is not known until the next opening.
+    #[error("the journal failed: {0}")]
     Failed(std::sync::Arc<std::io::Error>),
 }
 

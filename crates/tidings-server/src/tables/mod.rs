@@ -1,12 +1,14 @@
 //! The tables: the projections that reads use. They know no session and no journal: a flush writes into them what
 //! the journal already holds, later and coalesced.
 //!
-//! `memory` is the reference, `embedded` the one on local disk; `conformance` is the suite that every one passes.
+//! `memory` is the reference, `embedded` the one on local disk, `cassandra` the one of a fleet; `conformance` is the suite
+//! that every one passes.
 //! `chunk` is how log entries are packed into rows and `flush` how a window's entries become rows; both know no engine.
 
+pub mod cassandra;
 pub mod chunk;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 pub mod embedded;
 pub mod fingerprints;
 pub mod flush;
@@ -75,7 +77,8 @@ pub trait Tables: Send + Sync + 'static {
     /// The rows of `keys`, each in its place; `None` where there is no row, or a deleted one.
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Stored>>, TablesError>;
 
-    /// Rows under `prefix` in key order, deleted ones left out, from after `after` on, until `limit` rows.
+    /// Rows under `prefix` in key order, deleted ones left out, from after `after` on, until `limit` rows. All conversations
+    /// or all homes come in an order of the engine's own, which stays the same; `after` is one of them then.
     async fn rows(&self, prefix: Prefix, after: Option<Key>, limit: usize) -> Result<Vec<(Key, Stored)>, TablesError>;
 
     /// Up to `limit` entries of a log in `range`, in the direction of reading. Where log rows overlap, the entry from the row with
@@ -116,7 +119,7 @@ pub enum TablesError {
     /// Bytes that were once durable are wrong. `place` names file or key.
     #[error("the tables are damaged at {place}: {what}")]
     Damaged { place: String, what: String },
-    #[error("the tables' disk failed: {0}")]
+    #[error("the tables failed: {0}")]
     Failed(std::sync::Arc<std::io::Error>),
     #[error("the tables are closed after an earlier failure")]
     Closed,

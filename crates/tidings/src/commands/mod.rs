@@ -7,6 +7,7 @@ mod history;
 mod import;
 mod inbox;
 mod login;
+mod schema;
 mod send;
 mod serve;
 mod tail;
@@ -40,6 +41,7 @@ pub async fn run(cli: Cli) -> Result<()> {
             .await
             .map_err(|error| Failure::refused(format!("{error:#}"))),
         Command::DevLogin(flags) => dev_login::run(flags).await,
+        Command::Schema(command) => schema::run(command, shared.json).await,
         Command::Config(config) => config::run(&config, shared.json),
     }
 }

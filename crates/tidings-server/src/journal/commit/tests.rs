@@ -31,7 +31,10 @@ async fn committed(receiver: &mut CommittedReceiver<Tagged>) -> Committed<Tagged
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_senders_keep_their_order() {
     let journal = Arc::new(MemoryJournal::new());
-    let options = CommitterOptions { target_commit_bytes: 300, max_commit_items: 7, ..Default::default() };
+    let options = CommitterOptions {
+        pace: Pace { target_commit_bytes: 300, max_commit_items: 7, ..Pace::LOCAL },
+        ..Default::default()
+    };
     let (committer, mut receiver) = start(&journal, options);
     for sender in 0..16 {
         let committer = committer.clone();
@@ -130,7 +133,10 @@ async fn after_a_failure_everything_comes_back_failed() {
 #[tokio::test]
 async fn a_confirm_that_fails_comes_out_alone() {
     let journal = Arc::new(MemoryJournal::new());
-    let options = CommitterOptions { confirm_after: Duration::from_millis(1), ..Default::default() };
+    let options = CommitterOptions {
+        pace: Pace { confirm_after: Duration::from_millis(1), ..Pace::LOCAL },
+        ..Default::default()
+    };
     let (committer, mut receiver) = start(&journal, options);
     let hold = journal.hold();
     committer.submit(submission((0, 0)));
@@ -199,4 +205,34 @@ async fn stopping_commits_what_was_submitted() {
     committer.submit(submission((0, 2)));
     assert!(committer.reserve(1).await.is_err());
     assert_eq!(journal.read(Position::NONE, usize::MAX).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_idle_journal_that_was_sealed_is_noticed() {
+    let journal = Arc::new(MemoryJournal::new());
+    let pace = Pace { confirm_every: Some(Duration::from_millis(5)), ..Pace::LOCAL };
+    let (committer, mut receiver) = start(&journal, CommitterOptions { pace, ..Default::default() });
+    journal.fence();
+    // Nothing was submitted, before or after.
+    let Some(Outcome::Failed(told)) = receiver.recv().await else { panic!("the end is told") };
+    assert!(matches!(*told.error, AppendError::Fenced) && told.payloads.is_empty());
+    assert!(committer.reserve(1).await.is_err());
+    committer.stop().await;
+    assert!(receiver.recv().await.is_none(), "it is told once");
+}
+
+#[tokio::test]
+async fn while_the_journal_does_not_answer_new_senders_are_refused() {
+    let journal = Arc::new(MemoryJournal::new());
+    let pace = Pace { refuse_after: Some(Duration::ZERO), ..Pace::LOCAL };
+    let (committer, mut receiver) = start(&journal, CommitterOptions { pace, ..Default::default() });
+    let hold = journal.hold();
+    let permit = committer.reserve(1).await.unwrap();
+    committer.submit(Submission { events: smallvec![vec![1]], payload: (0, 0), permit: Some(permit) });
+    hold.reached().await;
+    assert!(committer.reserve(1).await.is_err());
+    drop(hold);
+    assert!(matches!(receiver.recv().await, Some(Outcome::Committed(_))), "what was taken before is committed");
+    assert!(committer.reserve(1).await.is_ok());
+    committer.stop().await;
 }

@@ -61,7 +61,7 @@ struct CommitterThread<T> {
 
 enum Next<T> {
     Batch(Batch<T>),
-    /// Nothing was submitted for a while after an append.
+    /// Nothing was submitted for a while.
     Idle,
     Stop,
 }
@@ -95,8 +95,14 @@ impl<T> CommitterThread<T> {
                 return Next::Stop;
             }
             gathering.wake_at = Some(1);
-            if self.unconfirmed {
-                let waited = shared.submitted.wait_for(&mut gathering, self.parts.options.confirm_after);
+            let pace = &self.parts.options.pace;
+            let confirm_after = if self.unconfirmed {
+                Some(pace.confirm_after)
+            } else {
+                pace.confirm_every.filter(|_| self.broken.is_none())
+            };
+            if let Some(confirm_after) = confirm_after {
+                let waited = shared.submitted.wait_for(&mut gathering, confirm_after);
                 if waited.timed_out() && gathering.waiting_items() == 0 && !gathering.stopping {
                     gathering.wake_at = None;
                     return Next::Idle;
@@ -112,7 +118,7 @@ impl<T> CommitterThread<T> {
     fn gather(&self, gathering: &mut MutexGuard<'_, Gathering<T>>) {
         let usual_items = (self.usual_items as usize).min(ENOUGH_ITEMS);
         // A wait that is long beside the append itself would cost more latency than it saves work.
-        let longest = self.parts.options.gather.min(self.usual_append / 2);
+        let longest = self.parts.options.pace.gather.min(self.usual_append / 2);
         if usual_items < FEW_ITEMS || gathering.waiting_items() >= usual_items || longest < SHORTEST_GATHER {
             return;
         }
@@ -158,8 +164,10 @@ impl<T> CommitterThread<T> {
 
     fn append(&mut self, commit: &Bytes, items: usize) -> Result<Position, Arc<AppendError>> {
         let started = Instant::now();
+        self.parts.shared.status.lock().appending_since = Some(started);
         let appended = self.parts.runtime.block_on(self.parts.journal.append(commit.clone()));
         let took = started.elapsed();
+        self.parts.shared.status.lock().appending_since = None;
         let position = appended.map_err(|error| self.fail(error))?;
         debug_assert_eq!(position, if self.position == Position::NONE { position } else { self.position.next() });
         self.position = position;

@@ -1,0 +1,78 @@
+//! The way to Apache Cassandra that journal and tables share: connecting (`connect`), asking until there is an answer
+//! (`ask`), the tables there (`schema`), and whether the cluster keeps what it acknowledges (`check`).
+//!
+//! It knows no commit and no row's meaning. Nothing is retried by the driver: whoever asks decides, because of a
+//! conditional statement without an answer nobody knows what became of it.
+
+pub mod ask;
+pub mod check;
+pub mod connect;
+pub mod schema;
+#[cfg(test)]
+mod tests;
+
+use scylla::{
+    client::session::Session,
+    errors::{ExecutionError, NewSessionError, PrepareError},
+    statement::prepared::PreparedStatement,
+};
+use tokio::sync::{Semaphore, watch};
+
+/// What every request goes through: one session with the cluster, and the bound on requests under way.
+pub struct Store {
+    session: Session,
+    keyspace: String,
+    requests: Semaphore,
+    giving_up: watch::Sender<bool>,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("failed to connect to Cassandra: {0}")]
+    Connect(#[from] Box<NewSessionError>),
+    #[error("failed to use TLS to Cassandra: {0}")]
+    Tls(String),
+    /// Asking again would bring the same.
+    #[error("Cassandra refused: {0}")]
+    Refused(Box<ExecutionError>),
+    #[error("Cassandra refused a statement: {0}; was the schema applied (tidings schema apply)?")]
+    Prepare(#[from] Box<PrepareError>),
+    /// The process stops and there was no answer.
+    #[error("Cassandra did not answer: {0}")]
+    NoAnswer(Box<ExecutionError>),
+    #[error("Cassandra answered something unexpected: {0}")]
+    Answer(String),
+}
+
+impl StoreError {
+    /// As the errors of journal and tables carry it.
+    pub fn into_io(self) -> std::io::Error {
+        std::io::Error::other(self)
+    }
+}
+
+impl Store {
+    pub(crate) fn new(session: Session, keyspace: String, requests: usize) -> Self {
+        Self { session, keyspace, requests: Semaphore::new(requests), giving_up: watch::Sender::new(false) }
+    }
+
+    pub fn keyspace(&self) -> &str {
+        &self.keyspace
+    }
+
+    /// From now on what does not answer is asked no more: for the end of a stop.
+    pub fn give_up(&self) {
+        self.giving_up.send_replace(true);
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Prepares a statement about tables of this keyspace.
+    pub(crate) async fn prepare(&self, cql: &str) -> Result<PreparedStatement, StoreError> {
+        let mut statement = self.session.prepare(cql).await.map_err(Box::new)?;
+        statement.set_page_size(ask::PAGE_ROWS);
+        Ok(statement)
+    }
+}

@@ -1,0 +1,120 @@
+//! Opening on Cassandra: refuse an unsafe cluster, take the data over from whoever has it, bring the tables up to the end
+//! of their journal, and begin a new one. Whoever had it is fenced: it acknowledges nothing more.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use crate::{
+    cassandra::{
+        Store, StoreError,
+        check::Unsafe,
+        connect::{Options, TlsOptions},
+        schema,
+    },
+    clock::Clock,
+    config::{self, Config},
+    data_folder::{DataFolder, Lineage},
+    host::{Host, open::Parts},
+    journal::{JournalId, Position, cassandra::Journals},
+    metrics::Metrics,
+    session::auth::Auth,
+    shutdown::Shutdown,
+    tables::cassandra::CassandraTables,
+};
+
+use super::{Opened, REPLAY_BYTES, ServeError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum CassandraError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("refused to start on this Cassandra cluster: {}", wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Unsafe { wrong: Vec<Unsafe> },
+    #[error("another server took this data over while this one was starting")]
+    Overtaken,
+    #[error("failed to read the journal {journal}: {what}")]
+    Journal { journal: JournalId, what: String },
+}
+
+/// Makes keyspace and tables where they are missing.
+pub async fn apply_schema(config: &config::Cassandra) -> Result<(), StoreError> {
+    Store::connect(&options(config)).await?.apply_schema(config.replicas).await
+}
+
+/// What `apply_schema` would do.
+pub fn schema(config: &config::Cassandra) -> Vec<String> {
+    schema::statements(&config.keyspace, config.replicas)
+}
+
+pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutdown) -> Result<Opened, ServeError> {
+    let folder = DataFolder::open(&config.data)?;
+    let store = Arc::new(Store::connect(&options(&config.cassandra)).await.map_err(CassandraError::from)?);
+    let wrong = store.check(config.cassandra.replicas).await.map_err(CassandraError::from)?;
+    if !wrong.is_empty() {
+        return Err(CassandraError::Unsafe { wrong }.into());
+    }
+    let journals = Journals::open(store.clone()).await.map_err(CassandraError::from)?;
+    let id = JournalId::random();
+    let claim = journals.claim(id).await.map_err(CassandraError::from)?;
+    let auth = Arc::new(Auth::new(&config.auth, &claim.secret, Clock::system().unix_ms()).await?);
+    let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
+    let admin_token = given_token.map_or_else(|| folder.admin_token(), Ok)?.into();
+    let tables = CassandraTables::open(store.clone(), id).await.map_err(CassandraError::from)?;
+    let lineage = Lineage(claim.lineage);
+    let parts = Parts { config, clock: Clock::system(), metrics, lineage, epoch: claim.epoch };
+    let host = Host::new(parts, Arc::new(tables));
+    if let Some(previous) = claim.previous {
+        replay(&host, &journals, previous).await?;
+    }
+    let journal = journals.begin_as(id).await.map_err(CassandraError::from)?;
+    if !journals.take(&claim).await.map_err(CassandraError::from)? {
+        return Err(CassandraError::Overtaken.into());
+    }
+    tracing::info!(journal = %id, epoch = claim.epoch, "this server has the data in Cassandra now");
+    if let Some(previous) = claim.previous {
+        shutdown.spawn(async move {
+            if let Err(error) = journals.retire(previous).await {
+                tracing::warn!(%error, journal = %previous, "a journal that is no longer needed could not be given up");
+            }
+        });
+    }
+    let tasks = host.run(Arc::new(journal), shutdown);
+    Ok(Opened { host, auth, admin_token, tasks, store: Some(store), _folder: Some(folder) })
+}
+
+/// Ends the journal of the one before and applies what the tables lack of it.
+async fn replay(host: &Arc<Host>, journals: &Journals, previous: JournalId) -> Result<(), ServeError> {
+    let began = Instant::now();
+    let last = journals.seal(previous).await.map_err(CassandraError::from)?;
+    let first = journals.flushed(previous).await.map_err(CassandraError::from)?;
+    let mut after = first;
+    while after < last {
+        let read = journals.read(previous, after, REPLAY_BYTES).await;
+        let commits = read.map_err(|error| wrong(previous, &error))?;
+        after = commits
+            .last()
+            .map(|(position, _)| *position)
+            .ok_or_else(|| wrong(previous, &format!("it ends at position {after}, but {last} was sealed")))?;
+        // The mark that the host sets is that of its own journal, in which nothing is yet.
+        host.replay(commits.into_iter().map(|(_, commit)| (Position::NONE, commit)).collect()).await?;
+    }
+    host.end_replay().await?;
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(journal = %previous, commits = after.0 - first.0, took_ms, "sealed and replayed the journal of before");
+    Ok(())
+}
+
+fn wrong(journal: JournalId, what: &dyn std::fmt::Display) -> CassandraError {
+    CassandraError::Journal { journal, what: what.to_string() }
+}
+
+fn options(config: &config::Cassandra) -> Options {
+    let client: Option<(PathBuf, PathBuf)> = config.cert_file.clone().zip(config.key_file.clone());
+    Options {
+        nodes: config.nodes.clone(),
+        keyspace: config.keyspace.clone(),
+        user: config.user.clone(),
+        password: config.password.as_ref().map(|secret| secret.expose().to_owned()),
+        tls: config.tls.then(|| TlsOptions { ca_file: config.ca_file.clone(), client }),
+        requests: usize::try_from(config.requests).unwrap_or(usize::MAX),
+    }
+}
