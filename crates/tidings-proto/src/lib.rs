@@ -9,4 +9,4 @@ pub mod ids;
 pub mod limits;
 
 pub use codes::{CloseCode, Code};
-pub use ids::{ConversationId, DeviceId, Seq, ShardId, UserId};
+pub use ids::{ConversationId, DeviceId, SHARDS, Seq, ShardId, UserId};

@@ -9,6 +9,7 @@ pub mod conversation;
 pub mod home;
 pub mod journal;
 pub mod tables;
+pub mod cluster;
 
 pub mod cbor;
 pub mod clock;
