@@ -32,6 +32,10 @@ run() {
   printf -- '--- %s: %s, %d s\n' "$name" "$([ "$status" = 0 ] && echo passed || echo FAILED)" $((SECONDS - start))
 }
 
+# Servers of others that the Rust tests start.
+scripts/interop/venv.sh "$target/interop" || exit 1
+export PATH=$(realpath "$target")/interop/venv/bin:$PATH
+
 run "Rust" cargo test --workspace --locked --no-fail-fast
 run "server for browsers and clients of others" cargo build --locked --package tidings
 run "MQTT clients of others" scripts/interop/mqtt.sh "$target/debug/tidings"

@@ -9,10 +9,7 @@ work=$(mktemp -d)
 passed=0 failed=0
 
 mkdir -p "$tools"
-if ! [ -x "$tools/venv/bin/python" ] || ! cmp -s "$here/requirements.txt" "$tools/requirements.txt"; then
-  python3 -m venv "$tools/venv" && "$tools/venv/bin/pip" install --quiet --requirement "$here/requirements.txt" \
-    && cp "$here/requirements.txt" "$tools/"
-fi
+"$here/venv.sh" "$tools"
 if ! cmp -s "$here/package.json" "$tools/package.json" || ! [ -d "$tools/node_modules/mqtt" ]; then
   cp "$here/package.json" "$tools/" && npm install --prefix "$tools" --no-audit --no-fund --silent
 fi

@@ -45,6 +45,12 @@ const ABSENCES: &[Absence] = &[
         why: "only the embedded tables know their engine",
     },
     Absence {
+        path: "async_nats",
+        within: &[SERVER],
+        except: &["tidings-server/src/bus/nats"],
+        why: "only one bus knows what carries it",
+    },
+    Absence {
         path: "rustix",
         within: &[SERVER],
         except: &["tidings-server/src/journal/file", "tidings-server/src/data_folder.rs"],

@@ -122,9 +122,7 @@ async fn after_an_interruption_frames_come_again(network: &mut impl Network, one
     // It may be refused or lost, and it does not wait.
     let _ = one.bus.send(other.node, lane(3), Bytes::from_static(b"lost"));
     network.mend_all(&[one.node, other.node]).await;
-    let told = async {
-        while other.lanes[3].recv().await.expect("the bus is open") != Received::Interrupted {}
-    };
+    let told = async { while other.lanes[3].recv().await.expect("the bus is open") != Received::Interrupted {} };
     tokio::time::timeout(PATIENCE, told).await.expect("it is told of the interruption");
     assert_until_it_comes(one, other, b"back").await;
 }

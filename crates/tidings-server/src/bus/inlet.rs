@@ -14,7 +14,10 @@ use super::INLET_FRAMES;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
-    Frame { from: NodeId, frame: Bytes },
+    Frame {
+        from: NodeId,
+        frame: Bytes,
+    },
     /// Frames may have been lost before this: ask again for what is awaited.
     Interrupted,
 }

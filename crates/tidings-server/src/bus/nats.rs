@@ -23,13 +23,16 @@ const UNTIL_OTHERS_KNOW: Duration = Duration::from_secs(2);
 /// The longest wait before another try to reconnect.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
+/// How long NATS may take to answer when a node joins.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
 /// Frames that the driver holds for one lane before they are in its inlet.
 const SUBSCRIPTION_FRAMES: usize = 4_096;
 
 /// Before each frame stands who sent it.
 const SENDER_BYTES: usize = 16;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NatsOptions {
     /// `nats://host:port` or `tls://host:port`; one that answers is enough.
     pub servers: Vec<String>,
@@ -62,6 +65,8 @@ pub enum NatsError {
     Connect { servers: String, error: async_nats::ConnectError },
     #[error("failed to subscribe to {subject}: {error}")]
     Subscribe { subject: String, error: async_nats::SubscribeError },
+    #[error("NATS does not answer")]
+    Silent,
 }
 
 /// One node's end. Closed when it is dropped.
@@ -82,6 +87,10 @@ impl Subjects {
         format!("tidings.{}.node.{node}.{lane}", self.fleet)
     }
 
+    fn ready(&self, node: NodeId) -> String {
+        format!("tidings.{}.node.{node}.ready", self.fleet)
+    }
+
     fn all(&self) -> String {
         format!("tidings.{}.all", self.fleet)
     }
@@ -98,10 +107,7 @@ impl NatsBus {
             lanes.push((subscribe(&client, subjects.lane(node, lane)).await?, filler.clone()));
         }
         lanes.push((subscribe(&client, subjects.all()).await?, fillers[0].clone()));
-        // The server has the subscriptions before anybody is told of this node.
-        if let Err(error) = client.flush().await {
-            tracing::warn!(%error, "NATS did not answer at once");
-        }
+        await_subscriptions(&client, subjects.ready(node)).await?;
         for (subscriber, filler) in lanes {
             tokio::spawn(fill(subscriber, filler));
         }
@@ -181,6 +187,17 @@ fn heard(event: &Event, fillers: &[Filler]) {
 
 async fn subscribe(client: &Client, subject: String) -> Result<Subscriber, NatsError> {
     client.subscribe(subject.clone()).await.map_err(|error| NatsError::Subscribe { subject, error })
+}
+
+/// The server handles what a connection sends in order: when it sends back what is published now, it knows of all
+/// subscriptions before.
+async fn await_subscriptions(client: &Client, subject: String) -> Result<(), NatsError> {
+    let mut probe = subscribe(client, subject.clone()).await?;
+    client.publish(subject, Bytes::new()).await.map_err(|_| NatsError::Silent)?;
+    match tokio::time::timeout(ANSWER_WAIT, probe.next()).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) | Err(_) => Err(NatsError::Silent),
+    }
 }
 
 /// Until the client is closed.

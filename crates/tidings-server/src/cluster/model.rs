@@ -139,9 +139,8 @@ impl Model for Fleet {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let mut properties = vec![Property::always("nothing acknowledged is lost or doubled", |_, world: &World| {
-            world.fault.is_none()
-        })];
+        let mut properties =
+            vec![Property::always("nothing acknowledged is lost or doubled", |_, world: &World| world.fault.is_none())];
         if self.flaw.is_none() {
             properties.extend([
                 Property::sometimes("a shard is served on by another", |_, world: &World| {
@@ -153,13 +152,16 @@ impl Model for Fleet {
             ]);
         }
         if self.flaw.is_none() && self.nodes > 2 {
-            properties.push(Property::sometimes("a write of who lost lands when another serves", |_, world: &World| {
-                let serves = |write: &Write| {
-                    let host = world.rows[write.shard].host;
-                    host != write.from && matches!(world.nodes[host].shards[write.shard], Shard::Serving { .. })
-                };
-                world.on_the_way.iter().any(serves)
-            }));
+            properties.push(Property::sometimes(
+                "a write of who lost lands when another serves",
+                |_, world: &World| {
+                    let serves = |write: &Write| {
+                        let host = world.rows[write.shard].host;
+                        host != write.from && matches!(world.nodes[host].shards[write.shard], Shard::Serving { .. })
+                    };
+                    world.on_the_way.iter().any(serves)
+                },
+            ));
         }
         if self.flaw.is_none() && self.moves > 1 {
             properties.push(Property::sometimes("a shard comes back to its first host", |_, world: &World| {

@@ -199,7 +199,9 @@ mod tests {
         let view = view.draining(id(1)).unwrap();
         assert_eq!((view.epoch, view.standing(id(1), "node-1")), (4, Standing::In(NodeState::Draining)));
         let placement = view.placement();
-        assert!((0..tidings_proto::SHARDS).all(|shard| view.nodes()[placement.host(ShardId(shard)).unwrap()].id != id(1)));
+        assert!(
+            (0..tidings_proto::SHARDS).all(|shard| view.nodes()[placement.host(ShardId(shard)).unwrap()].id != id(1))
+        );
         let view = view.left(id(1)).unwrap();
         assert_eq!((view.epoch, view.standing(id(1), "node-1")), (5, Standing::Out));
         assert_eq!(view.left(id(1)), Err(ViewError::Unknown));

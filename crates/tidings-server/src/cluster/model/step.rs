@@ -8,24 +8,57 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     /// A node reads in the shard's row that it is the host.
-    Learn { node: usize, shard: usize },
+    Learn {
+        node: usize,
+        shard: usize,
+    },
     /// It reads the shard's state and serves.
-    Open { node: usize, shard: usize },
-    Decide { node: usize, shard: usize },
+    Open {
+        node: usize,
+        shard: usize,
+    },
+    Decide {
+        node: usize,
+        shard: usize,
+    },
     /// The append arrives at the store.
-    Append { node: usize },
+    Append {
+        node: usize,
+    },
     /// Its answer arrives at the node, and a client is told.
-    Acknowledge { node: usize },
-    BeginFlush { node: usize },
+    Acknowledge {
+        node: usize,
+    },
+    BeginFlush {
+        node: usize,
+    },
     /// The writes of a stage were acknowledged; the next stage is sent.
-    GoOnFlushing { node: usize },
+    GoOnFlushing {
+        node: usize,
+    },
     /// A write arrives at the tables.
-    Land { write: usize },
-    StopDeciding { node: usize, shard: usize },
-    Release { node: usize, shard: usize, to: usize },
-    Seal { journal: usize },
-    BeginTaking { node: usize, shard: usize },
-    GoOnTaking { node: usize },
+    Land {
+        write: usize,
+    },
+    StopDeciding {
+        node: usize,
+        shard: usize,
+    },
+    Release {
+        node: usize,
+        shard: usize,
+        to: usize,
+    },
+    Seal {
+        journal: usize,
+    },
+    BeginTaking {
+        node: usize,
+        shard: usize,
+    },
+    GoOnTaking {
+        node: usize,
+    },
 }
 
 pub(super) fn possible(fleet: &Fleet, world: &World, steps: &mut Vec<Step>) {
@@ -147,12 +180,13 @@ fn open(world: &mut World, node: usize, shard: usize) {
     let Stored { log, state } = &world.stored[shard];
     world.nodes[node].shards[shard] = Shard::Serving { epoch, seq: *state };
     let is_host = world.rows[shard] == Row { host: node, epoch } && !world.journals[node].is_sealed;
-    let has = |(place, acked): (usize, &Option<Event>)| acked.is_none() || (place < usize::from(*state) && log[place] == *acked);
+    let has = |(place, acked): (usize, &Option<Event>)| {
+        acked.is_none() || (place < usize::from(*state) && log[place] == *acked)
+    };
     if is_host && !world.acked[shard].iter().enumerate().all(has) {
         world.fault = Some(Fault::Lost);
     }
 }
-
 
 fn acknowledge(world: &mut World, node: usize) {
     match world.nodes[node].append.take() {
