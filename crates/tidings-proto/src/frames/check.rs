@@ -49,6 +49,10 @@ pub fn check(command: &Command, limits: &Limits) -> Checked {
             at_most_chars("name", profile.name.as_deref().unwrap_or_default(), limits.name_chars)?;
             at_most_bytes("picture", profile.picture.as_deref().unwrap_or_default(), 1024)
         }
+        Command::Device(device) => {
+            at_most_chars("name", device.name.as_deref().unwrap_or_default(), limits.name_chars)?;
+            at_most_chars("platform", device.platform.as_deref().unwrap_or_default(), limits.name_chars)
+        }
         Command::Auth(_)
         | Command::MarkRead(_)
         | Command::Ack(_)

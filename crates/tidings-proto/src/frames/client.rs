@@ -92,6 +92,7 @@ commands! {
     "unblock" Unblock,
     "set" Set,
     "profile" Profile,
+    "device" Device,
     "ping" Ping,
     "pong" Pong,
 }
@@ -335,6 +336,19 @@ pub struct Profile {
     pub picture: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<PresenceAudience>,
+}
+
+/// How one of one's own devices is shown in the list of them. What is absent stays; an empty string removes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Device {
+    /// Absent: the device that says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it is, such as "Firefox on Linux".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -425,6 +425,10 @@ pub struct UserProfile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     pub device: DeviceId,
+    /// What the user calls it.
+    pub name: Option<String>,
+    /// What it says that it is.
+    pub platform: Option<String>,
     pub last_seen: Option<u64>,
     pub connected: bool,
 }

@@ -123,6 +123,16 @@ pub enum HomeChange {
         #[n(2)]
         seq: Seq,
     },
+    /// How a device is shown; an empty string removes.
+    #[n(12)]
+    DeviceNamed {
+        #[n(0)]
+        device: DeviceId,
+        #[n(1)]
+        name: Option<Box<str>>,
+        #[n(2)]
+        platform: Option<Box<str>>,
+    },
     /// The last session ended.
     #[n(7)]
     Left {
@@ -143,6 +153,7 @@ impl HomeChange {
             Self::Known { .. }
             | Self::Device { .. }
             | Self::DeviceRevoked { .. }
+            | Self::DeviceNamed { .. }
             | Self::Profile { .. }
             | Self::Kept { .. }
             | Self::Published { .. }

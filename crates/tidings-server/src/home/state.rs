@@ -61,6 +61,23 @@ pub struct Device {
     /// Tokens given up to this moment are void; 0: it was never revoked.
     #[n(2)]
     pub revoked_at_ms: u64,
+    /// What the user calls it.
+    #[n(3)]
+    pub name: Option<Box<str>>,
+    /// What it says that it is.
+    #[n(4)]
+    pub platform: Option<Box<str>>,
+}
+
+impl Device {
+    fn new(id: DeviceId, seen_at_ms: u64) -> Self {
+        Self { id, seen_at_ms, revoked_at_ms: 0, name: None, platform: None }
+    }
+
+    /// Whether it may log in with tokens that it was given before.
+    pub fn is_valid(&self) -> bool {
+        self.revoked_at_ms < self.seen_at_ms
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -116,19 +133,25 @@ impl HomeRow {
                             (0..self.devices.len()).min_by_key(|at| self.devices[*at].seen_at_ms).unwrap_or(0);
                         self.devices.remove(longest);
                     }
-                    self.devices.push(Device { id: device.clone(), seen_at_ms: *at_ms, revoked_at_ms: 0 });
+                    self.devices.push(Device::new(device.clone(), *at_ms));
                 }
             },
             HomeChange::DeviceRevoked { device, at_ms } => {
                 if let Some(known) = self.devices.iter_mut().find(|known| known.id == *device) {
-                    known.revoked_at_ms = *at_ms;
+                    // Also where the clock was set back since it was seen.
+                    known.revoked_at_ms = known.seen_at_ms.max(*at_ms);
                 }
                 self.keep_no_more(device);
+            }
+            HomeChange::DeviceNamed { device, name, platform } => {
+                if let Some(known) = self.devices.iter_mut().find(|known| known.id == *device) {
+                    name.iter().for_each(|name| known.name = given(name));
+                    platform.iter().for_each(|platform| known.platform = given(platform));
+                }
             }
             HomeChange::Kept { device, session } => self.keep(device, session.clone()),
             HomeChange::Published { device, published } => self.remember_published(device, published),
             HomeChange::Profile { name, picture, audience } => {
-                let given = |value: &str| (!value.is_empty()).then(|| value.into());
                 if let Some(name) = name {
                     self.profile.name = given(name);
                 }
@@ -157,6 +180,11 @@ impl HomeRow {
         self.version = self.version.max(home_version);
         true
     }
+}
+
+/// An empty string removes what it stands for.
+fn given(value: &str) -> Option<Box<str>> {
+    (!value.is_empty()).then(|| value.into())
 }
 
 /// A home with its items: all of them, or those that somebody asked for.

@@ -104,6 +104,8 @@ impl Host {
     /// Large conversations tell no home of their entries: the home asks, before it answers what is new. Tells which items are
     /// others now.
     pub async fn ask_large(&self, home: &Arc<Home>) -> Result<Vec<ConversationId>, TablesError> {
+        // Somebody may have seen an entry already of which this home is still to be told: who asks now finds it.
+        drop(self.publishing.lock());
         let large: Vec<ConversationId> = {
             let inner = home.lock();
             inner.state.items.iter().filter(|(_, item)| item.is_large() && !item.gone).map(|(id, _)| *id).collect()

@@ -187,9 +187,12 @@ impl Dormant {
 }
 
 impl Host {
-    /// Says that nothing can be stored any more, and why; it stays so until a restart.
+    /// Says that nothing can be stored any more, and why; it stays so until a restart. When this returns the last ack was given.
     pub(crate) fn fail(&self, why: String) {
-        if self.failed.set(why).is_ok() {
+        let publishing = self.publishing.lock();
+        let is_first = self.failed.set(why).is_ok();
+        drop(publishing);
+        if is_first {
             tracing::error!(why = self.failure(), "nothing is acknowledged from now on; repair the disk and restart");
         }
     }

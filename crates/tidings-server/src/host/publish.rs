@@ -97,12 +97,19 @@ impl Host {
 
     fn publish_commit(&self, committed: Committed<Submitted>, batch: &mut Batch) {
         let Committed { position, commit, items } = committed;
+        let mut has_failed = false;
         for item in items {
             let wakes = batch.next();
+            let _publishing = self.publishing.lock();
+            if self.failure().is_some() {
+                // The tables failed meanwhile. The journal has it, and the next start will say so.
+                has_failed = true;
+                self.drop_submitted(item.payload);
+                continue;
+            }
             let Submitted { parts, answer } = item.payload;
             let (reply, answer) = answer.unzip();
             let sender = reply.as_ref().and_then(crate::session::reply::Reply::session);
-            let _publishing = self.publishing.lock();
             let found: SmallVec<[Found; 2]> = parts
                 .iter()
                 .filter_map(|part| match part {
@@ -129,6 +136,10 @@ impl Host {
             for (home, conversation) in left {
                 self.deliver_item(&home.lock(), conversation);
             }
+        }
+        if has_failed {
+            // What was left out is in no actor: no flush may say that the tables have it.
+            return;
         }
         let mut unflushed = self.unflushed.lock();
         unflushed.position = unflushed.position.max(position);

@@ -108,7 +108,7 @@ impl<T> CommittedItem<T> {
 }
 
 /// Nothing of these may be acknowledged. Whether they are durable is unknown, unless the error is `TooLarge`: then
-/// they are not, and others are not concerned.
+/// they are not, and others are not concerned. There are none if the journal failed while nothing was submitted.
 #[derive(Debug)]
 pub struct Failed<T> {
     pub payloads: Vec<T>,

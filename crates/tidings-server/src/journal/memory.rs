@@ -24,6 +24,7 @@ struct State {
     trimmed: Position,
     sealed: bool,
     fail_next: Option<FailedCommit>,
+    breaks: bool,
     broken: Option<Arc<io::Error>>,
 }
 
@@ -52,6 +53,11 @@ impl MemoryJournal {
         self.state.lock().fail_next = Some(commit);
     }
 
+    /// For tests: the next append succeeds, and everything after it fails.
+    pub fn break_after_next_append(&self) {
+        self.state.lock().breaks = true;
+    }
+
     /// For tests: seals the journal, as another node would.
     pub fn fence(&self) -> Position {
         let mut state = self.state.lock();
@@ -62,7 +68,7 @@ impl MemoryJournal {
     /// What a new process finds: the same commits and seal, without the failure.
     #[must_use]
     pub fn reopen(&self) -> Self {
-        let state = State { fail_next: None, broken: None, ..self.state.lock().clone() };
+        let state = State { fail_next: None, breaks: false, broken: None, ..self.state.lock().clone() };
         Self { state: Mutex::new(state), gate: Arc::default() }
     }
 }
@@ -138,11 +144,14 @@ impl Journal for MemoryJournal {
         if fate != Some(FailedCommit::Lost) {
             state.commits.push_back(commit);
         }
-        if fate.is_some() {
+        let last = state.last();
+        if fate.is_some() || state.breaks {
             state.broken = Some(Arc::new(io::Error::other("made to fail by a test")));
+        }
+        if fate.is_some() {
             state.check()?;
         }
-        Ok(state.last())
+        Ok(last)
     }
 
     async fn confirm(&self) -> Result<(), AppendError> {

@@ -242,7 +242,8 @@ pub async fn identify(auth: &Auth, hello: &Hello, shown: Option<&Identity>, now_
         (Some(identity), ..) => identity.clone(),
         (None, Some(token), _) => auth.verify(token, now_ms).await?,
         (None, None, Some(name)) if auth.is_open() => {
-            Identity { user: username(name)?, device: None, issued_ms: now_ms, expires_ms: None, name: None }
+            // Who says a name logs in now: nothing was issued before, however lately the device was signed out.
+            Identity { user: username(name)?, device: None, issued_ms: u64::MAX, expires_ms: None, name: None }
         }
         (None, None, Some(_)) => {
             return Err(auth.refuse("token: a username is not enough here; log in and show a token"));
@@ -273,7 +274,8 @@ pub async fn log_in(host: &Arc<Host>, identity: &Identity) -> Result<Caller, Ans
         }
         let is_back = |device: &Device| device.revoked_at_ms >= device.seen_at_ms;
         if device.is_none_or(|device| device.seen_at_ms + DEVICE_SEEN_STEP_MS < now_ms || is_back(device)) {
-            changes.push(HomeChange::Device { device: id.clone(), at_ms: now_ms });
+            let at_ms = after_revocation(device, now_ms);
+            changes.push(HomeChange::Device { device: id.clone(), at_ms });
         }
         identity.name.is_some() && row.profile.name != identity.name
     };
@@ -290,6 +292,20 @@ pub async fn log_in(host: &Arc<Host>, identity: &Identity) -> Result<Caller, Ans
         done(answer).await?;
     }
     Ok(Caller { user: identity.user.clone(), device: id, home, expires_ms: identity.expires_ms })
+}
+
+/// The moment of a login: later than the device was signed out, also where that was in this same millisecond or the clock was
+/// set back since.
+pub fn login_ms(caller: &Caller, now_ms: u64) -> u64 {
+    let home = caller.home.lock();
+    after_revocation(home.state.row.devices.iter().find(|device| device.id == caller.device), now_ms)
+}
+
+fn after_revocation(device: Option<&Device>, now_ms: u64) -> u64 {
+    match device {
+        Some(device) if device.revoked_at_ms > 0 => now_ms.max(device.revoked_at_ms + 1),
+        _ => now_ms,
+    }
 }
 
 /// A new token for a session that lives: when it ends. It must be the same user's, and of the same device if it names one.

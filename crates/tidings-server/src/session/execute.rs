@@ -31,6 +31,7 @@ use crate::{
 };
 
 use super::{
+    inspect,
     rate::Rate,
     reply::{Answer, Reply},
 };
@@ -67,7 +68,8 @@ pub fn is_rated(command: &Command) -> bool {
         | Command::React(_)
         | Command::Block(_)
         | Command::Unblock(_)
-        | Command::Profile(_) => true,
+        | Command::Profile(_)
+        | Command::Device(_) => true,
         Command::Hello(_)
         | Command::Auth(_)
         | Command::Fetch(_)
@@ -160,6 +162,7 @@ async fn act_else(
             host.set(user, HomeChange::Set { conversation, muted, pinned, archived }, conversation, reply).await;
         }
         Command::Profile(profile) => host.change_profile(user, profile_change(profile), reply).await,
+        Command::Device(device) => name_device(host, caller, device, reply).await,
         Command::Send(_)
         | Command::Hello(_)
         | Command::Auth(_)
@@ -189,6 +192,24 @@ fn members_change(members: client::Members) -> MembersChange {
         removed: members.remove,
         roles: members.roles.into_iter().map(|(user, role)| (user, view::role(role))).collect(),
     }
+}
+
+async fn name_device(host: &Host, caller: &Caller, named: client::Device, reply: Reply) {
+    let client::Device { device, name, platform } = named;
+    let device = device.unwrap_or_else(|| caller.device.clone());
+    let shown = match inspect::device(caller, &device) {
+        Ok(shown) => shown,
+        Err(refusal) => return reply.answer(refusal),
+    };
+    let is_same = |now: &Option<String>, wanted: &Option<String>| {
+        wanted.as_ref().is_none_or(|wanted| now.as_deref().unwrap_or_default() == wanted)
+    };
+    // Clients say it each time they connect.
+    if is_same(&shown.name, &name) && is_same(&shown.platform, &platform) {
+        return reply.answer(Answer::Done);
+    }
+    let change = HomeChange::DeviceNamed { device, name: name.map(Into::into), platform: platform.map(Into::into) };
+    host.change_home(&caller.user, change, reply).await;
 }
 
 fn profile_change(profile: client::Profile) -> HomeChange {

@@ -198,21 +198,23 @@ pub fn me(caller: &Caller) -> Me {
 /// The caller's devices that may log in with the tokens they have.
 pub fn devices(caller: &Caller) -> Vec<server::Device> {
     let home = caller.home.lock();
-    let valid = home.state.row.devices.iter().filter(|device| device.revoked_at_ms < device.seen_at_ms);
+    let valid = home.state.row.devices.iter().filter(|device| device.is_valid());
     let shown = valid.map(|device| server::Device {
         device: device.id.clone(),
+        name: device.name.as_deref().map(str::to_owned),
+        platform: device.platform.as_deref().map(str::to_owned),
         last_seen: Some(device.seen_at_ms),
         connected: home.sessions.iter().any(|session| session.device == device.id),
     });
     shown.collect()
 }
 
-/// Refused, unless the caller has this device.
-pub fn check_device(caller: &Caller, device: &DeviceId) -> Result<(), Answer> {
-    if devices(caller).iter().any(|known| known.device == *device) {
-        return Ok(());
-    }
-    Err(Answer::refused(Code::NotFound, "device: you have no such device; GET /v1/me/devices lists them"))
+/// One of the caller's devices; refused, if there is none of this name.
+pub fn device(caller: &Caller, device: &DeviceId) -> Result<server::Device, Answer> {
+    let known = devices(caller).into_iter().find(|known| known.device == *device);
+    known.ok_or_else(|| {
+        Answer::refused(Code::NotFound, "device: you have no such device; GET /v1/me/devices lists them")
+    })
 }
 
 /// Whom the caller blocks.

@@ -121,7 +121,7 @@ impl Caller {
         path: &str,
         headers: &[(&str, &str)],
         body: Bytes,
-    ) -> http::Response<impl BodyExt<Data = Bytes, Error: std::fmt::Debug> + Unpin + use<>> {
+    ) -> http::Response<impl BodyExt<Data = Bytes, Error: std::fmt::Debug + Send> + Unpin + use<>> {
         let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));

@@ -5,6 +5,7 @@ mod login_service;
 mod mqtt_client;
 mod support;
 
+mod devices;
 mod door;
 mod http_access;
 mod http_admin;

@@ -3,11 +3,16 @@
 
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::timeout,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Message, client::IntoClientRequest},
 };
 
 use crate::support::{PATIENCE, TestServer};
@@ -98,6 +103,22 @@ impl Mqtt {
         Self { stream: TcpStream::connect(address).await.expect("it listens"), version }
     }
 
+    /// Over WebSocket, with headers.
+    pub async fn open_websocket(server: &TestServer, version: u8, headers: &[(&'static str, &str)]) -> Self {
+        let mut request = format!("ws://{}/v1/mqtt", server.address).into_client_request().expect("a right address");
+        request.headers_mut().insert("sec-websocket-protocol", "mqtt".parse().expect("a header"));
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
+        }
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("the server takes connections");
+        // The rest of this client reads a TCP stream: its other end goes into the socket.
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let near = TcpStream::connect(listener.local_addr().expect("it listens"));
+        let (near, far) = tokio::join!(near, listener.accept());
+        tokio::spawn(carry(far.expect("it is taken").0, socket));
+        Self { stream: near.expect("it connects"), version }
+    }
+
     /// Connects, and tells whether there was a session.
     pub async fn connect(server: &TestServer, hello: &Hello) -> (Self, bool) {
         let mut client = Self::open(server, hello.version).await;
@@ -172,6 +193,12 @@ impl Mqtt {
         assert!(heard.is_err(), "{:?}", self.next().await);
     }
 
+    /// The next packet, however long that takes.
+    pub async fn next_ever(&mut self) -> Packet {
+        let _ = self.stream.peek(&mut [0]).await;
+        self.next().await
+    }
+
     pub async fn next(&mut self) -> Packet {
         let Some(first) = self.byte().await else { return Packet::Closed };
         let mut length = 0;
@@ -229,6 +256,32 @@ impl Mqtt {
             13 => Packet::Pong,
             14 => Packet::Disconnect(body.first().copied().unwrap_or(0)),
             kind => panic!("a packet of type {kind}"),
+        }
+    }
+}
+
+/// Carries bytes into the messages of a WebSocket and back, until either side ends.
+async fn carry(mut stream: TcpStream, socket: WebSocketStream<MaybeTlsStream<TcpStream>>) {
+    let (mut saying, mut hearing) = socket.split();
+    let (mut from, mut to) = stream.split();
+    let mut bytes = vec![0; 4096];
+    loop {
+        tokio::select! {
+            read = from.read(&mut bytes) => match read {
+                Ok(count @ 1..) => {
+                    if saying.send(Message::binary(bytes[..count].to_vec())).await.is_err() {
+                        return;
+                    }
+                }
+                _ => return,
+            },
+            heard = hearing.next() => match heard {
+                Some(Ok(Message::Binary(bytes))) => if to.write_all(&bytes).await.is_err() {
+                    return;
+                },
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                _ => return,
+            },
         }
     }
 }

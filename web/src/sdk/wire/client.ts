@@ -197,6 +197,16 @@ export interface Profile {
   presence?: PresenceAudience;
 }
 
+/** How one of one's own devices is shown in the list of them. What is absent stays; an empty string removes. */
+export interface Device {
+  type: 'device';
+  /** Absent: the device that says it. */
+  device?: DeviceId;
+  name?: string;
+  /** What it is, such as "Firefox on Linux". */
+  platform?: string;
+}
+
 export interface Ping {
   type: 'ping';
 }
@@ -227,5 +237,6 @@ export type Command =
   | Unblock
   | Set
   | Profile
+  | Device
   | Ping
   | Pong;

@@ -288,6 +288,10 @@ export interface UserProfile {
 
 export interface Device {
   device: DeviceId;
+  /** What the user calls it. */
+  name: string | null;
+  /** What it says that it is. */
+  platform: string | null;
   last_seen: number | null;
   connected: boolean;
 }

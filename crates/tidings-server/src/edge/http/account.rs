@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tidings_proto::{Code, DeviceId, UserId};
 
 use crate::session::{
-    auth::{Identity, TICKET_LIFE, device, log_in as admit, username},
+    auth::{Identity, TICKET_LIFE, device, log_in as admit, login_ms, username},
     execute::Caller,
     reply::Answer,
 };
@@ -49,8 +49,9 @@ pub async fn log_in(
     let outcome = async {
         let login: Login = parse(&body).map_err(|error| Answer::refused(Code::BadRequest, error))?;
         let (user, device, now_ms) = (username(&login.username)?, device(login.device), edge.host.clock.unix_ms());
-        admit(&edge.host, &Identity::new(user.clone(), device.clone(), now_ms)).await?;
-        let token = edge.auth.open_token(&user, &device, now_ms).ok_or_else(|| elsewhere(&edge))?;
+        let caller = admit(&edge.host, &Identity::new(user.clone(), device.clone(), u64::MAX)).await?;
+        let issued_ms = login_ms(&caller, now_ms);
+        let token = edge.auth.open_token(&user, &device, issued_ms).ok_or_else(|| elsewhere(&edge))?;
         Ok(LoggedIn { token, user, device })
     };
     match outcome.await {

@@ -104,7 +104,7 @@ fn people_routes() -> Router<Edge> {
         .route("/users/{user}", get(people::user))
         .route("/me", get(people::me).patch(people::change_me))
         .route("/me/devices", get(people::devices))
-        .route("/me/devices/{device}", axum::routing::delete(people::revoke))
+        .route("/me/devices/{device}", axum::routing::patch(people::name_device).delete(people::revoke))
         .route("/blocks", get(people::blocks))
         .route("/blocks/{user}", put(people::block).delete(people::unblock))
 }

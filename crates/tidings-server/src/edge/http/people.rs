@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tidings_proto::{
     Code, DeviceId, UserId,
     frames::{
-        client::{Block, Command, Profile, Unblock},
+        client::{self, Block, Command, Profile, Unblock},
         server::{Device, UserProfile},
     },
 };
@@ -105,9 +105,31 @@ pub struct DeviceInPath {
     device: DeviceId,
 }
 
+#[derive(Deserialize)]
+pub struct DeviceShown {
+    name: Option<String>,
+    platform: Option<String>,
+}
+
+/// `PATCH /v1/me/devices/{device}`: what is absent stays, an empty string removes.
+pub async fn name_device(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Named(path): Named<DeviceInPath>,
+    Body(shown): Body<DeviceShown>,
+) -> Response {
+    let DeviceShown { name, platform } = shown;
+    let command = Command::Device(client::Device { device: Some(path.device.clone()), name, platform });
+    let response = perform(&edge, &caller, command).await;
+    if response.status() != StatusCode::NO_CONTENT {
+        return response;
+    }
+    inspect::device(&caller, &path.device).map_or_else(|refusal| problem::of(&refusal), |device| object(&device))
+}
+
 /// `DELETE /v1/me/devices/{device}`: its tokens are void, its connections end.
 pub async fn revoke(State(edge): State<Edge>, caller: Caller, Named(path): Named<DeviceInPath>) -> Response {
-    if let Err(refusal) = inspect::check_device(&caller, &path.device) {
+    if let Err(refusal) = inspect::device(&caller, &path.device) {
         return problem::of(&refusal);
     }
     let (reply, answer) = Reply::to_call();

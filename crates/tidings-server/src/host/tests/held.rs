@@ -182,6 +182,52 @@ async fn a_failed_commit_leaves_no_trace_and_ends_all_acks() {
     }
 }
 
+/// The tables fail while a send is on its way into the journal: it is there, but nobody is told so by a server that can store
+/// nothing more.
+#[tokio::test]
+async fn tables_that_fail_end_the_acks_of_what_is_under_way() {
+    let tables = Arc::new(MemoryTables::new());
+    let rig = Rig::start(MemoryJournal::new(), tables.clone(), 1).await;
+    let (ada, bob) = (rig.device("ada", "laptop").await, rig.device("bob", "laptop").await);
+    let id = direct("ada", "bob");
+    ada.make(send("bob", "c-1")).await;
+    let token = bob.token().await;
+    bob.heard();
+    let hold = rig.journal.hold();
+    let sending = ada.begin(send("bob", "c-2")).await;
+    hold.reached().await;
+    rig.host.fail("the tables' disk failed".to_owned());
+    drop(hold);
+    assert_eq!(sending.code().await, Some(Code::Unavailable));
+    assert_eq!(ada.begin(send("bob", "c-3")).await.code().await, Some(Code::Unavailable));
+    assert!(bob.heard().is_empty());
+    assert_eq!((bob.fetch(id).await["last_seq"].clone(), bob.token().await), (json!(1), token));
+    // A flush that was under way has not said that the tables have it.
+    rig.flush().await;
+
+    let rig = Rig::start(rig.crash().await, tables, 2).await;
+    let ada = rig.device("ada", "laptop").await;
+    assert_eq!(sent(&ada.ask(send("bob", "c-2")).await), (2, true), "the journal had it");
+    assert_eq!(sent(&ada.ask(send("bob", "c-3")).await), (3, false));
+    rig.crash().await;
+}
+
+/// A disk may fail while nobody sends: the server must not call itself ready until somebody does.
+#[tokio::test]
+async fn a_journal_that_fails_while_nothing_happens_is_told_of() {
+    let rig = rig().await;
+    rig.journal.break_after_next_append();
+    let ada = rig.device("ada", "laptop").await;
+    let has_failed = async {
+        while rig.host.failure().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), has_failed).await.expect("it is noticed");
+    assert_eq!(ada.begin(send("ada", "c-1")).await.code().await, Some(Code::Unavailable));
+    rig.crash().await;
+}
+
 #[tokio::test]
 async fn what_waits_for_a_flush_is_read_as_after_it() {
     let tables = MemoryTables::new();

@@ -32,8 +32,10 @@ use super::{
 mod caches;
 mod cursors;
 mod first_message;
+mod fresh;
 mod held;
 mod large;
+mod logins;
 mod replay;
 mod torn_tables;
 

@@ -126,6 +126,23 @@ async fn after_a_failure_everything_comes_back_failed() {
     assert!(status.broken.is_some() && status.commits == 1 && status.position == Position(1));
 }
 
+/// Nothing was submitted, and nothing will be, for nothing is taken any more: somebody must hear of it all the same.
+#[tokio::test]
+async fn a_confirm_that_fails_comes_out_alone() {
+    let journal = Arc::new(MemoryJournal::new());
+    let options = CommitterOptions { confirm_after: Duration::from_millis(1), ..Default::default() };
+    let (committer, mut receiver) = start(&journal, options);
+    let hold = journal.hold();
+    committer.submit(submission((0, 0)));
+    hold.reached().await;
+    journal.break_after_next_append();
+    drop(hold);
+    assert_eq!(committed(&mut receiver).await.items.len(), 1);
+    let Some(Outcome::Failed(Failed { payloads, error })) = receiver.recv().await else { panic!("all is well") };
+    assert!(payloads.is_empty() && matches!(*error, AppendError::Failed(_)));
+    assert!(committer.reserve(1).await.is_err());
+}
+
 #[tokio::test]
 async fn a_fence_and_a_submission_that_is_too_large() {
     let journal = Arc::new(MemoryJournal::new());

@@ -69,20 +69,14 @@ enum Next<T> {
 impl<T> CommitterThread<T> {
     fn run(mut self) {
         loop {
-            match self.next() {
-                Next::Batch(batch) => {
-                    let outcome = self.commit(batch);
-                    if self.hand_on(outcome).is_err() {
-                        break;
-                    }
-                }
-                Next::Idle => self.confirm(),
-                Next::Stop => {
-                    if self.unconfirmed {
-                        self.confirm();
-                    }
-                    break;
-                }
+            let (outcome, is_over) = match self.next() {
+                Next::Batch(batch) => (Some(self.commit(batch)), false),
+                Next::Idle => (self.confirm(), false),
+                Next::Stop => (if self.unconfirmed { self.confirm() } else { None }, true),
+            };
+            let is_heard = outcome.is_none_or(|outcome| self.hand_on(outcome).is_ok());
+            if is_over || !is_heard {
+                break;
             }
         }
         self.end();
@@ -188,14 +182,15 @@ impl<T> CommitterThread<T> {
         Ok(position)
     }
 
-    fn confirm(&mut self) {
+    /// A failure comes out although nobody submitted anything: nothing that could fail later is taken any more.
+    fn confirm(&mut self) -> Option<Outcome<T>> {
         self.unconfirmed = false;
         self.usual_items = 0.0;
-        if self.broken.is_none()
-            && let Err(error) = self.parts.runtime.block_on(self.parts.journal.confirm())
-        {
-            self.fail(error);
+        if self.broken.is_some() {
+            return None;
         }
+        let error = self.parts.runtime.block_on(self.parts.journal.confirm()).err()?;
+        Some(Outcome::Failed(Failed { payloads: Vec::new(), error: self.fail(error) }))
     }
 
     /// From here on nothing is appended.

@@ -18,7 +18,7 @@ use tidings_proto::{
     frames::{
         RequestId,
         client::{Command, Fetch, Hello, Inbox, Page, Request},
-        server::{Changes, Kind, LiveEntry, ServerFrame},
+        server::{Changes, EntriesPage, Kind, LiveEntry, ServerFrame},
     },
 };
 use tokio::sync::watch;
@@ -78,7 +78,7 @@ impl Held {
 enum Waiting {
     Entry(Sending, Box<Command>),
     Block(Blocking),
-    Fetch(Fetching),
+    Fetch(Fetching, Page),
     Sync(Syncing),
     Read(MarkingRead),
     Other,
@@ -210,7 +210,7 @@ impl Device {
     fn ask(&mut self, line: &mut Line, command: Command) {
         let waiting = match &command {
             Command::Fetch(Fetch { conversation: Some(conversation), page, .. }) => {
-                Waiting::Fetch(line.recorded.fetching(*conversation, *page))
+                Waiting::Fetch(line.recorded.fetching(*conversation, *page), *page)
             }
             Command::Inbox(_) | Command::Sync(_) => Waiting::Sync(line.recorded.syncing()),
             Command::MarkRead(read) => Waiting::Read(line.recorded.marking_read(read.conversation, read.seq)),
@@ -246,16 +246,13 @@ impl Device {
                 }
             }
             ServerFrame::Entries(entries) => {
-                let (Some(Waiting::Fetch(fetching)), Some(page)) = (line.answered(entries.re.as_ref()), entries.page)
+                let (Some(Waiting::Fetch(fetching, asked)), Some(page)) =
+                    (line.answered(entries.re.as_ref()), entries.page)
                 else {
                     panic!("entries answer a fetch")
                 };
                 fetching.returned(&page, entries.more);
-                self.fetched(
-                    page.conversation,
-                    page.entries.first().map(|entry| entry.seq),
-                    page.entries.last().map(|entry| entry.seq),
-                );
+                self.fetched(asked, &page);
             }
             ServerFrame::Inbox(page) => {
                 let Some(Waiting::Sync(syncing)) = line.answered(page.re.as_ref()) else {
@@ -302,13 +299,13 @@ impl Device {
     }
 
     /// What was missed is filled up from its beginning; other pages are only looked at.
-    fn fetched(&mut self, conversation: ConversationId, first: Option<Seq>, last: Option<Seq>) {
+    fn fetched(&mut self, asked: Page, page: &EntriesPage<'_>) {
         let mut held = self.held.lock().unwrap();
-        let Some(have) = held.have.get(&conversation).copied() else { return };
-        match (first, last) {
-            (Some(first), Some(last)) if first <= have.next() => held.have(conversation, last),
-            // Nothing is behind it that this user may see.
-            (None, _) => _ = held.told.insert(conversation, have),
+        let Some(have) = held.have.get(&page.conversation).copied() else { return };
+        match (page.entries.first(), page.entries.last()) {
+            (Some(first), Some(last)) if first.seq <= have.next() => held.have(page.conversation, last.seq),
+            // Nothing is behind it that this user may see. (What goes on beyond `last_seq` was told after the page was made.)
+            (None, _) if asked.after == Some(have) => held.have(page.conversation, page.last_seq),
             _ => {}
         }
     }
@@ -322,7 +319,7 @@ impl Device {
                 }
             }
             Some(Waiting::Block(blocking)) => blocking.refused(code),
-            Some(Waiting::Fetch(_)) if code == Code::UnknownConversation => {
+            Some(Waiting::Fetch(..)) if code == Code::UnknownConversation => {
                 // Put out of it; the `changes` that say so are on their way, or were lost with the last connection.
             }
             Some(_) => assert!(

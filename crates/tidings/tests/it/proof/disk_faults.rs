@@ -129,8 +129,8 @@ async fn refuses(url: &str, what: &str) {
     assert_eq!(answers["answers"][20]["type"], "inbox", "{what}: {answers}");
 }
 
-/// What was asked when `/readyz` was red, and acked as something new. (What was on its way by then may still be acked, when
-/// it was the tables that failed: the journal has it. A repeat of what is stored rests on no commit.)
+/// What was asked when `/readyz` was red, and acked as something new. (An ack that was given before may come later. A repeat of
+/// what is stored rests on no commit.)
 fn acked_after_red(run: &Run) -> Vec<String> {
     let history = run.world.recorder.history();
     let is_red = |record: &&Record| matches!(&record.event, Event::Mark { text } if text == RED);

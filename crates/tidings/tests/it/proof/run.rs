@@ -2,7 +2,10 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -135,7 +138,10 @@ impl Drop for Run {
     /// A test that fails leaves what was recorded, for `tidings-checker` and for people.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let path = std::env::temp_dir().join(format!("tidings-history-{}.jsonl", std::process::id()));
+            static FAILED: AtomicUsize = AtomicUsize::new(1);
+            let name =
+                format!("tidings-history-{}-{}.jsonl", std::process::id(), FAILED.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
             let lines = self.world.recorder.history();
             let lines = lines.records().map(|record| serde_json::to_string(record).unwrap() + "\n");
             let _ = std::fs::write(&path, lines.collect::<String>());
