@@ -32,6 +32,10 @@ run() {
   printf -- '--- %s: %s, %d s\n' "$name" "$([ "$status" = 0 ] && echo passed || echo FAILED)" $((SECONDS - start))
 }
 
+# Servers of others that the Rust tests start.
+scripts/interop/venv.sh "$target/interop" || exit 1
+export PATH=$(realpath "$target")/interop/venv/bin:$PATH
+
 # What needs Cassandra has a suite of its own below, one test at a time: some stop its nodes.
 run "Rust" cargo test --workspace --locked --no-fail-fast -- --skip cassandra::
 export CASSANDRA_RUN=$PWD/$target/cassandra-tests

@@ -6,11 +6,7 @@ tools=$(dirname "$binary")/../interop
 work=$(mktemp -d)
 passed=0 failed=0
 
-mkdir -p "$tools"
-if ! [ -x "$tools/venv/bin/python" ] || ! cmp -s "$here/requirements.txt" "$tools/requirements.txt"; then
-  python3 -m venv "$tools/venv" && "$tools/venv/bin/pip" install --quiet --requirement "$here/requirements.txt" \
-    && cp "$here/requirements.txt" "$tools/"
-fi
+"$here/venv.sh" "$tools" || exit 1
 
 # start_server SETTING…: returns when it listens, at `http`.
 start_server() {

@@ -10,4 +10,4 @@ pub mod limits;
 pub mod schema;
 
 pub use codes::{CloseCode, Code};
-pub use ids::{ConversationId, DeviceId, Seq, ShardId, UserId};
+pub use ids::{ConversationId, DeviceId, SHARDS, Seq, ShardId, UserId};

@@ -9,6 +9,8 @@ pub mod conversation;
 pub mod home;
 pub mod journal;
 pub mod tables;
+pub mod bus;
+pub mod cluster;
 
 pub mod cassandra;
 pub mod cbor;

@@ -55,6 +55,12 @@ const ABSENCES: &[Absence] = &[
         why: "only what stands in Cassandra knows its driver",
     },
     Absence {
+        path: "async_nats",
+        within: &[SERVER],
+        except: &["tidings-server/src/bus/nats"],
+        why: "only one bus knows what carries it",
+    },
+    Absence {
         path: "rustix",
         within: &[SERVER],
         except: &["tidings-server/src/journal/file", "tidings-server/src/data_folder.rs"],

@@ -1,0 +1,108 @@
+//! Against a real NATS server, which the tests start, kill and start again.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use super::*;
+use crate::bus::conformance::{self, Joined, Network};
+
+/// `make test` puts it on the path.
+const PROGRAM: &str = "nats-server";
+
+struct Server {
+    port: u16,
+    arguments: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// `None`, and one line that says so: there is no such program here.
+    fn start(arguments: &[&str]) -> Option<Self> {
+        if Command::new(PROGRAM).arg("--version").stdout(Stdio::null()).status().is_err() {
+            eprintln!("skipped: there is no {PROGRAM} here (`make test` installs one)");
+            return None;
+        }
+        // Free now; nobody else takes it in the moment until the server has it.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let mut server = Self { port, arguments, process: None };
+        server.run();
+        Some(server)
+    }
+
+    fn run(&mut self) {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--addr", "127.0.0.1", "--port", &self.port.to_string()]).args(&self.arguments);
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.process = Some(process.expect("it could say its version"));
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    fn options(&self) -> NatsOptions {
+        let servers = vec![format!("nats://127.0.0.1:{}", self.port)];
+        NatsOptions { servers, fleet: "test".to_owned(), ..NatsOptions::default() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The server takes a moment to listen.
+async fn join(options: &NatsOptions, node: NodeId) -> (NatsBus, Vec<Inlet>) {
+    let mut last = None;
+    for _ in 0..200 {
+        match NatsBus::join(options, node).await {
+            Ok(joined) => return joined,
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{last:?}");
+}
+
+impl Network for Server {
+    async fn join(&mut self, node: NodeId) -> Joined {
+        let (bus, lanes) = join(&self.options(), node).await;
+        Joined { node, bus: Arc::new(bus), lanes }
+    }
+
+    async fn cut_all(&mut self, _: &[NodeId]) {
+        self.kill();
+    }
+
+    async fn mend_all(&mut self, _: &[NodeId]) {
+        self.run();
+    }
+}
+
+#[tokio::test]
+async fn the_bus_on_nats_conforms() {
+    let Some(server) = Server::start(&[]) else { return };
+    conformance::run(server).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_and_a_right_one_is_not() {
+    let Some(server) = Server::start(&["--user", "tidings", "--pass", "right"]) else { return };
+    let with = |password: &str| NatsOptions {
+        login: NatsLogin::Password { user: "tidings".to_owned(), password: password.to_owned() },
+        ..server.options()
+    };
+    let node = NodeId([1; 16]);
+    let _right = join(&with("right"), node).await;
+    let Err(error) = NatsBus::join(&with("wrong"), node).await else { panic!("it let anybody in") };
+    assert!(matches!(error, NatsError::Connect { .. }), "{error}");
+    assert!(!error.to_string().contains("wrong"), "{error}");
+}
