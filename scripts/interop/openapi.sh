@@ -11,20 +11,20 @@ python=$tools/venv/bin/python
 "$python" "$here/openapi_prepare.py" "$http" >"$work/openapi.json" 2>"$work/tokens" || { cat "$work/tokens"; exit 1; }
 . "$work/tokens"
 
-# as TOKEN EXAMPLES PHASES ARGUMENT…: a run with a token, or with none. The phase coverage goes through the values at the edges of
-# each schema, fuzzing makes values up. Streams do not end, so they are left out.
+# as TOKEN EXAMPLES ARGUMENT…: a run with a token, or with none. Streams do not end, so they are left out. One worker, and no other
+# phase than fuzzing: with more, its generator now and then finds itself inconsistent.
 as() {
-  local header=() token=$1 examples=$2 phases=$3
-  shift 3
+  local header=() token=$1 examples=$2
+  shift 2
   [ -z "$token" ] || header=(-H "Authorization: Bearer $token")
   (cd "$work" && timeout 300 "$tools/venv/bin/schemathesis" run "$work/openapi.json" --url "$http" "${header[@]}" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance \
-    --exclude-path /v1/events --max-examples "$examples" --phases "$phases" --generation-deterministic \
-    --request-timeout 60 --warnings off --workers 2 --no-color "$@")
+    --exclude-path /v1/events --max-examples "$examples" --phases fuzzing --generation-deterministic \
+    --request-timeout 60 --warnings off --workers 1 --no-color "$@")
 }
 
-check "schemathesis, a user" as "$user" 8 coverage,fuzzing
-check "schemathesis, a stranger" as "$stranger" 4 fuzzing
-check "schemathesis, nobody" as "" 2 fuzzing
-check "schemathesis, an operator" as "$operator" 8 coverage,fuzzing --include-path-regex ^/v1/admin
+check "schemathesis, a user" as "$user" 12
+check "schemathesis, a stranger" as "$stranger" 5
+check "schemathesis, nobody" as "" 3
+check "schemathesis, an operator" as "$operator" 10 --include-path-regex ^/v1/admin
 finish
