@@ -139,20 +139,17 @@ impl Mosquitto {
     async fn start() -> anyhow::Result<Option<Self>> {
         let address = free_address()?;
         let port = address.parse::<SocketAddr>()?.port().to_string();
-        // Debian keeps it where only root looks for commands.
-        for program in ["mosquitto", "/usr/sbin/mosquitto"] {
-            let mut command = Command::new(program);
-            command.args(["-p", &port]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let Ok(child) = command.kill_on_drop(true).spawn() else { continue };
-            let pid = child.id().context("it has ended already")?;
-            let is_up = async {
-                while TcpStream::connect(&address).await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            timeout(START, is_up).await.context("mosquitto does not listen")?;
-            return Ok(Some(Self { _child: child, address, pid }));
-        }
-        Ok(None)
+        // Debian keeps it where only root looks for commands: sbin must be in PATH there.
+        let mut command = Command::new("mosquitto");
+        command.args(["-p", &port]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let Ok(child) = command.kill_on_drop(true).spawn() else { return Ok(None) };
+        let pid = child.id().context("it has ended already")?;
+        let is_up = async {
+            while TcpStream::connect(&address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(START, is_up).await.context("mosquitto does not listen")?;
+        Ok(Some(Self { _child: child, address, pid }))
     }
 }
