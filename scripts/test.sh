@@ -44,6 +44,8 @@ scripts/fleet/cassandra.sh wipe
 trap - EXIT
 run "server for browsers and clients of others" cargo build --locked --package tidings
 run "MQTT clients of others" scripts/interop/mqtt.sh "$target/debug/tidings"
+run "WebSocket, by Autobahn" scripts/interop/autobahn.sh "$target/debug/examples/echo"
+run "calls made up from the document" scripts/interop/openapi.sh "$target/debug/tidings"
 if [ -f web/index.html ]; then
   run "page, units" npm --prefix web test
   # The page runs against the server that was just built.

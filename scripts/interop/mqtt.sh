@@ -2,17 +2,8 @@
 # Clients of others, as they are, against the real binary: mosquitto_pub and mosquitto_sub, paho-mqtt (Python), MQTT.js, in
 # MQTT 3.1.1 and 5. usage: scripts/interop/mqtt.sh BINARY. Part of `make test`, which installs what it needs.
 set -uo pipefail
-binary=$(realpath "${1:?usage: scripts/interop/mqtt.sh BINARY}")
-here=$(cd "$(dirname "$0")" && pwd)
-tools=$(dirname "$binary")/../interop
-work=$(mktemp -d)
-passed=0 failed=0
+. "$(dirname "$0")/common.sh"
 
-mkdir -p "$tools"
-if ! [ -x "$tools/venv/bin/python" ] || ! cmp -s "$here/requirements.txt" "$tools/requirements.txt"; then
-  python3 -m venv "$tools/venv" && "$tools/venv/bin/pip" install --quiet --requirement "$here/requirements.txt" \
-    && cp "$here/requirements.txt" "$tools/"
-fi
 if ! cmp -s "$here/package.json" "$tools/package.json" || ! [ -d "$tools/node_modules/mqtt" ]; then
   cp "$here/package.json" "$tools/" && npm install --prefix "$tools" --no-audit --no-fund --silent
 fi
@@ -20,30 +11,7 @@ fi
 # A port that is free now; nobody else takes it in the moment until the server has it.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 port=$(free_port)
-"$binary" serve --listen 127.0.0.1:0 --data "$work/data" --set "mqtt.listen=127.0.0.1:$port" --set log.level=warn \
-  >"$work/ready" 2>"$work/log" &
-server=$!
-trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null; rm -rf "$work"' EXIT
-for _ in $(seq 300); do
-  grep -q listening "$work/ready" && break
-  sleep 0.1
-done
-http=$(sed -n 's/^listening on //p' "$work/ready")
-[ -n "$http" ] || { cat "$work/log"; echo "test result: FAILED. 0 passed; 1 failed; 0 ignored"; exit 1; }
-
-# check NAME COMMAND…: one case.
-check() {
-  local name=$1
-  shift
-  if "$@" >"$work/out" 2>&1; then
-    passed=$((passed + 1))
-    echo "test $name ... ok"
-  else
-    failed=$((failed + 1))
-    echo "test $name ... FAILED"
-    sed 's/^/    /' "$work/out"
-  fi
-}
+start_server "mqtt.listen=127.0.0.1:$port"
 
 # Somebody listens and leaves; what is sent then comes when they are back, in order.
 mosquitto() {
@@ -76,6 +44,4 @@ for version in 4 5; do
     check "MQTT.js, version $version, ${url%%:*}" timeout 60 env NODE_PATH="$tools/node_modules" node "$here/mqtt_js.cjs" "$url" "$version"
   done
 done
-kill "$server" && wait "$server" && ! grep -i panic "$work/log" || { failed=$((failed + 1)); cat "$work/log"; }
-echo "test result: $([ "$failed" = 0 ] && echo ok || echo FAILED). $passed passed; $failed failed; 0 ignored"
-[ "$failed" = 0 ]
+finish

@@ -7,6 +7,7 @@ pub mod codes;
 pub mod frames;
 pub mod ids;
 pub mod limits;
+pub mod schema;
 
 pub use codes::{CloseCode, Code};
 pub use ids::{ConversationId, DeviceId, Seq, ShardId, UserId};

@@ -2,6 +2,7 @@
 //! the bounds that ids need. All that a client must know is told in `welcome.limits`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub const USER_BYTES: usize = 128;
 pub const DEVICE_BYTES: usize = 64;
@@ -20,7 +21,7 @@ pub const TAIL_MAX: usize = 20;
 pub const SMALL_CONVERSATION_MEMBERS: usize = 64;
 
 /// The maxima that `welcome` tells, and that a deployment may set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     pub frame_bytes: usize,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
-use crate::{ConversationId, DeviceId, Seq, UserId, frames::RequestId};
+use crate::{ConversationId, DeviceId, Seq, UserId, frames::RequestId, schema::Schemas};
 
 /// A frame from a client: who asks for the answer, and what is asked.
 #[derive(Clone, Debug)]
@@ -28,6 +29,11 @@ macro_rules! commands {
             /// The frame's `type`.
             pub fn kind(&self) -> &'static str {
                 match self { $(Self::$name(_) => $wire,)* }
+            }
+
+            /// The schema of each frame, by its `type`.
+            pub fn schemas(schemas: &mut Schemas) -> Vec<(&'static str, serde_json::Value)> {
+                vec![$(($wire, schemas.request::<$name>($wire)),)*]
             }
 
             /// Reads the body of a frame of type `kind`. `None`: there is no such type.
@@ -98,7 +104,7 @@ commands! {
 }
 
 /// Opens a session: `username` in open mode, `token` where a login service gives one.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Hello {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
@@ -115,13 +121,13 @@ pub struct Hello {
 }
 
 /// Renews the token of a living connection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Auth {
     pub token: String,
 }
 
 /// Where a message goes: exactly one of a user, a conversation, a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum To {
     User(UserId),
@@ -129,7 +135,7 @@ pub enum To {
     List(String),
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Send {
     pub to: To,
     pub client_msg_id: String,
@@ -143,11 +149,12 @@ pub struct Send {
     pub attachments: Vec<String>,
     /// A JSON object of the client's own, kept as it came.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub data: Option<Box<RawValue>>,
 }
 
 /// History of one conversation, or of many by `ranges`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Fetch {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<ConversationId>,
@@ -158,7 +165,7 @@ pub struct Fetch {
 }
 
 /// Which entries: `before` and `after` exclusive, `around` inclusive, none of them: the newest. At most one of the three.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Page {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Seq>,
@@ -170,14 +177,14 @@ pub struct Page {
     pub limit: Option<usize>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Range {
     pub conversation: ConversationId,
     #[serde(flatten)]
     pub page: Page,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Inbox {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -187,7 +194,7 @@ pub struct Inbox {
     pub tail: Option<usize>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Sync {
     /// Absent: the whole inbox.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,31 +203,31 @@ pub struct Sync {
     pub tail: Option<usize>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct MarkRead {
     pub conversation: ConversationId,
     pub seq: Seq,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Ack {
     pub conversation: ConversationId,
     pub seq: Seq,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Typing {
     pub conversation: ConversationId,
 }
 
 /// Whose presence to tell: replaces the set.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Watch {
     pub users: Vec<UserId>,
 }
 
 /// What those who join see of the time before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum History {
     #[default]
@@ -228,7 +235,7 @@ pub enum History {
     Joined,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Create {
     pub client_msg_id: String,
     pub name: String,
@@ -238,7 +245,7 @@ pub struct Create {
     pub history: History,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Member,
@@ -246,7 +253,7 @@ pub enum Role {
     Owner,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Members {
     pub client_msg_id: String,
     pub conversation: ConversationId,
@@ -258,20 +265,20 @@ pub struct Members {
     pub roles: BTreeMap<UserId, Role>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Leave {
     pub client_msg_id: String,
     pub conversation: ConversationId,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Rename {
     pub client_msg_id: String,
     pub conversation: ConversationId,
     pub name: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Edit {
     pub client_msg_id: String,
     pub conversation: ConversationId,
@@ -279,14 +286,14 @@ pub struct Edit {
     pub text: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Redact {
     pub client_msg_id: String,
     pub conversation: ConversationId,
     pub seq: Seq,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct React {
     pub client_msg_id: String,
     pub conversation: ConversationId,
@@ -295,18 +302,18 @@ pub struct React {
     pub on: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Block {
     pub user: UserId,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Unblock {
     pub user: UserId,
 }
 
 /// This user's own settings of a conversation. What is absent stays.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Set {
     pub conversation: ConversationId,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -318,7 +325,7 @@ pub struct Set {
 }
 
 /// Who may see whether a user is online.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PresenceAudience {
     Everyone,
@@ -328,7 +335,7 @@ pub enum PresenceAudience {
 }
 
 /// One's own profile. What is absent stays; an empty string removes.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Profile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -339,7 +346,7 @@ pub struct Profile {
 }
 
 /// How one of one's own devices is shown in the list of them. What is absent stays; an empty string removes.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     /// Absent: the device that says it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -351,8 +358,8 @@ pub struct Device {
     pub platform: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Ping {}
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Pong {}

@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
     ConversationId, DeviceId, Seq, UserId,
@@ -13,6 +14,7 @@ use crate::{
         client::{History, Role},
     },
     limits::Limits,
+    schema::Schemas,
 };
 
 macro_rules! frames {
@@ -31,6 +33,13 @@ macro_rules! frames {
             /// The frame's `type`.
             pub fn kind(&self) -> &'static str {
                 match self { $(Self::$name(_) => $wire,)* }
+            }
+        }
+
+        impl<'a> ServerFrame<'a> {
+            /// The schema of each frame, by its `type`.
+            pub fn schemas(schemas: &mut Schemas) -> Vec<(&'static str, serde_json::Value)> {
+                vec![$(($wire, schemas.frame::<$type>($wire)),)*]
             }
         }
 
@@ -88,7 +97,7 @@ impl ServerFrame<'_> {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Welcome {
     pub user: UserId,
     pub device: DeviceId,
@@ -96,6 +105,7 @@ pub struct Welcome {
     /// The account as it stands now. A client that resumed gets what differs in the `changes` behind this frame.
     pub sync: String,
     /// Address of the node where this user's conversations are, if it is another one.
+    #[schema(required)]
     pub prefer: Option<String>,
     pub heartbeat_s: u64,
     #[serde(deserialize_with = "known_limits")]
@@ -112,8 +122,9 @@ fn known_limits<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Lim
 }
 
 /// The answer to all that makes an entry: it is durable now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sent {
+    #[schema(required)]
     pub re: Option<RequestId>,
     pub conversation: ConversationId,
     pub seq: Seq,
@@ -123,14 +134,14 @@ pub struct Sent {
 }
 
 /// An entry as it happens.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LiveEntry<'a> {
     pub conversation: ConversationId,
     #[serde(flatten)]
     pub entry: Entry<'a>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Message,
@@ -147,7 +158,7 @@ pub enum Kind {
 }
 
 /// One entry of a log. Which fields stand depends on `kind`; a `void` one has `seq` and `kind` only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Entry<'a> {
     pub seq: Seq,
     pub kind: Kind,
@@ -160,11 +171,12 @@ pub struct Entry<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<Cow<'a, str>>,
     #[serde(flatten)]
+    #[schema(value_type = More)]
     pub more: Option<Box<More>>,
 }
 
 /// The less frequent fields of an entry, kept apart so that a plain message stays small in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct More {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mentions: Vec<String>,
@@ -173,6 +185,7 @@ pub struct More {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub data: Option<serde_json::Map<String, serde_json::Value>>,
     /// A preview whose text was cut.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -199,14 +212,14 @@ pub struct More {
     pub name: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Redacted {
     pub seq: Seq,
     pub by: UserId,
     pub at: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reaction {
     pub emoji: String,
     pub count: usize,
@@ -215,8 +228,9 @@ pub struct Reaction {
 }
 
 /// History: of one conversation, or `ranges` in the order asked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Entries<'a> {
+    #[schema(required)]
     pub re: Option<RequestId>,
     #[serde(flatten)]
     pub page: Option<EntriesPage<'a>>,
@@ -227,7 +241,7 @@ pub struct Entries<'a> {
     pub more: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EntriesPage<'a> {
     pub conversation: ConversationId,
     /// Ascending.
@@ -237,7 +251,7 @@ pub struct EntriesPage<'a> {
     pub last_seq: Seq,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum RangeAnswer<'a> {
     Page(EntriesPage<'a>),
@@ -245,16 +259,18 @@ pub enum RangeAnswer<'a> {
 }
 
 /// A page of the inbox. Keep the first page's `sync`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct InboxPage<'a> {
+    #[schema(required)]
     pub re: Option<RequestId>,
     pub items: Vec<Item<'a>>,
+    #[schema(required)]
     pub next: Option<String>,
     pub sync: String,
 }
 
 /// What differs since a sync token; without `re` also told of one's own accord.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Changes<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub re: Option<RequestId>,
@@ -266,7 +282,7 @@ pub struct Changes<'a> {
     pub full: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConversationKind {
     Direct,
@@ -276,13 +292,14 @@ pub enum ConversationKind {
 }
 
 /// One conversation in a user's inbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Item<'a> {
     pub conversation: ConversationId,
     pub kind: ConversationKind,
     #[serde(flatten)]
     pub who: Who,
     /// The newest entry of kind message, tip, members or rename, folded, its text cut at 200 characters.
+    #[schema(required)]
     pub last: Option<Entry<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_seq: Option<Seq>,
@@ -300,7 +317,7 @@ pub struct Item<'a> {
 }
 
 /// Whom the conversation is with: one person, or a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Who {
     Direct { with: UserId, with_name: Option<String>, with_picture: Option<String>, peer: Peer },
@@ -308,13 +325,13 @@ pub enum Who {
 }
 
 /// How far the other one of a direct conversation is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Peer {
     pub delivered_seq: Seq,
     pub read_seq: Seq,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Receipt {
     pub conversation: ConversationId,
     pub user: UserId,
@@ -322,38 +339,42 @@ pub struct Receipt {
     pub read_seq: Seq,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Typing {
     pub conversation: ConversationId,
     pub user: UserId,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PresenceState {
     Online,
     Offline,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Presence {
     pub user: UserId,
     pub state: PresenceState,
     /// Unix milliseconds, coarse. Absent where it is not known or not for the asker to know.
+    #[schema(required)]
     pub last_seen: Option<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Answered {
+    #[schema(required)]
     pub re: Option<RequestId>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refused {
+    #[schema(required)]
     pub re: Option<RequestId>,
     pub code: Code,
     /// What to do.
     pub message: String,
+    #[schema(required)]
     pub retry_after_ms: Option<u64>,
     /// With `unknown_user`: which ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -362,31 +383,31 @@ pub struct Refused {
     pub login_url: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Move {
     pub after_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Expiring {
     pub in_s: u64,
 }
 
 /// Where a transport has no close code of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Close {
     pub code: u16,
     pub reason: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Beat {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub re: Option<RequestId>,
 }
 
 /// A conversation as `GET /v1/conversations/{id}` tells it: the item, and who is in it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConversationDetails<'a> {
     #[serde(flatten)]
     pub item: Item<'a>,
@@ -395,7 +416,7 @@ pub struct ConversationDetails<'a> {
     pub members: Vec<Member>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Member {
     pub user: UserId,
     pub role: Role,
@@ -405,16 +426,19 @@ pub struct Member {
     pub read_seq: Option<Seq>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct MembersPage {
     pub members: Vec<Member>,
+    #[schema(required)]
     pub next: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UserProfile {
     pub user: UserId,
+    #[schema(required)]
     pub name: Option<String>,
+    #[schema(required)]
     pub picture: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence: Option<PresenceState>,
@@ -422,19 +446,22 @@ pub struct UserProfile {
     pub last_seen: Option<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     pub device: DeviceId,
     /// What the user calls it.
+    #[schema(required)]
     pub name: Option<String>,
     /// What it says that it is.
+    #[schema(required)]
     pub platform: Option<String>,
+    #[schema(required)]
     pub last_seen: Option<u64>,
     pub connected: bool,
 }
 
 /// The problem document of a refused HTTP call (RFC 9457).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     pub code: Code,
     pub title: String,

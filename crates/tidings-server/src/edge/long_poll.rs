@@ -10,6 +10,7 @@ use axum::{
 use serde::Deserialize;
 use tidings_proto::{CloseCode, Code, limits::TAIL_MAX};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use crate::{
     home::{
@@ -27,7 +28,7 @@ use crate::{
 
 use super::{
     Edge, expiry,
-    http::{input::Asked, json, problem},
+    http::{documents::Calls, input::Asked, json, problem},
 };
 
 const WAIT_MAX_S: u64 = 60;
@@ -36,11 +37,23 @@ const AFTER_POLL_S: u64 = 5;
 const AFTER_WAIT_S: u64 = 0;
 const AFTER_STOP_S: u64 = 1;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct Params {
     sync: Option<String>,
     wait: Option<u64>,
     tail: Option<usize>,
+}
+
+/// The call of this file.
+pub fn describe(calls: &mut Calls) {
+    calls
+        .on("get", "/v1/sync", "What changed since a token, at once or as soon as something does")
+        .of_users()
+        .asks::<Params>()
+        .gives_frame(200, "changes", "What differs")
+        .gives_nothing(204, "Nothing is new: keep the token")
+        .with_header(204, "Tidings-Poll-After", "In how many seconds to ask again.")
+        .refuses(&[Code::BadSync]);
 }
 
 /// `GET /v1/sync`.

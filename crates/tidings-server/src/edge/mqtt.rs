@@ -30,7 +30,7 @@ use crate::{metrics::Transport, session::auth::Identity};
 use super::{
     Edge,
     addresses::Peer,
-    http::{identity, problem},
+    http::{documents::Calls, identity, problem},
 };
 use connection::Connection;
 use line::Line;
@@ -77,6 +77,13 @@ pub async fn serve(listener: TcpListener, edge: Edge) {
 #[derive(serde::Deserialize)]
 pub struct Params {
     ticket: Option<String>,
+}
+
+/// The call of this file.
+pub fn describe(calls: &mut Calls) {
+    let upgrade =
+        calls.on("get", "/v1/mqtt", "MQTT over WebSocket, subprotocol mqtt: see /asyncapi.json for its payloads");
+    upgrade.of_ticket_holders().gives_nothing(101, "It is one from here on");
 }
 
 /// `GET /v1/mqtt`.

@@ -17,6 +17,7 @@ use tidings_proto::{
     limits::TAIL_MAX,
 };
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use crate::{
     host::feed::Attached,
@@ -34,7 +35,7 @@ use super::{
     Edge,
     addresses::Peer,
     expiry,
-    http::{identity, input::Asked, problem},
+    http::{documents::Calls, identity, input::Asked, problem},
 };
 
 /// A comment after so long without an event, so that nobody in between takes the line for dead.
@@ -43,11 +44,18 @@ const EXPIRY_WARNING: Duration = Duration::from_millis(EXPIRY_WARNING_MS);
 /// How long a browser waits before it comes back.
 const RETRY_MS: u64 = 1_000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct Params {
     sync: Option<String>,
     tail: Option<usize>,
     ticket: Option<String>,
+}
+
+/// The call of this file.
+pub fn describe(calls: &mut Calls) {
+    let events = calls.on("get", "/v1/events", "Server-sent events: see /asyncapi.json for the frames");
+    let events = events.of_ticket_holders().asks::<Params>().hears("Last-Event-ID", "The id of the last event.");
+    events.gives_text(200, "text/event-stream", "One frame in each event's data");
 }
 
 /// `GET /v1/events`.

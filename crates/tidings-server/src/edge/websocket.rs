@@ -43,7 +43,7 @@ use crate::{
 use super::{
     Edge,
     addresses::Peer,
-    http::{identity, problem},
+    http::{documents::Calls, identity, problem},
 };
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
@@ -61,6 +61,13 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 #[derive(serde::Deserialize)]
 pub struct Params {
     ticket: Option<String>,
+}
+
+/// The call of this file.
+pub fn describe(calls: &mut Calls) {
+    let upgrade =
+        calls.on("get", "/v1/ws", "WebSocket, subprotocol tidings.v1.json: see /asyncapi.json for the frames");
+    upgrade.of_ticket_holders().gives_nothing(101, "It is one from here on");
 }
 
 /// `GET /v1/ws`.
@@ -86,20 +93,23 @@ pub async fn upgrade(
         Ok(identity) => identity,
         Err(refusal) => return problem::of(&refusal),
     };
+    bounded(upgrade.protocols([SUBPROTOCOL]), edge.host.config.limits.frame_bytes).on_upgrade(move |socket| {
+        let shutdown = edge.shutdown.clone();
+        shutdown.track(async move {
+            let _connected = edge.host.metrics.connected(Transport::WebSocket);
+            // Boxed: the task would else take the room of all this a second time.
+            Box::pin(Box::new(Connection::new(edge, socket)).run(identity)).await;
+        })
+    })
+}
+
+/// What a connection may take of memory. (The echo of the tests, `examples/echo.rs`, is bounded by it too.)
+pub fn bounded(upgrade: WebSocketUpgrade, frame_bytes: usize) -> WebSocketUpgrade {
     upgrade
-        .protocols([SUBPROTOCOL])
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
-        .max_message_size(edge.host.config.limits.frame_bytes)
-        .max_frame_size(edge.host.config.limits.frame_bytes)
-        .on_upgrade(move |socket| {
-            let shutdown = edge.shutdown.clone();
-            shutdown.track(async move {
-                let _connected = edge.host.metrics.connected(Transport::WebSocket);
-                // Boxed: the task would else take the room of all this a second time.
-                Box::pin(Box::new(Connection::new(edge, socket)).run(identity)).await;
-            })
-        })
+        .max_message_size(frame_bytes)
+        .max_frame_size(frame_bytes)
 }
 
 /// Why a connection ends.

@@ -33,11 +33,13 @@ pub struct Page {
 }
 
 /// Oneself.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Me {
     pub user: UserId,
     pub device: DeviceId,
+    #[schema(required)]
     pub name: Option<String>,
+    #[schema(required)]
     pub picture: Option<String>,
     /// Who may see whether one is online.
     pub presence: PresenceAudience,

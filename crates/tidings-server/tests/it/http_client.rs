@@ -9,7 +9,10 @@ use hyper_util::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, TestServer};
+use crate::{
+    contract,
+    support::{PATIENCE, TestServer},
+};
 
 pub const ADMIN: (&str, &str) = ("admin_token", "the-operators-own-secret");
 
@@ -100,11 +103,13 @@ impl Caller {
     }
 
     pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
-        let response = self.open(method, path, headers, body).await;
+        let response = self.open(method, path, headers, body.clone()).await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = timeout(PATIENCE, response.into_body().collect()).await.expect("the body ends");
-        let body = body.expect("the line stands").to_bytes();
-        Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+        let said = timeout(PATIENCE, response.into_body().collect()).await.expect("the body ends");
+        let said = said.expect("the line stands").to_bytes();
+        let answer = Answer { status, headers, body: serde_json::from_slice(&said).unwrap_or(Value::Null) };
+        contract::check_answer(method, path, &body, &answer, &said);
+        answer
     }
 
     /// The body of what is no JSON.

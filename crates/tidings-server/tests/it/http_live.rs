@@ -7,6 +7,7 @@ use tempfile::tempdir;
 use tokio::time::timeout;
 
 use crate::{
+    contract,
     http_client::{Answer, Caller},
     support::{PATIENCE, TestServer},
 };
@@ -27,7 +28,9 @@ impl<B: BodyExt<Data = Bytes, Error: std::fmt::Debug> + Unpin> Events<B> {
                 let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
                 if let Some(data) = field("data:") {
                     let id = field("id:").unwrap_or_default().to_owned();
-                    return Some((id, serde_json::from_str(data).expect("data is JSON")));
+                    let frame = serde_json::from_str(data).expect("data is JSON");
+                    contract::check_frame("events", &frame);
+                    return Some((id, frame));
                 }
                 continue;
             }

@@ -15,7 +15,10 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-use crate::support::{PATIENCE, TestServer};
+use crate::{
+    contract,
+    support::{PATIENCE, TestServer},
+};
 
 /// Nothing more comes, if nothing came for so long. Only to see that something is absent.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -240,7 +243,14 @@ impl Mqtt {
                 let packet_id = (first & 6 != 0).then(|| id(rest));
                 rest += if packet_id.is_some() { 2 } else { 0 };
                 let (found, taken) = if is_v5 { properties(&body[rest..]) } else { (Vec::new(), 0) };
-                let payload = serde_json::from_slice(&body[rest + taken..]).expect("payloads are JSON");
+                let payload: Value = serde_json::from_slice(&body[rest + taken..]).expect("payloads are JSON");
+                let channel = match topic.as_str() {
+                    "tidings/live" => "mqttLive",
+                    // Answers come on topics of one's own, too; entries also by an alias.
+                    _ if payload["type"] != "entry" => "mqttAnswer",
+                    _ => "mqttInbox",
+                };
+                contract::check_frame(channel, &payload);
                 Packet::Publish { topic, packet_id, properties: found, payload }
             }
             4 => {

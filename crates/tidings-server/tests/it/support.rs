@@ -11,6 +11,8 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame},
 };
 
+use crate::contract;
+
 /// Longer than anything here takes: a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -19,12 +21,17 @@ pub struct TestServer {
     /// Where MQTT listens, with the setting `mqtt.listen`.
     pub mqtt: Option<SocketAddr>,
     shutdown: Shutdown,
-    serving: JoinHandle<()>,
+    serving: JoinHandle<Result<(), serve::ServeError>>,
 }
 
 impl TestServer {
     /// Serves the data in `folder` until it is stopped. `settings` are dotted names with values.
     pub async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::try_start(folder, settings).await.expect("the server starts")
+    }
+
+    /// The same where it may refuse to: what it says then.
+    pub async fn try_start(folder: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
         let data = folder.to_str().expect("test folders have plain names").to_owned();
         let base =
             [("listen", "127.0.0.1:0"), ("data", &data), ("drain_ms", "200"), ("journal.segment_bytes", "8 MiB")];
@@ -34,18 +41,26 @@ impl TestServer {
         let shutdown = Shutdown::default();
         let (ready_tx, ready) = tokio::sync::oneshot::channel();
         let stopping = shutdown.clone();
-        let serving = tokio::spawn(async move {
+        let mut serving = tokio::spawn(async move {
             let on_ready = |listening| ready_tx.send(listening).expect("the test waits");
-            serve::run(config, stopping, on_ready).await.expect("the server serves");
+            serve::run(config, stopping, on_ready).await
         });
-        let listening = timeout(PATIENCE, ready).await.expect("the server starts").expect("it tells where");
-        Self { address: listening.http, mqtt: listening.mqtt, shutdown, serving }
+        let started = async {
+            tokio::select! {
+                biased;
+                Ok(listening) = ready => Ok(listening),
+                ended = &mut serving => Err(ended.expect("it does not panic").expect_err("nobody stopped it").to_string()),
+            }
+        };
+        let listening = timeout(PATIENCE, started).await.expect("the server starts or says why not")?;
+        Ok(Self { address: listening.http, mqtt: listening.mqtt, shutdown, serving })
     }
 
     /// Stops as SIGTERM does.
     pub async fn stop(self) {
         self.shutdown.begin();
-        timeout(PATIENCE, self.serving).await.expect("the server stops").expect("it does not panic");
+        let served = timeout(PATIENCE, self.serving).await.expect("the server stops");
+        served.expect("it does not panic").expect("it served");
     }
 
     pub async fn connect(&self, user: &str, device: &str) -> TestClient {
@@ -98,13 +113,23 @@ impl TestClient {
     }
 
     pub async fn say_text(&mut self, text: &str) {
+        contract::check_said("websocket", text);
         self.socket.send(Message::text(text)).await.expect("the line stands");
+    }
+
+    /// Says it to a line that may be closed already.
+    pub async fn throw(&mut self, text: &str) {
+        let _ = self.socket.send(Message::text(text)).await;
     }
 
     /// The next frame.
     pub async fn next(&mut self) -> Value {
         match self.next_message().await {
-            Message::Text(text) => serde_json::from_str(&text).expect("frames are JSON"),
+            Message::Text(text) => {
+                let frame = serde_json::from_str(&text).expect("frames are JSON");
+                contract::check_frame("websocket", &frame);
+                frame
+            }
             other => panic!("not a frame: {other:?}"),
         }
     }

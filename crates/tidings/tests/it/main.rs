@@ -4,6 +4,7 @@
 
 mod cassandra;
 mod commands;
+mod drain;
 mod mqtt;
 mod proof;
 mod resume;

@@ -35,7 +35,17 @@ impl Server {
 
     /// SIGTERM, and the exit code.
     pub fn stop(&mut self) -> Option<i32> {
+        self.ask_to_stop();
+        self.ended()
+    }
+
+    /// SIGTERM, and on with the test.
+    pub fn ask_to_stop(&self) {
         assert!(Command::new("kill").arg(self.process.id().to_string()).status().unwrap().success());
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn ended(&mut self) -> Option<i32> {
         self.process.wait().unwrap().code()
     }
 

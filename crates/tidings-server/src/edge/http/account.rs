@@ -8,6 +8,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use tidings_proto::{Code, DeviceId, UserId};
+use utoipa::ToSchema;
 
 use crate::session::{
     auth::{Identity, TICKET_LIFE, device, log_in as admit, login_ms, username},
@@ -17,17 +18,31 @@ use crate::session::{
 
 use super::{
     super::Edge,
+    documents::Calls,
     input::{Raw, parse},
     object, problem,
 };
 
-#[derive(Deserialize)]
+/// The calls of this file.
+pub fn describe(calls: &mut Calls) {
+    calls
+        .on("post", "/v1/login", "Logs in by a username, in open mode: a token")
+        .takes::<Login>()
+        .gives::<LoggedIn>(200, "Logged in")
+        .refuses(&[Code::LoginIsElsewhere, Code::RateLimited, Code::Unavailable]);
+    calls
+        .on("post", "/v1/tickets", "A ticket, to open /v1/ws or /v1/events where no header can be sent")
+        .of_users()
+        .gives::<Ticket>(200, "The ticket");
+}
+
+#[derive(Deserialize, ToSchema)]
 struct Login {
     username: String,
     device: Option<DeviceId>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LoggedIn {
     token: String,
     user: UserId,
@@ -68,7 +83,7 @@ fn elsewhere(edge: &Edge) -> Answer {
     Answer::login_is_elsewhere(edge.auth.login_url())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ticket {
     ticket: String,
     expires_in_s: u64,

@@ -16,6 +16,7 @@ use tidings_proto::{
     },
     limits::CLIENT_MSG_ID_BYTES,
 };
+use utoipa::ToSchema;
 
 use crate::{
     conversation::view,
@@ -30,9 +31,10 @@ use crate::{
 use super::{
     super::Edge,
     bearer,
+    documents::Calls,
     input::{Asked, Body, Named, Raw, RepeatId, parse},
     object, problem,
-    send::SendBody,
+    send::{self, SendBody},
     show,
 };
 
@@ -50,10 +52,37 @@ pub fn router() -> Router<Edge> {
         .route("/import", post(import))
         .route("/users/resolve", post(resolve))
         .route("/users/{user}", put(put_user))
-        .route("/send", post(send))
+        .route("/send", post(send_as))
         .route("/conversations", get(find))
         .route("/conversations/{conversation}/entries", get(export))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
+}
+
+/// The calls of this file.
+pub fn describe(calls: &mut Calls) {
+    let import = calls.on("post", "/v1/admin/import", "Brings a part of a conversation's past").of_operators();
+    let import = import.takes::<ImportBody>().gives::<Imported>(200, "It is durable");
+    import.refuses(&[Code::LimitReached, Code::UnknownUser]);
+    let resolve = calls.on("post", "/v1/admin/users/resolve", "Which users the names of an import are").of_operators();
+    resolve.takes::<Names>().gives::<Users>(200, "The users, in the order of the names");
+    let user = calls.on("put", "/v1/admin/users/{user}", "Makes a user known").of_operators();
+    user.takes::<Profile>().gives::<UserProfile>(200, "The profile");
+    calls
+        .on("post", "/v1/admin/send", "Sends a message as somebody")
+        .of_operators()
+        .repeats()
+        .takes::<SendAs>()
+        .gives_frame(201, "sent", "It is durable")
+        .gives_frame(200, "sent", "It was sent before")
+        .refuses(send::REFUSALS);
+    let find = calls.on("get", "/v1/admin/conversations", "The groups of a name").of_operators().asks::<ByName>();
+    find.gives::<Conversations>(200, "Their ids, that of an import first");
+    calls
+        .on("get", "/v1/admin/conversations/{conversation}/entries", "A conversation's log, whoever sees it")
+        .of_operators()
+        .asks::<ExportPage>()
+        .gives::<Exported<'_>>(200, "Entries, ascending")
+        .refuses(&[Code::UnknownConversation]);
 }
 
 /// Shows that the caller knows the admin token.
@@ -73,7 +102,7 @@ impl FromRequestParts<Edge> for Operator {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct ImportBody {
     conversation: Group,
     #[serde(default)]
@@ -82,19 +111,19 @@ struct ImportBody {
     messages: Vec<MessageBody>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Group {
     name: String,
     owner: Option<UserId>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 struct NamedUser {
     user: UserId,
     name: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct MessageBody {
     client_msg_id: String,
     from: UserId,
@@ -102,7 +131,7 @@ struct MessageBody {
     text: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Imported {
     conversation: ConversationId,
     imported: usize,
@@ -174,12 +203,12 @@ fn check_name(name: &str) -> Result<(), String> {
     Err(format!("give 1 to {NAME_BYTES} bytes without NUL"))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Names {
     names: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Users {
     users: Vec<NamedUser>,
 }
@@ -210,7 +239,7 @@ struct OneUser {
     user: UserId,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Profile {
     name: Option<String>,
     picture: Option<String>,
@@ -258,12 +287,12 @@ async fn put_user(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct ByName {
     name: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Conversations {
     conversations: Vec<ConversationId>,
 }
@@ -281,20 +310,20 @@ struct OneConversation {
     conversation: ConversationId,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct ExportPage {
     after: Option<Seq>,
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Exported<'a> {
     entries: Vec<ExportedEntry<'a>>,
     first_seq: Seq,
     last_seq: Seq,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ExportedEntry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     from_name: Option<&'a str>,
@@ -332,14 +361,24 @@ fn exported<'a>(
     ExportedEntry { from_name: names.get(&entry.from).map(|name| &**name), void: entry.void, entry: view::live(entry) }
 }
 
-#[derive(Deserialize)]
+/// The body of `POST /v1/admin/send`; it is read in two steps.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is only described")]
+struct SendAs {
+    #[serde(flatten)]
+    who: As,
+    #[serde(flatten)]
+    send: SendBody,
+}
+
+#[derive(Deserialize, ToSchema)]
 struct As {
     #[serde(rename = "as")]
     user: UserId,
 }
 
 /// `POST /v1/admin/send`: a `send` with `as`, the user who shall have sent it.
-async fn send(State(edge): State<Edge>, _: Operator, repeat: RepeatId, Raw(body): Raw) -> Response {
+async fn send_as(State(edge): State<Edge>, _: Operator, repeat: RepeatId, Raw(body): Raw) -> Response {
     let refused = |message: String| problem::of(&Answer::refused(Code::BadRequest, message));
     let (user, command) = match (parse::<As>(&body), parse::<SendBody>(&body)) {
         (Ok(As { user }), Ok(send)) => (user, send.into_command(repeat)),

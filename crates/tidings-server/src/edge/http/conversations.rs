@@ -7,8 +7,12 @@ use axum::{
 use serde::Deserialize;
 use tidings_proto::{
     Code, ConversationId, Seq, UserId,
-    frames::client::{Command, Create, History, Inbox, Leave, MarkRead, Members, Rename, Role, Set},
+    frames::{
+        client::{Command, Create, History, Inbox, Leave, MarkRead, Members, Rename, Role, Set},
+        server::{ConversationDetails, MembersPage},
+    },
 };
+use utoipa::ToSchema;
 
 use crate::session::{
     execute::Caller,
@@ -19,12 +23,59 @@ use crate::session::{
 use super::{
     super::Edge,
     change,
+    documents::Calls,
     input::{Asked, Body, Named, OptionalBody, RepeatId},
     json, object, perform, problem,
 };
 
 /// Members of a page, unless the caller says.
 const MEMBERS_LIMIT: usize = 100;
+
+/// The calls of this file.
+pub fn describe(calls: &mut Calls) {
+    const ALL: &str = "/v1/conversations";
+    const ONE: &str = "/v1/conversations/{conversation}";
+    const MEMBERS: &str = "/v1/conversations/{conversation}/members";
+    const MEMBER: &str = "/v1/conversations/{conversation}/members/{user}";
+    let unknown = &[Code::UnknownConversation];
+    let inbox = calls.on("get", ALL, "A page of the inbox").of_users().asks::<Inbox>();
+    inbox.gives_frame(200, "inbox", "The items, latest activity first");
+    calls
+        .on("post", ALL, "Makes a group")
+        .of_users()
+        .repeats()
+        .takes::<CreateBody>()
+        .gives_frame(201, "created", "The group is there")
+        .gives_frame(200, "created", "It was made before")
+        .refuses(&[Code::UnknownUser, Code::LimitReached]);
+    let details = calls.on("get", ONE, "A conversation's item, and up to 64 members").of_users();
+    details.gives::<ConversationDetails<'_>>(200, "The conversation").refuses(unknown);
+    let rename = calls.on("patch", ONE, "Renames a group").of_users().repeats().takes::<RenameBody>();
+    rename.changes("renamed").refuses(unknown);
+    let members = calls.on("get", MEMBERS, "Members, by user id").of_users().asks::<PageOfPeople>();
+    members.gives::<MembersPage>(200, "A page of members").refuses(unknown);
+    calls
+        .on("put", MEMBER, "Adds a member, or sets a role")
+        .of_users()
+        .repeats()
+        .may_take::<MemberBody>()
+        .changes("a member")
+        .refuses(&[Code::UnknownConversation, Code::UnknownUser, Code::LimitReached]);
+    let remove = calls.on("delete", MEMBER, "Removes a member, or leaves").of_users().repeats();
+    remove.changes("removed").refuses(&[Code::UnknownConversation, Code::UnknownUser]);
+    calls
+        .on("put", "/v1/conversations/{conversation}/read", "Marks everything up to an entry as read")
+        .of_users()
+        .takes::<ReadBody>()
+        .gives_nothing(204, "It is read")
+        .refuses(&[Code::UnknownConversation, Code::UnknownEntry]);
+    calls
+        .on("patch", "/v1/conversations/{conversation}/settings", "Sets one's own settings; what is absent stays")
+        .of_users()
+        .takes::<SettingsBody>()
+        .gives_nothing(204, "It is set")
+        .refuses(unknown);
+}
 
 #[derive(Deserialize)]
 pub struct InPath {
@@ -36,7 +87,7 @@ pub async fn inbox(State(edge): State<Edge>, caller: Caller, Asked(asked): Asked
     perform(&edge, &caller, Command::Inbox(asked)).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct CreateBody {
     client_msg_id: Option<String>,
     name: String,
@@ -66,7 +117,7 @@ pub async fn details(State(edge): State<Edge>, caller: Caller, Named(path): Name
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct RenameBody {
     client_msg_id: Option<String>,
     name: String,
@@ -85,7 +136,7 @@ pub async fn rename(
     change(&edge, &caller, Command::Rename(rename)).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct PageOfPeople {
     cursor: Option<UserId>,
     limit: Option<usize>,
@@ -125,7 +176,7 @@ pub struct MemberInPath {
     user: UserId,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 pub struct MemberBody {
     client_msg_id: Option<String>,
     role: Option<Role>,
@@ -172,7 +223,7 @@ pub async fn remove_member(
     change(&edge, &caller, command).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct ReadBody {
     seq: Seq,
 }
@@ -188,7 +239,7 @@ pub async fn mark_read(
     perform(&edge, &caller, Command::MarkRead(read)).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct SettingsBody {
     muted: Option<bool>,
     pinned: Option<bool>,

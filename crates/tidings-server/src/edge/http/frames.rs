@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{json as value, value::RawValue};
 use tidings_proto::{
     Code, UserId,
     frames::{
@@ -26,12 +26,26 @@ use crate::{
     },
 };
 
-use super::{super::Edge, input::Raw, json, problem, send::rated_act};
+use super::{super::Edge, documents::Calls, input::Raw, json, problem, send::rated_act};
 
 /// Frames of one call.
 const FRAMES_MAX: usize = 100;
 /// No session has this number.
 const NO_SESSION: SessionId = SessionId(0);
+
+/// The call of this file.
+pub fn describe(calls: &mut Calls) {
+    let all = |name: &str, side: &str| {
+        let items = value!({ "$ref": format!("#/components/schemas/{side}") });
+        value!({
+            "type": "object",
+            "required": [name],
+            "properties": { name: { "type": "array", "maxItems": FRAMES_MAX, "items": items } },
+        })
+    };
+    let call = calls.on("post", "/v1/frames", "Any frames but hello; their answers in order").of_users();
+    call.takes_schema(&all("frames", "ClientFrame")).gives_schema(200, &all("answers", "ServerFrame"), "The answers");
+}
 
 #[derive(Deserialize)]
 struct Frames<'a> {

@@ -7,9 +7,13 @@ use axum::{
 };
 use serde::Deserialize;
 use tidings_proto::{
-    ConversationId, Seq,
-    frames::client::{Command, Edit, Fetch, Page, React, Redact},
+    Code, ConversationId, Seq,
+    frames::{
+        client::{Command, Edit, Fetch, Page, React, Redact},
+        server::MembersPage,
+    },
 };
+use utoipa::ToSchema;
 
 use crate::session::{execute::Caller, inspect};
 
@@ -17,9 +21,41 @@ use super::{
     super::Edge,
     change,
     conversations::{InPath, PageOfPeople},
+    documents::Calls,
     input::{Asked, Body, Named, RepeatId},
     object, perform, problem,
 };
+
+/// The calls of this file.
+pub fn describe(calls: &mut Calls) {
+    const ENTRIES: &str = "/v1/conversations/{conversation}/entries";
+    const ENTRY: &str = "/v1/conversations/{conversation}/entries/{seq}";
+    const REACTION: &str = "/v1/conversations/{conversation}/entries/{seq}/reactions/{emoji}";
+    let unknown = &[Code::UnknownConversation, Code::UnknownEntry];
+    let fetch = calls.on("post", "/v1/fetch", "Pages of the history of many conversations").of_users();
+    let fetch = fetch.takes::<Fetch>().gives_frame(200, "entries", "The pages, in the order asked");
+    fetch.refuses(&[Code::UnknownConversation]);
+    calls
+        .on("get", ENTRIES, "A page of history; the newest, unless a place is named")
+        .of_users()
+        .asks::<AskedPage>()
+        .hears("If-None-Match", "The ETag of what the client has.")
+        .gives_frame(200, "entries", "The page, ascending")
+        .with_header(200, "ETag", "Of this page as it is now.")
+        .gives_nothing(304, "The client has it")
+        .refuses(&[Code::UnknownConversation]);
+    let receipts =
+        calls.on("get", "/v1/conversations/{conversation}/entries/{seq}/receipts", "To whom it was delivered");
+    receipts.of_users().asks::<PageOfPeople>().gives::<MembersPage>(200, "A page of members").refuses(unknown);
+    let edit = calls.on("patch", ENTRY, "Edits one's message").of_users().repeats().takes::<EditBody>();
+    edit.changes("edited").refuses(unknown).refuses(&[Code::LimitReached]);
+    let redact = calls.on("delete", ENTRY, "Deletes one's message, or as an admin anybody's").of_users().repeats();
+    redact.changes("deleted").refuses(unknown);
+    for (method, what) in [("put", "Reacts"), ("delete", "Takes a reaction back")] {
+        let react = calls.on(method, REACTION, what).of_users().repeats();
+        react.changes("so").refuses(unknown).refuses(&[Code::LimitReached]);
+    }
+}
 
 /// `POST /v1/fetch`: pages of many conversations at once.
 pub async fn fetch(State(edge): State<Edge>, caller: Caller, Body(fetch): Body<Fetch>) -> Response {
@@ -27,7 +63,7 @@ pub async fn fetch(State(edge): State<Edge>, caller: Caller, Body(fetch): Body<F
 }
 
 /// A query cannot hold a page within another object.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct AskedPage {
     before: Option<Seq>,
     after: Option<Seq>,
@@ -94,7 +130,7 @@ pub async fn receipts(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct EditBody {
     client_msg_id: Option<String>,
     text: String,

@@ -5,6 +5,7 @@ pub mod server;
 pub mod account;
 pub mod admin;
 pub mod conversations;
+pub mod documents;
 pub mod frames;
 pub mod history;
 pub mod input;
@@ -40,19 +41,9 @@ use crate::session::{
 
 use super::{Edge, addresses, addresses::socket_ip, long_poll, mqtt, origins, pages, sse, websocket};
 
-/// Every path of the server.
+/// Every path of the server: its calls, and beside them the page.
 pub fn router(edge: Edge) -> Router {
-    let v1 = Router::new()
-        .route("/ws", get(websocket::upgrade))
-        .route("/mqtt", get(mqtt::upgrade))
-        .route("/events", get(sse::events))
-        .route("/sync", get(long_poll::sync))
-        .route("/login", post(account::log_in))
-        .route("/tickets", post(account::ticket))
-        .route("/messages", post(send::message))
-        .route("/frames", post(frames::frames))
-        .merge(conversation_routes())
-        .merge(people_routes())
+    let v1 = user_routes()
         .layer(DefaultBodyLimit::max(edge.host.config.limits.frame_bytes))
         .nest("/admin", admin::router())
         .fallback(|| async {
@@ -65,13 +56,34 @@ pub fn router(edge: Edge) -> Router {
         .layer(from_fn_with_state(edge.clone(), origins::check));
     Router::new()
         .nest("/v1", v1)
+        .merge(operator_routes())
+        .fallback(pages::asset)
+        .layer(from_fn_with_state(edge.clone(), addresses::resolve))
+        .with_state(edge)
+}
+
+fn user_routes() -> Router<Edge> {
+    Router::new()
+        .route("/ws", get(websocket::upgrade))
+        .route("/mqtt", get(mqtt::upgrade))
+        .route("/events", get(sse::events))
+        .route("/sync", get(long_poll::sync))
+        .route("/login", post(account::log_in))
+        .route("/tickets", post(account::ticket))
+        .route("/messages", post(send::message))
+        .route("/frames", post(frames::frames))
+        .merge(conversation_routes())
+        .merge(people_routes())
+}
+
+fn operator_routes() -> Router<Edge> {
+    Router::new()
         .route("/livez", get(operators::live))
         .route("/readyz", get(operators::ready))
         .route("/metrics", get(operators::metrics))
         .route("/version", get(operators::version))
-        .fallback(pages::asset)
-        .layer(from_fn_with_state(edge.clone(), addresses::resolve))
-        .with_state(edge)
+        .route("/openapi.json", get(documents::openapi))
+        .route("/asyncapi.json", get(documents::asyncapi))
 }
 
 fn conversation_routes() -> Router<Edge> {

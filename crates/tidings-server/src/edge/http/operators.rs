@@ -8,7 +8,27 @@ use axum::{
 
 use crate::metrics::Metrics;
 
-use super::{super::Edge, json};
+use super::{super::Edge, documents::Calls, object};
+
+/// The calls of this file.
+pub fn describe(calls: &mut Calls) {
+    let text = "text/plain; charset=utf-8";
+    calls.on("get", "/livez", "Whether the process answers").gives_text(200, text, "It does");
+    let ready = calls.on("get", "/readyz", "Whether it takes messages").gives_text(200, text, "It does");
+    ready.gives_text(503, text, "It does not, and why");
+    let metrics = calls.on("get", "/metrics", "What was counted").gives_text(200, Metrics::CONTENT_TYPE, "OpenMetrics");
+    metrics.gives_nothing(404, "Metrics are switched off");
+    calls.on("get", "/version", "Which version it is").gives::<Version>(200, "The version");
+    for path in ["/openapi.json", "/asyncapi.json"] {
+        let object = serde_json::json!({ "type": "object" });
+        calls.on("get", path, "What the server says of itself to tools").gives_schema(200, &object, "The document");
+    }
+}
+
+#[derive(utoipa::ToSchema, serde::Serialize)]
+struct Version {
+    version: &'static str,
+}
 
 /// `GET /livez`: the process answers.
 pub async fn live() -> &'static str {
@@ -37,5 +57,5 @@ pub async fn metrics(State(edge): State<Edge>) -> Response {
 
 /// `GET /version`.
 pub async fn version() -> impl IntoResponse {
-    json(format!("{{\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION")))
+    object(&Version { version: env!("CARGO_PKG_VERSION") })
 }

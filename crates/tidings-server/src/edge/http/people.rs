@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tidings_proto::{
     Code, DeviceId, UserId,
     frames::{
@@ -13,6 +14,7 @@ use tidings_proto::{
         server::{Device, UserProfile},
     },
 };
+use utoipa::ToSchema;
 
 use crate::{
     home::event::HomeChange,
@@ -25,6 +27,7 @@ use crate::{
 
 use super::{
     super::Edge,
+    documents::Calls,
     input::{Body, Named, percent_decoded},
     object, perform, problem,
 };
@@ -32,12 +35,37 @@ use super::{
 /// Profiles of one call.
 const USERS_MAX: usize = 100;
 
+/// The calls of this file.
+pub fn describe(calls: &mut Calls) {
+    let ids = json!({ "type": "string" });
+    calls
+        .on("get", "/v1/users", "Up to 100 profiles; unknown users are left out")
+        .of_users()
+        .asks_for("ids", &ids, "User ids with commas between them; a comma within one is %2C.")
+        .gives::<Users>(200, "The profiles");
+    let user = calls.on("get", "/v1/users/{user}", "A profile, with presence as the caller may know it").of_users();
+    user.gives::<UserProfile>(200, "The profile").refuses(&[Code::UnknownUser]);
+    calls.on("get", "/v1/me", "Oneself").of_users().gives::<inspect::Me>(200, "Oneself");
+    let change = calls.on("patch", "/v1/me", "Changes one's profile; what is absent stays").of_users();
+    change.takes::<Profile>().gives::<inspect::Me>(200, "Oneself");
+    calls.on("get", "/v1/me/devices", "One's devices").of_users().gives::<Devices>(200, "The devices");
+    let name = calls.on("patch", "/v1/me/devices/{device}", "Says how a device is shown").of_users();
+    name.takes::<DeviceShown>().gives::<Device>(200, "The device").refuses(&[Code::NotFound]);
+    let revoke = calls.on("delete", "/v1/me/devices/{device}", "Signs a device out").of_users();
+    revoke.gives_nothing(204, "Its tokens are void, its connections end").refuses(&[Code::NotFound]);
+    calls.on("get", "/v1/blocks", "Whom one blocks").of_users().gives::<Blocks>(200, "Their user ids");
+    let block = calls.on("put", "/v1/blocks/{user}", "Blocks somebody").of_users();
+    block.gives_nothing(204, "It is so").refuses(&[Code::UnknownUser, Code::LimitReached]);
+    let unblock = calls.on("delete", "/v1/blocks/{user}", "Blocks somebody no more").of_users();
+    unblock.gives_nothing(204, "It is so").refuses(&[Code::UnknownUser]);
+}
+
 #[derive(Deserialize)]
 pub struct UserInPath {
     user: UserId,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Users {
     users: Vec<UserProfile>,
 }
@@ -90,7 +118,7 @@ pub async fn change_me(State(edge): State<Edge>, caller: Caller, Body(profile): 
     if response.status() == StatusCode::NO_CONTENT { me(caller).await } else { response }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Devices {
     devices: Vec<Device>,
 }
@@ -105,7 +133,7 @@ pub struct DeviceInPath {
     device: DeviceId,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct DeviceShown {
     name: Option<String>,
     platform: Option<String>,
@@ -138,7 +166,7 @@ pub async fn revoke(State(edge): State<Edge>, caller: Caller, Named(path): Named
     super::show(answer.await.unwrap_or_else(|_| Answer::unavailable()))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Blocks {
     blocks: Vec<UserId>,
 }

@@ -4,9 +4,10 @@ use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_proto::{
-    Seq,
+    Code, Seq,
     frames::client::{Command, Send, To},
 };
+use utoipa::ToSchema;
 
 use crate::{
     host::Host,
@@ -18,14 +19,32 @@ use crate::{
 
 use super::{
     super::Edge,
+    documents::Calls,
     input::{Body, RepeatId},
     perform,
 };
 
+/// What may go wrong with a send.
+pub const REFUSALS: &[Code] =
+    &[Code::Blocked, Code::NotFound, Code::UnknownUser, Code::UnknownConversation, Code::UnknownEntry];
+
+/// The call of this file.
+pub fn describe(calls: &mut Calls) {
+    calls
+        .on("post", "/v1/messages", "Sends a message")
+        .of_users()
+        .repeats()
+        .takes::<SendBody>()
+        .gives_frame(201, "sent", "It is durable")
+        .gives_frame(200, "sent", "It was sent before")
+        .refuses(REFUSALS);
+}
+
+// `T`: where it goes, or `Option` of it where that is said elsewhere, as in a topic of MQTT.
 /// A `send`, whose `type` and `client_msg_id` may be left out.
-#[derive(Deserialize)]
-pub struct SendBody {
-    to: To,
+#[derive(Deserialize, ToSchema)]
+pub struct SendBody<T = To> {
+    pub to: T,
     client_msg_id: Option<String>,
     #[serde(default)]
     text: String,
@@ -34,14 +53,22 @@ pub struct SendBody {
     reply_to: Option<Seq>,
     #[serde(default)]
     attachments: Vec<String>,
+    #[schema(value_type = Option<Object>)]
     data: Option<Box<RawValue>>,
+}
+
+impl<T> SendBody<T> {
+    /// The whole `send`. `name` gives the `client_msg_id`, from the one that the body has.
+    pub fn into_send(self, to: To, name: impl FnOnce(Option<String>) -> String) -> Send {
+        let Self { to: _, client_msg_id, text, mentions, reply_to, attachments, data } = self;
+        Send { to, client_msg_id: name(client_msg_id), text, mentions, reply_to, attachments, data }
+    }
 }
 
 impl SendBody {
     pub fn into_command(self, repeat: RepeatId) -> Command {
-        let Self { to, client_msg_id, text, mentions, reply_to, attachments, data } = self;
-        let client_msg_id = repeat.or_given(client_msg_id);
-        Command::Send(Send { to, client_msg_id, text, mentions, reply_to, attachments, data })
+        let to = self.to.clone();
+        Command::Send(self.into_send(to, |given| repeat.or_given(given)))
     }
 }
 

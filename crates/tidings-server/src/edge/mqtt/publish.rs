@@ -5,9 +5,8 @@ use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tidings_proto::{
-    Code, Seq,
+    Code,
     frames::{
         FrameError,
         check::check,
@@ -17,6 +16,7 @@ use tidings_proto::{
 };
 
 use super::{
+    super::http::send::SendBody,
     topics::Target,
     wire::{Publish, Reason},
 };
@@ -65,21 +65,6 @@ pub fn read(publish: &Publish, limits: &Limits) -> Result<Wanted, FrameError> {
     Ok(Wanted::Send { command, is_named })
 }
 
-/// A `send` whose topic says where it goes.
-#[derive(Deserialize)]
-struct Sent {
-    to: Option<To>,
-    client_msg_id: Option<String>,
-    #[serde(default)]
-    text: String,
-    #[serde(default)]
-    mentions: Vec<String>,
-    reply_to: Option<Seq>,
-    #[serde(default)]
-    attachments: Vec<String>,
-    data: Option<Box<RawValue>>,
-}
-
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow, rename = "type")]
@@ -97,19 +82,13 @@ fn send(text: &str, to: To, given: Option<String>) -> Result<Send, FrameError> {
     }
     let refused = |message| FrameError { id: None, code: Code::BadRequest, message };
     let json = &mut serde_json::Deserializer::from_str(text);
-    let sent: Sent = serde_path_to_error::deserialize(json).map_err(|error| refused(error.to_string()))?;
-    if sent.to.is_some_and(|other| other != to) {
+    // The topic says where it goes.
+    let sent: SendBody<Option<To>> =
+        serde_path_to_error::deserialize(json).map_err(|error| refused(error.to_string()))?;
+    if sent.to.as_ref().is_some_and(|other| *other != to) {
         return Err(refused("to: the topic says something else".to_owned()));
     }
-    Ok(Send {
-        to,
-        client_msg_id: sent.client_msg_id.or(given).unwrap_or_default(),
-        text: sent.text,
-        mentions: sent.mentions,
-        reply_to: sent.reply_to,
-        attachments: sent.attachments,
-        data: sent.data,
-    })
+    Ok(sent.into_send(to, |named| named.or(given).unwrap_or_default()))
 }
 
 /// Correlation data as a `client_msg_id`: as it is where it is a text, else in base 64.
