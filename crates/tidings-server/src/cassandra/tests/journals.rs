@@ -1,3 +1,5 @@
+//! Journals on real nodes: the suite that all pass, seals, stale writers, trimming.
+
 use async_trait::async_trait;
 use bytes::Bytes;
 

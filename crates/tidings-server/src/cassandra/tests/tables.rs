@@ -1,3 +1,5 @@
+//! Tables on real nodes: the suite that all pass, logs over several parts, the mark.
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidings_proto::{ConversationId, Seq, UserId};
