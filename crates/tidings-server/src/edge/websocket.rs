@@ -1,6 +1,8 @@
 //! WebSocket (RFC 6455): one unsplit task a connection. It reads a frame, asks the protocol what to do and does it; and it
 //! writes what waits in the outbox, all that is ready before one flush.
 
+mod hello;
+
 use std::{
     future::Future,
     net::SocketAddr,
@@ -20,18 +22,17 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tidings_proto::{
-    CloseCode, Code,
+    CloseCode,
     frames::{
-        client::{Command, Hello, Request},
-        server::{Beat, Expiring, Refused, ServerFrame},
+        client::{Command, Request},
+        server::{Beat, Expiring, ServerFrame},
     },
 };
 
 use crate::{
     metrics::Transport,
     session::{
-        attachment::welcome,
-        auth::{Identity, identify, log_in, renew},
+        auth::{Identity, renew},
         execute::{Caller, act, is_read, read, take_rates},
         outbox::{Next, Outbox},
         reply::{Answer, Reply},
@@ -182,70 +183,6 @@ impl Connection {
         let _ = self.write(later.answer().into_frame(None).to_json()).await;
         self.edge.host.metrics.connections_closed.of(CloseCode::TryLater).inc();
         self.close(CloseCode::TryLater).await;
-    }
-
-    /// Waits for the `hello`, logs in, and writes `welcome`, with the changes of a client that resumes.
-    async fn hello(&mut self, identity: Option<Identity>) -> Result<Caller, End> {
-        loop {
-            let effect = tokio::select! {
-                message = self.socket.next() => self.on_message(message)?,
-                () = sleep_until(&self.edge, self.state.deadline_ms()) => self.state.on_time(now_ms(&self.edge)),
-            };
-            match effect {
-                Effect::Hello(id, hello) => match self.welcome(&hello, identity.as_ref()).await? {
-                    Ok(caller) => return Ok(caller),
-                    Err(Answer::Refused(refused)) => {
-                        self.edge.host.metrics.refused.of(refused.code).inc();
-                        let is_unauthenticated = refused.code == Code::Unauthenticated;
-                        self.write(ServerFrame::Error(Refused { re: id, ..*refused }).to_json()).await?;
-                        if is_unauthenticated {
-                            return Err(End::Close(CloseCode::Unauthenticated));
-                        }
-                    }
-                    Err(_) => unreachable!("a login is refused or done"),
-                },
-                effect => self.answer(effect).await?,
-            }
-        }
-    }
-
-    async fn welcome(&mut self, hello: &Hello, identity: Option<&Identity>) -> Result<Result<Caller, Answer>, End> {
-        let host = self.edge.host.clone();
-        let identity = match identify(&self.edge.auth, hello, identity, host.clock.unix_ms()).await {
-            Ok(identity) => identity,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let caller = match log_in(&host, &identity).await {
-            Ok(caller) => caller,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        // A token that cannot be read would lock the client out: it gets everything instead.
-        let since = hello.sync.as_deref().map(|sync| host.read_token(&caller.home, Some(sync)).unwrap_or(None));
-        let attached = match host.attach(&caller.home, &caller.device, &self.outbox, since).await {
-            Ok(attached) => attached,
-            Err(error) => return Ok(Err(host.answer(error))),
-        };
-        self.state.open(expiry::on_clock(&self.edge, caller.expires_ms));
-        let begun = self.begin(&caller, hello.tail.unwrap_or(0), attached).await;
-        if begun.is_err() {
-            host.detach(&caller.home, &self.outbox);
-        }
-        begun.map(|()| Ok(caller))
-    }
-
-    async fn begin(&mut self, caller: &Caller, tail: usize, attached: crate::host::feed::Attached) -> Done {
-        let host = self.edge.host.clone();
-        self.write(welcome(&host, caller, &self.outbox, attached.token)).await?;
-        if let Some(differences) = attached.differences {
-            match host.changes(&caller.home, None, differences, tail).await {
-                Ok(changes) => self.write(changes).await?,
-                Err(error) => {
-                    host.answer(error);
-                    return Err(End::Close(CloseCode::TryLater));
-                }
-            }
-        }
-        Ok(())
     }
 
     async fn serve(&mut self, caller: &Caller) -> End {
