@@ -46,7 +46,7 @@ run "Cassandra" cargo test --package tidings-server --package tidings --locked -
   -- --include-ignored --test-threads 1 cassandra::
 scripts/fleet/cassandra.sh wipe
 trap - EXIT
-run "server for browsers and clients of others" cargo build --locked --package tidings
+# The server for what follows was built with the Rust tests.
 run "MQTT clients of others" scripts/interop/mqtt.sh "$target/debug/tidings"
 run "WebSocket, by Autobahn" scripts/interop/autobahn.sh "$target/debug/examples/echo"
 run "calls made up from the document" scripts/interop/openapi.sh "$target/debug/tidings"

@@ -193,7 +193,10 @@ impl Host {
         let is_first = self.failed.set(why).is_ok();
         drop(publishing);
         if is_first {
-            tracing::error!(why = self.failure(), "nothing is acknowledged from now on; repair the disk and restart");
+            tracing::error!(
+                why = self.failure(),
+                "nothing is acknowledged from now on; restart when the cause is mended"
+            );
         }
     }
 
