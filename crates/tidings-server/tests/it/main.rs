@@ -9,7 +9,6 @@ mod support;
 
 mod access_frames;
 mod access_http;
-mod crowds;
 mod crowd;
 mod damage;
 mod devices;
@@ -29,5 +28,6 @@ mod mqtt_talk;
 mod mqtt_wrong;
 mod people;
 mod presence;
+mod rates;
 mod restart;
 mod talk;
