@@ -44,6 +44,23 @@ pub mod optional_shared {
     }
 }
 
+/// `Arc<str>`.
+pub mod shared_text {
+    use super::*;
+
+    pub fn encode<C, W: encode::Write>(
+        value: &Arc<str>,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        encoder.str(value)?.ok()
+    }
+
+    pub fn decode<'b, C>(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Arc<str>, decode::Error> {
+        decoder.str().map(Into::into)
+    }
+}
+
 /// `Vec<Arc<T>>`.
 pub mod all_shared {
     use super::*;

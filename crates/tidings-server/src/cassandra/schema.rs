@@ -40,6 +40,11 @@ const TABLES: &[(&str, &str, &str)] = &[
     ),
     ("home", "name text PRIMARY KEY, e blob", "homes of users"),
     ("inbox", "name text, conversation blob, e blob, PRIMARY KEY (name, conversation)", "items of inboxes"),
+    (
+        "pending",
+        "part int, conversation blob, e blob, PRIMARY KEY (part, conversation)",
+        "whom a conversation has told what their homes do not have yet",
+    ),
     ("meta", "name text PRIMARY KEY, e blob", "facts of the whole"),
 ];
 

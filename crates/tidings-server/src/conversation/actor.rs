@@ -32,6 +32,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Conversation {
     pub id: ConversationId,
+    /// Of its shard, when it was loaded.
+    pub epoch: u64,
     inner: Mutex<Inner>,
     /// When it was last asked for, in sweeps of the cache.
     pub used: AtomicU64,
@@ -99,7 +101,7 @@ pub enum Needs {
 }
 
 impl Conversation {
-    pub fn new(id: ConversationId, state: State, stored: Stored) -> Self {
+    pub fn new(id: ConversationId, epoch: u64, state: State, stored: Stored) -> Self {
         let inner = Inner {
             decided: state.clone(),
             committed: state,
@@ -112,7 +114,7 @@ impl Conversation {
             dirty: false,
             subscribers: HashMap::new(),
         };
-        Self { id, inner: Mutex::new(inner), used: AtomicU64::new(0) }
+        Self { id, epoch, inner: Mutex::new(inner), used: AtomicU64::new(0) }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {

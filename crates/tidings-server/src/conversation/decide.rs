@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use minicbor::{Decode, Encode};
 use tidings_proto::{Code, Seq, UserId, limits::Limits};
 
 use crate::{
@@ -20,36 +21,56 @@ use crate::{
 const EDITS_OF_AN_ENTRY: usize = 500;
 
 /// What somebody wants to do, that makes an entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Encode, Decode)]
 pub struct Action {
+    #[n(0)]
     pub by: UserId,
+    #[n(1)]
     pub at_ms: u64,
+    #[n(2)]
     pub client_msg_id: Box<str>,
+    #[n(3)]
     pub wish: Wish,
     /// A change of `by`'s home that is committed with the entry, or not at all.
+    #[n(4)]
     pub with: Option<HomeChange>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Encode, Decode)]
 pub enum Wish {
-    Send(Message),
+    #[n(0)]
+    Send(#[n(0)] Message),
     /// Makes a group; its first entry names its members. (A direct conversation begins with its first message.)
-    Create(Created),
+    #[n(1)]
+    Create(#[n(0)] Created),
+    #[n(2)]
     Edit {
+        #[n(0)]
         target: Seq,
+        #[n(1)]
         text: Box<str>,
     },
+    #[n(3)]
     Redact {
+        #[n(0)]
         target: Seq,
     },
+    #[n(4)]
     React {
+        #[n(0)]
         target: Seq,
+        #[n(1)]
         emoji: Box<str>,
+        #[n(2)]
         on: bool,
     },
-    Members(MembersChange),
+    #[n(5)]
+    Members(#[n(0)] MembersChange),
+    #[n(6)]
     Leave,
+    #[n(7)]
     Rename {
+        #[n(0)]
         name: Box<str>,
     },
 }

@@ -122,7 +122,8 @@ fn concerned(entry: &Entry) -> impl Iterator<Item = UserId> {
     std::iter::once(entry.from.clone()).chain(mentioned).chain(with_role)
 }
 
-fn joined(after: &State, role: Role, entry: Option<Arc<Entry>>) -> Joined {
+/// The conversation as `after` shows it to somebody with this role.
+pub fn joined(after: &State, role: Role, entry: Option<Arc<Entry>>) -> Joined {
     Joined {
         kind: after.kind().unwrap_or(Kind::Group),
         with: None,
@@ -138,6 +139,14 @@ fn joined(after: &State, role: Role, entry: Option<Arc<Entry>>) -> Joined {
         preview: None,
         entry,
     }
+}
+
+/// The other one of a direct conversation, as it began.
+pub fn other_of(state: &State, user: &UserId) -> Option<(UserId, ProfileOf)> {
+    let created = state.created.as_ref()?;
+    let at = created.members.iter().position(|(other, _)| other != user).unwrap_or_default();
+    let (other, _) = created.members.get(at)?;
+    Some((other.clone(), created.profiles.get(at).cloned().unwrap_or_default()))
 }
 
 /// How a direct conversation is made: both people, in order, with what they are called.

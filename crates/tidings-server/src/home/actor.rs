@@ -24,6 +24,7 @@ use super::state::{Altered, HomeState};
 #[derive(Debug)]
 pub struct Home {
     pub user: UserId,
+    epoch: u64,
     inner: Mutex<Inner>,
     /// When it was last asked for, in sweeps of the cache.
     pub used: AtomicU64,
@@ -63,6 +64,7 @@ impl Home {
     pub fn new(state: HomeState) -> Self {
         Self {
             user: state.user.clone(),
+            epoch: state.epoch,
             inner: Mutex::new(Inner { state, sessions: Vec::new(), changed: Changed::default() }),
             used: AtomicU64::new(0),
             send_rate: Bucket::default(),
@@ -72,6 +74,11 @@ impl Home {
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
+    }
+
+    /// Of its shard, when it was loaded.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     pub fn touch(&self, sweep: u64) {

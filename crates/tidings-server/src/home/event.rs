@@ -5,9 +5,12 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use tidings_proto::{ConversationId, DeviceId, Seq, UserId};
 
-use crate::conversation::{
-    entry::{Entry, Role},
-    event::{History, Kind, ProfileOf},
+use crate::{
+    cbor,
+    conversation::{
+        entry::{Entry, Role},
+        event::{History, Kind, ProfileOf},
+    },
 };
 
 use super::kept::{KeptSession, Published};
@@ -133,6 +136,9 @@ pub enum HomeChange {
         #[n(2)]
         platform: Option<Box<str>>,
     },
+    /// What a conversation of another node told.
+    #[n(13)]
+    Told(#[n(0)] Tell),
     /// The last session ended.
     #[n(7)]
     Left {
@@ -150,6 +156,7 @@ impl HomeChange {
             | Self::Delivered { conversation, .. }
             | Self::PeerProfile { conversation, .. } => Some(*conversation),
             Self::Blocked { user, .. } => Some(ConversationId::direct(home, user)),
+            Self::Told(tell) => Some(tell.conversation),
             Self::Known { .. }
             | Self::Device { .. }
             | Self::DeviceRevoked { .. }
@@ -175,12 +182,15 @@ pub enum Audience {
 }
 
 /// What a conversation tells the home of a member. On one node it follows from the conversation's own event, which is in
-/// the journal; so it is not written there a second time.
-#[derive(Clone, Debug)]
+/// the journal; so it is not written there a second time. A home on another node writes it into its own.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Tell {
+    #[n(0)]
     pub conversation: ConversationId,
     /// The conversation's event count: one that was applied already is ignored.
+    #[n(1)]
     pub version: u64,
+    #[n(2)]
     pub what: Told,
 }
 
@@ -190,46 +200,108 @@ impl Tell {
         match &self.what {
             Told::Joined(joined) => joined.at_ms,
             Told::Entry(entry) | Told::Group { entry, .. } => entry.at_ms,
+            Told::Again(again) => again.entries.last().map_or(0, |entry| entry.at_ms),
             Told::Peer { .. } => 0,
+        }
+    }
+
+    /// About how many bytes it takes.
+    pub fn weight(&self) -> usize {
+        64 + match &self.what {
+            Told::Joined(joined) => 200 + joined.entry.as_ref().map_or(0, |entry| entry.weight()),
+            Told::Entry(entry) | Told::Group { entry, .. } => entry.weight(),
+            Told::Again(again) => 200 + again.entries.iter().map(|entry| entry.weight()).sum::<usize>(),
+            Told::Peer { .. } => 0,
+        }
+    }
+
+    /// The first entry that the home lacks without this; `NONE`: it tells of none.
+    pub fn first_seq(&self) -> Seq {
+        match &self.what {
+            Told::Joined(joined) => joined.entry.as_ref().map_or(Seq::NONE, |entry| entry.seq),
+            Told::Entry(entry) | Told::Group { entry, .. } => entry.seq,
+            Told::Again(again) => again.entries.first().map_or(Seq::NONE, |entry| entry.seq),
+            Told::Peer { .. } => Seq::NONE,
         }
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Told {
     /// The user belongs to it from now on.
-    Joined(Box<Joined>),
-    Entry(Arc<Entry>),
+    #[n(0)]
+    Joined(#[n(0)] Box<Joined>),
+    #[n(1)]
+    Entry(#[cbor(n(0), with = "cbor::shared")] Arc<Entry>),
     /// An entry that changed who belongs to it or how it is called.
+    #[n(2)]
     Group {
+        #[cbor(n(0), with = "cbor::shared")]
         entry: Arc<Entry>,
+        #[cbor(n(1), with = "cbor::shared_text")]
         name: Arc<str>,
+        #[n(2)]
         member_count: u64,
+        #[n(3)]
         large: bool,
     },
     /// How far the other one of a direct conversation is.
+    #[n(3)]
     Peer {
+        #[n(0)]
         delivered: Seq,
+        #[n(1)]
         read: Seq,
     },
+    /// Everything that may have been missed, as it is now: nobody knows what arrived.
+    #[n(4)]
+    Again(#[n(0)] Box<Again>),
+}
+
+/// A conversation as it is, for a home that may lack some of what it was told.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Again {
+    #[n(0)]
+    pub joined: Joined,
+    /// Whether the user belongs to it.
+    #[n(1)]
+    pub is_member: bool,
+    /// How far the other one of a direct conversation is.
+    #[n(2)]
+    pub peer: Option<(Seq, Seq)>,
+    /// What may be missing, ascending, without a gap to the last.
+    #[cbor(n(3), with = "cbor::all_shared")]
+    pub entries: Vec<Arc<Entry>>,
 }
 
 /// A conversation as somebody finds it who becomes a member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Joined {
+    #[n(0)]
     pub kind: Kind,
+    #[n(1)]
     pub with: Option<(UserId, ProfileOf)>,
+    #[cbor(n(2), with = "cbor::shared_text")]
     pub name: Arc<str>,
+    #[n(3)]
     pub member_count: u64,
+    #[n(4)]
     pub role: Role,
+    #[n(5)]
     pub history: History,
+    #[n(6)]
     pub large: bool,
     /// The entry that added the user; none for the people of a direct conversation, and after an import.
+    #[cbor(n(7), with = "cbor::optional_shared")]
     pub entry: Option<Arc<Entry>>,
     /// After an import: what the item shows.
+    #[cbor(n(8), with = "cbor::optional_shared")]
     pub preview: Option<Arc<Entry>>,
+    #[n(9)]
     pub last_seq: Seq,
+    #[n(10)]
     pub last_ord: u64,
+    #[n(11)]
     pub at_ms: u64,
 }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    event::{Joined, Told},
+    event::{Again, Joined, Told},
     kept::DeviceCursor,
 };
 
@@ -188,14 +188,33 @@ impl Item {
                 }
                 self.told_entry(user, entry, from_blocked);
             }
-            Told::Peer { delivered, read } => {
-                if let Some(with) = &mut self.with {
-                    with.delivered = with.delivered.max(*delivered);
-                    with.read = with.read.max(*read);
-                }
-            }
+            Told::Peer { delivered, read } => self.told_peer(*delivered, *read),
+            Told::Again(again) => self.told_again(user, again),
         }
         self.told = version;
+    }
+
+    fn told_peer(&mut self, delivered: Seq, read: Seq) {
+        if let Some(with) = &mut self.with {
+            with.delivered = with.delivered.max(delivered);
+            with.read = with.read.max(read);
+        }
+    }
+
+    fn told_again(&mut self, user: &UserId, again: &Again) {
+        for entry in &again.entries {
+            self.told_entry(user, entry, false);
+        }
+        if let Some(group) = &mut self.group {
+            group.name = again.joined.name.as_ref().into();
+            group.member_count = again.joined.member_count;
+            group.large = again.joined.large;
+            group.role = again.joined.role;
+        }
+        if let Some((delivered, read)) = again.peer {
+            self.told_peer(delivered, read);
+        }
+        self.gone = !again.is_member;
     }
 
     fn told_entry(&mut self, user: &UserId, entry: &Arc<Entry>, from_blocked: bool) {
@@ -255,7 +274,7 @@ impl Item {
     }
 
     /// Takes what a large conversation did not tell. True: the item is another now.
-    pub fn ask(&mut self, user: &UserId, state: &State) -> bool {
+    pub fn ask(&mut self, user: &UserId, state: &State, member_count: u64) -> bool {
         let before = self.clone();
         self.read_to(state.imported.seq, state.imported.ord);
         let read_seq = self.read_seq;
@@ -275,7 +294,7 @@ impl Item {
         self.preview.clone_from(&state.preview);
         if let Some(group) = &mut self.group {
             group.name = state.name.as_ref().into();
-            group.member_count = state.members.len() as u64;
+            group.member_count = member_count;
             if let Some(member) = state.members.get(user) {
                 group.role = member.role;
             }

@@ -108,6 +108,19 @@ impl Presence {
         }
     }
 
+    /// Who is watched, and by whom.
+    pub fn watched(&self) -> Vec<(UserId, UserId)> {
+        let inner = self.inner.lock();
+        let all = inner
+            .watchers
+            .iter()
+            .flat_map(|(user, watchers)| watchers.values().map(move |watcher| (user.clone(), watcher.user.clone())));
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     pub fn watchers(&self, user: &UserId) -> Vec<Watcher> {
         self.inner.lock().watchers.get(user).map(|watchers| watchers.values().cloned().collect()).unwrap_or_default()
     }

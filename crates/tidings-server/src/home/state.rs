@@ -162,6 +162,7 @@ impl HomeRow {
             }
             HomeChange::Left { at_ms } => self.last_seen_ms = self.last_seen_ms.max(*at_ms),
             HomeChange::Read { .. }
+            | HomeChange::Told(_)
             | HomeChange::Delivered { .. }
             | HomeChange::Set { .. }
             | HomeChange::Blocked { .. }
@@ -253,6 +254,7 @@ impl HomeState {
                 })
             }
             HomeChange::Delivered { cursors, conversation, seq } => self.delivered(*cursors, *conversation, *seq),
+            HomeChange::Told(tell) => self.tell(tell),
             own => {
                 self.row.apply(own);
                 self.row.raise(self.epoch);
@@ -265,13 +267,20 @@ impl HomeState {
     pub fn tell(&mut self, tell: &Tell) -> Altered {
         let from_blocked = match &tell.what {
             Told::Entry(entry) | Told::Group { entry, .. } => self.hides(tell.conversation, &entry.from),
-            Told::Joined(_) | Told::Peer { .. } => false,
+            Told::Joined(_) | Told::Peer { .. } | Told::Again(_) => false,
         };
         let sets = self.row.cursor_sets(tell.at_ms());
         let Some(item) = self.items.get_mut(&tell.conversation) else {
-            let Told::Joined(joined) = &tell.what else { return Altered::Nothing };
+            let joined = match &tell.what {
+                Told::Joined(joined) => joined,
+                Told::Again(again) if again.is_member => &again.joined,
+                _ => return Altered::Nothing,
+            };
             let mut item = Item::joined(&self.user, tell.version, joined);
             item.begin_cursors(&sets, joined.before());
+            if matches!(tell.what, Told::Again(_)) {
+                item.apply(&self.user, tell.version, &tell.what, from_blocked);
+            }
             item.version = self.row.raise(self.epoch);
             self.items.insert(tell.conversation, item);
             return Altered::Item(tell.conversation);

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use minicbor::{Decode, Encode};
 use smallvec::{SmallVec, smallvec};
-use tidings_proto::{Code, ConversationId, Seq, UserId};
+use tidings_proto::{Code, ConversationId, UserId};
 
 use crate::{
     config::UnknownRecipient,
@@ -17,10 +18,7 @@ use crate::{
         event::{Change, Created, History, Kind},
         tell,
     },
-    home::{
-        event::{HomeChange, HomeEvent},
-        state::BLOCKS_MAX,
-    },
+    home::event::{HomeChange, HomeEvent},
     journal::{
         backlog::Permit,
         commit::{Closed, Submission},
@@ -32,11 +30,12 @@ use crate::{
 
 use super::{
     Host,
-    event::{Event, Part, Submitted},
+    event::{Part, Submitted},
+    load::LoadError,
+    own::Block,
+    route::Located,
+    shards::Entered,
 };
-
-/// Home events submitted together: well below the largest commit that a journal takes.
-const PARTS_A_COMMIT: usize = 500;
 
 /// Why a wish did not become a submission.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +48,78 @@ pub enum ActError {
     Tables(#[from] TablesError),
     #[error(transparent)]
     Closed(#[from] Closed),
+    /// Another node hosts it, or soon will.
+    #[error("it is hosted elsewhere")]
+    Elsewhere,
+    /// Another node has answered so.
+    #[error("refused by its host")]
+    Answered(Box<Answer>),
+}
+
+impl From<LoadError> for ActError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Tables(error) => Self::Tables(error),
+            LoadError::Elsewhere => Self::Elsewhere,
+        }
+    }
+}
+
+/// What a conversation's host is asked to do, in the order asked.
+#[derive(Clone, Debug, Encode, Decode)]
+pub enum Command {
+    #[n(0)]
+    Act(#[n(0)] Act),
+    #[n(1)]
+    Block(#[n(0)] Block),
+}
+
+impl Command {
+    pub fn conversation(&self) -> ConversationId {
+        match self {
+            Self::Act(act) => act.conversation(),
+            Self::Block(block) => block.conversation(),
+        }
+    }
+
+    /// About how many bytes it takes.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Act(act) => weight(&act.action),
+            Self::Block(_) => 256,
+        }
+    }
+}
+
+/// What somebody wants to do, and on what.
+#[derive(Clone, Debug, Encode, Decode)]
+pub struct Act {
+    #[n(0)]
+    pub on: On,
+    #[n(1)]
+    pub action: Action,
+}
+
+#[derive(Clone, Debug, Encode, Decode)]
+pub enum On {
+    /// The direct conversation with this user, which is made if there is none.
+    #[n(0)]
+    User(#[n(0)] UserId),
+    #[n(1)]
+    Conversation(#[n(0)] ConversationId),
+    /// One that the action makes.
+    #[n(2)]
+    NewGroup,
+}
+
+impl Act {
+    pub fn conversation(&self) -> ConversationId {
+        match &self.on {
+            On::User(to) => ConversationId::direct(&self.action.by, to),
+            On::Conversation(id) => *id,
+            On::NewGroup => ConversationId::group(&self.action.by, &self.action.client_msg_id),
+        }
+    }
 }
 
 impl ActError {
@@ -61,6 +132,8 @@ impl ActError {
                 Answer::refused(Code::Unavailable, "the server cannot read its disk now; try again later")
             }
             Self::Closed(Closed) => Answer::unavailable(),
+            Self::Elsewhere => Answer::moving(),
+            Self::Answered(answer) => *answer,
         }
     }
 }
@@ -76,59 +149,78 @@ impl Host {
 
     /// Sends into a direct conversation, which is made if there is none.
     pub async fn send_to_user(&self, to: &UserId, action: Action, reply: Reply) {
-        let id = ConversationId::direct(&action.by, to);
-        let outcome = async {
-            let conversation = self.conversation(id).await?;
-            let is_there = conversation.lock().committed().created.is_some();
-            // The rare ways are boxed: the future of a send that finds everything in memory stays small.
-            let begin = if is_there { None } else { Some(Box::pin(self.direct(to, &action)).await?) };
-            Ok((conversation, begin))
-        };
-        match outcome.await {
-            Ok((conversation, begin)) => self.act(&conversation, &action, begin.as_ref(), reply).await,
-            Err(error) => reply.answer(self.answer(error)),
+        self.command(Command::Act(Act { on: On::User(to.clone()), action }), reply).await;
+    }
+
+    /// Does something in a conversation that exists, or is refused.
+    pub async fn act_in(&self, id: ConversationId, action: Action, reply: Reply) {
+        self.command(Command::Act(Act { on: On::Conversation(id), action }), reply).await;
+    }
+
+    /// Makes a group. Its id follows from its creator and `client_msg_id`, so a repeat finds it.
+    pub async fn create_group(&self, action: Action, reply: Reply) {
+        self.command(Command::Act(Act { on: On::NewGroup, action }), reply).await;
+    }
+
+    /// Has the conversation's host do it, which may be this node.
+    pub(super) async fn command(&self, command: Command, reply: Reply) {
+        let mut reply = Some(reply);
+        loop {
+            let outcome = match self.locate(command.conversation().shard()).await {
+                Ok(Located::Here) => self.obey(&command, &mut reply).await,
+                Ok(Located::There(_)) => {
+                    let reply = reply.take().expect("it is answered once");
+                    return self.peers().command(self, command, reply);
+                }
+                Err(error) => Err(error),
+            };
+            match (outcome, reply.take()) {
+                (Err(ActError::Elsewhere), Some(unanswered)) => reply = Some(unanswered),
+                (Err(error), Some(reply)) => return reply.answer(self.answer(error)),
+                (_, None) | (Ok(()), Some(_)) => return,
+            }
         }
+    }
+
+    /// Does it on this node. Takes `reply` when it hands something over, or answers.
+    pub(super) async fn obey(&self, command: &Command, reply: &mut Option<Reply>) -> Result<(), ActError> {
+        match command {
+            Command::Act(act) => self.act_here(act, reply).await,
+            Command::Block(block) => Box::pin(self.block_here(block, reply)).await,
+        }
+    }
+
+    async fn act_here(&self, act: &Act, reply: &mut Option<Reply>) -> Result<(), ActError> {
+        let Act { on, action } = act;
+        match (on, &action.wish) {
+            (On::User(to), _) => {
+                let conversation = self.conversation(act.conversation()).await?;
+                let is_there = conversation.lock().committed().created.is_some();
+                // The rare ways are boxed: the future of a send that finds everything in memory stays small.
+                let begin = if is_there { None } else { Some(Box::pin(self.direct(to, action)).await?) };
+                return self.try_act(&conversation, action, begin.as_ref(), reply).await;
+            }
+            (_, Wish::Create(created)) => {
+                let users: Vec<_> = created.members.iter().map(|(user, _)| user.clone()).collect();
+                Box::pin(self.ensure_known(&users)).await?;
+            }
+            (_, Wish::Members(change)) => {
+                let added: Vec<_> = change.added.iter().map(|(user, _)| user.clone()).collect();
+                Box::pin(self.ensure_known(&added)).await?;
+            }
+            _ => {}
+        }
+        let conversation = self.conversation(act.conversation()).await?;
+        self.try_act(&conversation, action, None, reply).await
     }
 
     /// How a direct conversation begins.
     async fn direct(&self, to: &UserId, action: &Action) -> Result<Created, ActError> {
         self.ensure_known(std::slice::from_ref(to)).await?;
-        let (mine, theirs) = (self.profile(&action.by).await?, self.profile(to).await?);
+        let mut rows = self.home_rows_anywhere(&[action.by.clone(), to.clone()]).await?.into_iter();
+        let mut profile = || rows.next().unwrap_or_default().profile;
+        let (mine, theirs) = (profile(), profile());
         Ok(tell::direct((&action.by, &mine), (to, &theirs), action.at_ms))
-    }
-
-    /// Does something in a conversation that exists, or is refused.
-    pub async fn act_in(&self, id: ConversationId, action: Action, reply: Reply) {
-        let known = match &action.wish {
-            Wish::Members(change) => {
-                let added: Vec<_> = change.added.iter().map(|(user, _)| user.clone()).collect();
-                Box::pin(self.ensure_known(&added)).await
-            }
-            _ => Ok(()),
-        };
-        let conversation = match known {
-            Ok(()) => self.conversation(id).await.map_err(ActError::from),
-            Err(error) => Err(error),
-        };
-        match conversation {
-            Ok(conversation) => self.act(&conversation, &action, None, reply).await,
-            Err(error) => reply.answer(self.answer(error)),
-        }
-    }
-
-    /// Makes a group. Its id follows from its creator and `client_msg_id`, so a repeat finds it.
-    pub async fn create_group(&self, action: Action, reply: Reply) {
-        let Wish::Create(created) = &action.wish else { unreachable!("the caller creates") };
-        let users: Vec<_> = created.members.iter().map(|(user, _)| user.clone()).collect();
-        let id = ConversationId::group(&action.by, &action.client_msg_id);
-        let outcome = async {
-            self.ensure_known(&users).await?;
-            Ok(self.conversation(id).await?)
-        };
-        match outcome.await {
-            Ok(conversation) => self.act(&conversation, &action, None, reply).await,
-            Err(error) => reply.answer(self.answer(error)),
-        }
     }
 
     /// A group as `creator` asks for it.
@@ -142,8 +234,10 @@ impl Host {
         Created { kind: Kind::Group, name: name.into(), history, members: all, at_ms, profiles: Vec::new() }
     }
 
-    async fn ensure_known(&self, users: &[UserId]) -> Result<(), ActError> {
-        let unknown = self.unknown_among(users).await?;
+    pub(super) async fn ensure_known(&self, users: &[UserId]) -> Result<(), ActError> {
+        let rows = self.home_rows_anywhere(users).await?;
+        let unknown: Vec<_> =
+            users.iter().zip(rows).filter(|(_, row)| !row.is_known()).map(|(user, _)| user.clone()).collect();
         if unknown.is_empty() {
             return Ok(());
         }
@@ -152,18 +246,9 @@ impl Host {
         }
         let at_ms = self.clock.unix_ms();
         for user in unknown {
-            self.submit_home(HomeEvent { user, change: HomeChange::Known { at_ms, name: None } }, None).await?;
+            self.change_anywhere(HomeEvent { user, change: HomeChange::Known { at_ms, name: None } }).await?;
         }
         Ok(())
-    }
-
-    async fn act(&self, conversation: &Arc<Conversation>, action: &Action, begin: Option<&Created>, reply: Reply) {
-        let mut reply = Some(reply);
-        if let Err(error) = self.try_act(conversation, action, begin, &mut reply).await
-            && let Some(reply) = reply
-        {
-            reply.answer(self.answer(error));
-        }
     }
 
     /// Takes `reply` when it hands something over, or answers.
@@ -179,6 +264,9 @@ impl Host {
         loop {
             let needs = {
                 let mut inner = conversation.lock();
+                // Held until what is decided has been submitted.
+                let entered = self.shards.enter_in(conversation.id.shard(), conversation.epoch);
+                let _entered = entered.ok_or(ActError::Elsewhere)?;
                 let proposal = Proposal { action, begin, fetched: &fetched, flushes };
                 match inner.decide(conversation.id, &proposal, &self.rules) {
                     Verdict::Needs(needs) => needs,
@@ -250,188 +338,33 @@ impl Host {
 
     /// Hands events to the committer. Whoever owns them is locked, or their order does not matter.
     pub(super) fn submit(&self, parts: SmallVec<[Part; 2]>, answer: Option<(Reply, Answer)>, permit: Option<Permit>) {
-        let events = parts.iter().map(Part::encode).collect();
+        let events = parts.iter().filter_map(Part::encode).collect();
         let running = self.running.get().expect("a permit was given by the committer that runs");
         running.committer.submit(Submission { events, payload: Submitted { parts, answer }, permit });
     }
 
-    /// Hands events to the committer whose order does not matter to anybody but each other. The answer comes when they are durable.
+    /// Hands events of homes of this node to the committer, whose order does not matter to anybody but each other. The answer
+    /// comes when they are durable.
     pub async fn commit(&self, parts: SmallVec<[Part; 2]>, reply: Reply) {
-        match self.reserve(parts.len() * 128).await {
-            Ok(permit) => self.submit(parts, Some((reply, Answer::Done)), Some(permit)),
-            Err(closed) => reply.answer(self.answer(closed.into())),
-        }
-    }
-
-    /// Hands an event of a home to the committer. It may be one that is not in memory.
-    pub async fn submit_home(&self, event: HomeEvent, reply: Option<Reply>) -> Result<(), ActError> {
-        let permit = self.reserve(256).await?;
-        self.submit(smallvec![Part::Home(event)], reply.map(|reply| (reply, Answer::Done)), Some(permit));
-        Ok(())
-    }
-
-    /// Blocks, or no longer: an event of the home and one of the direct conversation, in one commit. All that is decided there
-    /// afterwards is decided with it, also if nobody ever wrote.
-    pub async fn block(&self, by: &UserId, user: &UserId, on: bool, reply: Reply) {
-        let outcome = async {
-            self.ensure_known(std::slice::from_ref(user)).await?;
-            let home = self.home(by).await?;
-            let blocked = home.lock().state.row.blocks.iter().filter(|block| block.on).count();
-            if on && blocked >= BLOCKS_MAX {
-                let message = format!("you block {BLOCKS_MAX} people already; unblock one of them first");
-                return Err(Refusal::new(Code::LimitReached, message).into());
-            }
-            let direct = self.conversation(ConversationId::direct(by, user)).await?;
-            let permit = self.reserve(256).await?;
-            Ok((home, direct, permit))
+        let permit = match self.reserve(parts.len() * 128).await {
+            Ok(permit) => permit,
+            Err(closed) => return reply.answer(self.answer(closed.into())),
         };
-        let (home, direct, permit) = match outcome.await {
-            Ok(found) => found,
-            Err(error) => return reply.answer(self.answer(error)),
-        };
-        let next_version = {
-            let inner = home.lock();
-            inner.state.row.next_version(inner.state.epoch)
-        };
-        let mut inner = direct.lock();
-        // Higher than the last one about this person, which may not be committed yet.
-        let last = inner.decided().blocks.iter().find(|block| block.by == *by).map_or(0, |block| block.home_version);
-        let home_version = next_version.max(last + 1);
-        let event = inner.take_decided(direct.id, Change::Blocked { by: by.clone(), on, home_version });
-        let change = HomeChange::Blocked { user: user.clone(), on, home_version };
-        let parts =
-            smallvec![Part::Home(HomeEvent { user: by.clone(), change }), Part::Conversation(direct.clone(), event)];
+        let Some(_entered) = self.enter_all(&parts) else { return reply.answer(self.answer(ActError::Elsewhere)) };
         self.submit(parts, Some((reply, Answer::Done)), Some(permit));
     }
 
-    /// The user has read up to `seq`: the home's register moves, and the conversation's copy of it.
-    pub async fn mark_read(&self, user: &UserId, id: ConversationId, seq: Seq, reply: Reply) {
-        if let Err((error, reply)) = self.try_receipt(user, id, seq, true, reply).await {
-            reply.answer(self.answer(error));
-        }
+    /// Keeps the shards of all these parts here.
+    pub(super) fn enter_all(&self, parts: &[Part]) -> Option<SmallVec<[Entered<'_>; 2]>> {
+        parts.iter().map(|part| self.shards.enter(part.shard())).collect()
     }
 
-    /// A device of the user has everything up to `seq`.
-    pub async fn mark_delivered(&self, user: &UserId, id: ConversationId, seq: Seq, reply: Reply) {
-        if let Err((error, reply)) = self.try_receipt(user, id, seq, false, reply).await {
-            reply.answer(self.answer(error));
-        }
-    }
-
-    async fn try_receipt(
-        &self,
-        user: &UserId,
-        id: ConversationId,
-        seq: Seq,
-        is_read: bool,
-        reply: Reply,
-    ) -> Result<(), (ActError, Reply)> {
-        let found = async {
-            let home = self.home(user).await?;
-            let conversation = self.conversation(id).await?;
-            self.check_receipt(user, &conversation, seq)?;
-            let ord = if is_read { Some(self.ord_at(&conversation, seq).await?) } else { None };
-            Ok((home, conversation, ord, self.reserve(256).await?))
-        };
-        let (home, conversation, ord, permit) = match found.await {
-            Ok(found) => found,
-            Err(error) => return Err((error, reply)),
-        };
-        let item_read = home.lock().state.items.get(&id).map_or(Seq::NONE, |item| item.read_seq);
-        let mut parts = SmallVec::new();
-        if let Some(ord) = ord.filter(|_| item_read < seq) {
-            let change = HomeChange::Read { conversation: id, seq, ord };
-            parts.push(Part::Home(HomeEvent { user: user.clone(), change }));
-        }
-        let mut inner = conversation.lock();
-        let Some(member) = inner.decided().members.get(user).copied() else {
-            drop(inner);
-            return Err((Refusal::unknown_conversation().into(), reply));
-        };
-        let read = if is_read { seq } else { Seq::NONE };
-        if member.delivered < seq || member.read < read {
-            let change = Change::Receipt { user: user.clone(), delivered: seq, read };
-            parts.push(Part::Conversation(conversation.clone(), inner.take_decided(id, change)));
-        }
-        if parts.is_empty() && !inner.is_ahead() {
-            drop(inner);
-            reply.answer(Answer::Done);
-        } else {
-            self.submit(parts, Some((reply, Answer::Done)), Some(permit));
-        }
+    /// Hands an event of a home of this node to the committer. It may be one that is not in memory.
+    pub async fn submit_home(&self, event: HomeEvent, reply: Option<Reply>) -> Result<(), ActError> {
+        let permit = self.reserve(256).await?;
+        let _entered = self.shards.enter(event.user.shard()).ok_or(ActError::Elsewhere)?;
+        self.submit(smallvec![Part::Home(event)], reply.map(|reply| (reply, Answer::Done)), Some(permit));
         Ok(())
-    }
-
-    fn check_receipt(&self, user: &UserId, conversation: &Conversation, seq: Seq) -> Result<(), ActError> {
-        let inner = conversation.lock();
-        if inner.committed().members.get(user).is_none() {
-            return Err(Refusal::unknown_conversation().into());
-        }
-        let last_seq = inner.committed().last_seq;
-        if seq == Seq::NONE || seq > last_seq {
-            let message = format!("seq: there is no entry {seq} yet; the last one is {last_seq}");
-            return Err(Refusal::new(Code::UnknownEntry, message).into());
-        }
-        Ok(())
-    }
-
-    /// The user's own settings of a conversation.
-    pub async fn set(&self, user: &UserId, change: HomeChange, id: ConversationId, reply: Reply) {
-        let found = async {
-            let home = self.home(user).await?;
-            let is_mine = home.lock().state.items.get(&id).is_some_and(|item| !item.gone);
-            if is_mine { Ok(()) } else { Err(ActError::from(Refusal::unknown_conversation())) }
-        };
-        if let Err(error) = found.await {
-            return reply.answer(self.answer(error));
-        }
-        self.change_home(user, change, reply).await;
-    }
-
-    /// Changes a home's own row. The answer comes when it is durable.
-    pub async fn change_home(&self, user: &UserId, change: HomeChange, reply: Reply) {
-        self.commit(smallvec![Part::Home(HomeEvent { user: user.clone(), change })], reply).await;
-    }
-
-    /// Changes how a user is shown, also in the inboxes of those with whom there is a direct conversation.
-    pub async fn change_profile(&self, user: &UserId, change: HomeChange, reply: Reply) {
-        let home = match self.home(user).await {
-            Ok(home) => home,
-            Err(error) => return reply.answer(self.answer(error.into())),
-        };
-        let mut parts: SmallVec<[Part; 2]> = SmallVec::new();
-        {
-            let inner = home.lock();
-            let mut after = crate::home::state::HomeState::new(user.clone(), 0, inner.state.row.clone());
-            after.apply(&change);
-            if after.row.profile != inner.state.row.profile {
-                let with =
-                    inner.state.items.iter().filter_map(|(id, item)| Some((*id, item.with.as_ref()?.user.clone())));
-                parts.extend(with.map(|(conversation, other)| {
-                    let profile = after.row.profile.clone();
-                    Part::Home(HomeEvent { user: other, change: HomeChange::PeerProfile { conversation, profile } })
-                }));
-            }
-        }
-        parts.push(Part::Home(HomeEvent { user: user.clone(), change }));
-        // Somebody may know more people than fit into one commit. The user's own row comes last, with the answer.
-        while parts.len() > PARTS_A_COMMIT {
-            let parts = parts.drain(..PARTS_A_COMMIT).collect::<SmallVec<_>>();
-            match self.reserve(parts.len() * 128).await {
-                Ok(permit) => self.submit(parts, None, Some(permit)),
-                Err(closed) => return reply.answer(self.answer(closed.into())),
-            }
-        }
-        self.commit(parts, reply).await;
-    }
-}
-
-impl Part {
-    fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Conversation(_, event) => Event::encode_conversation(event),
-            Self::Home(event) => Event::encode_home(event),
-        }
     }
 }
 

@@ -1,12 +1,18 @@
 //! An event as a commit holds it: a byte that says whose it is, then CBOR.
 
-use crate::{
-    conversation::{actor::Conversation, event::ConversationEvent},
-    home::event::HomeEvent,
-    session::reply::{Answer, Reply},
-};
-use smallvec::SmallVec;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tidings_proto::{ConversationId, ShardId};
+
+use crate::{
+    conversation::{actor::Conversation, entry::Entry, event::ConversationEvent},
+    home::event::HomeEvent,
+    session::{
+        outbox::SessionId,
+        reply::{Answer, Reply},
+    },
+};
 
 const CONVERSATION: u8 = 1;
 const HOME: u8 = 2;
@@ -24,6 +30,14 @@ impl Event {
 
     pub fn encode_home(event: &HomeEvent) -> Vec<u8> {
         tagged(HOME, event)
+    }
+
+    /// Whose event it is.
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Self::Conversation(event) => event.conversation.shard(),
+            Self::Home(event) => event.user.shard(),
+        }
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
@@ -56,4 +70,45 @@ pub struct Submitted {
 pub enum Part {
     Conversation(Arc<Conversation>, ConversationEvent),
     Home(HomeEvent),
+    /// What a conversation of another node tells a home of this one.
+    Told(Hearsay),
+    /// An entry of a large conversation of another node, for those who listen to it here. It is no event.
+    Heard(Heard),
+}
+
+#[derive(Debug)]
+pub struct Hearsay {
+    /// Always [`HomeChange::Told`].
+    pub event: HomeEvent,
+    /// The session that gets an answer in place of the entry.
+    pub sender: Option<SessionId>,
+    /// The sessions get the entry by this, and not as listeners of a large conversation.
+    pub with_entry: bool,
+}
+
+#[derive(Debug)]
+pub struct Heard {
+    pub conversation: ConversationId,
+    pub entry: Arc<Entry>,
+    pub sender: Option<SessionId>,
+}
+
+impl Part {
+    /// As the journal has it. `None`: it has nothing of it.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Conversation(_, event) => Some(Event::encode_conversation(event)),
+            Self::Home(event) | Self::Told(Hearsay { event, .. }) => Some(Event::encode_home(event)),
+            Self::Heard(_) => None,
+        }
+    }
+
+    /// Whose part it is.
+    pub fn shard(&self) -> ShardId {
+        match self {
+            Self::Conversation(conversation, _) => conversation.id.shard(),
+            Self::Home(event) | Self::Told(Hearsay { event, .. }) => event.user.shard(),
+            Self::Heard(heard) => heard.conversation.shard(),
+        }
+    }
 }

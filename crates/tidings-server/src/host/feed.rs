@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use tidings_proto::{
-    ConversationId, DeviceId, Seq, UserId,
+    ConversationId, DeviceId, UserId,
     frames::{
         RequestId,
+        client::Page,
         server::{Changes, InboxPage, ServerFrame},
     },
     limits::ANSWER_BYTES,
@@ -22,10 +23,9 @@ use crate::{
         sync::{Shown, Token},
     },
     session::outbox::Outbox,
-    tables::{LogRange, TablesError},
 };
 
-use super::{Host, act::ActError, read::Ask};
+use super::{Host, act::ActError};
 
 /// A token that cannot be read, or is another user's.
 #[derive(Debug)]
@@ -57,12 +57,13 @@ impl Host {
         since: Option<Option<Token>>,
     ) -> Result<Attached, ActError> {
         let session = Session { device: device.clone(), outbox: outbox.clone(), alive: self.live.token() };
+        let _here = self.shards.enter_in(home.user.shard(), home.epoch()).map(drop).ok_or(ActError::Elsewhere)?;
         home.lock().register(session, self.config.limits.connections_a_device);
         self.subscribe_home(home);
         if let Err(error) = self.ask_large(home).await {
             home.lock().unregister(outbox.session);
             self.subscribe_home(home);
-            return Err(error.into());
+            return Err(error);
         }
         if self.presence.enter(&home.user) {
             self.publish_presence(home);
@@ -90,7 +91,9 @@ impl Host {
             tokio::spawn(async move {
                 tokio::time::sleep(grace).await;
                 let Some(host) = host.upgrade() else { return };
-                if host.presence.end_grace(&home.user, generation) {
+                // One whose home has moved is online or not as its new host says.
+                let is_over = host.presence.end_grace(&home.user, generation);
+                if is_over && host.shards.is_here(home.user.shard()) {
                     let change = HomeChange::Left { at_ms: host.clock.unix_ms() };
                     let event = crate::home::event::HomeEvent { user: home.user.clone(), change };
                     // After a failure of the disk it is not stored; it is coarse anyway.
@@ -103,7 +106,7 @@ impl Host {
 
     /// Large conversations tell no home of their entries: the home asks, before it answers what is new. Tells which items are
     /// others now.
-    pub async fn ask_large(&self, home: &Arc<Home>) -> Result<Vec<ConversationId>, TablesError> {
+    pub async fn ask_large(&self, home: &Arc<Home>) -> Result<Vec<ConversationId>, ActError> {
         // Somebody may have seen an entry already of which this home is still to be told: who asks now finds it.
         drop(self.publishing.lock());
         let large: Vec<ConversationId> = {
@@ -112,10 +115,10 @@ impl Host {
         };
         let mut changed = Vec::new();
         for id in large {
-            let state = self.conversation(id).await?.state();
-            let mut inner = home.lock();
             let user = home.user.clone();
-            let altered = inner.state.alter(id, |item| item.ask(&user, &state));
+            let shown = self.state_for(id, &user, None, 0).await?;
+            let mut inner = home.lock();
+            let altered = inner.state.alter(id, |item| item.ask(&user, &shown.state, shown.member_count));
             if altered == Altered::Nothing {
                 continue;
             }
@@ -184,22 +187,25 @@ impl Host {
         home: &Arc<Home>,
         ids: &[ConversationId],
         tail: usize,
-    ) -> Result<Vec<Vec<Arc<Entry>>>, TablesError> {
+    ) -> Result<Vec<Vec<Arc<Entry>>>, ActError> {
         let mut tails = Vec::with_capacity(ids.len());
         let mut bytes = 0;
         if tail == 0 {
             return Ok(tails);
         }
         for id in ids {
-            let first_visible = home.lock().state.items.get(id).map_or(Seq(u64::MAX), |item| item.first_seq);
             // Beyond the size the client fetches what it wants.
             if bytes > ANSWER_BYTES / 2 {
                 tails.push(Vec::new());
                 continue;
             }
-            let conversation = self.conversation(*id).await?;
-            let ask = Ask { first_visible, range: LogRange::Before(Seq(u64::MAX)), limit: tail };
-            let entries = self.entries(&conversation, ask).await?;
+            let page = Page { limit: Some(tail), ..Page::default() };
+            let entries = match self.page(*id, &home.user, page).await {
+                Ok(page) => page.entries,
+                // Left while this was read.
+                Err(ActError::Refused(_) | ActError::Answered(_)) => Vec::new(),
+                Err(error) => return Err(error),
+            };
             bytes += entries.iter().map(|entry| entry.weight()).sum::<usize>();
             tails.push(entries);
         }

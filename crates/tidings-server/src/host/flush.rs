@@ -85,6 +85,7 @@ impl Host {
     }
 
     pub(super) async fn flush(&self, freshness: Freshness) -> Result<(), TablesError> {
+        let _flushing = self.flushing.lock().await;
         let began = Instant::now();
         let (position, conversations) = {
             let mut unflushed = self.unflushed.lock();
@@ -98,18 +99,20 @@ impl Host {
         drop(self.publishing.lock());
         let dormant = self.dormant.begin_flush();
         let homes = std::mem::take(&mut self.unflushed.lock().homes);
-        if windows.is_empty() && homes.is_empty() && dormant.is_empty() {
+        if windows.is_empty() && homes.is_empty() && dormant.is_empty() && !self.has_settled_pending() {
             self.unflushed.lock().flushing_since = None;
             return self.mark_flushed(position).await;
         }
         let mut rows = self.log_rows(&mut windows).await?;
         rows.extend(windows.iter().map(Window::state_row));
+        let written = self.pending_rows(&windows, &mut rows);
         let loaded: HashSet<UserId> = homes.iter().map(|home| home.user.clone()).collect();
         homes.iter().for_each(|home| home_rows(home, &mut rows));
         self.dormant_rows(dormant.into_iter().filter(|(user, _)| !loaded.contains(user)).collect(), &mut rows).await?;
         let count = rows.len();
         self.tables.put_max(rows, freshness).await?;
         self.tables.set_flushed(position).await?;
+        self.note_pending(written);
         windows.into_iter().for_each(Window::end);
         self.dormant.end_flush();
         self.unflushed.lock().flushing_since = None;
@@ -243,9 +246,9 @@ impl Waiting {
 }
 
 /// What one conversation has for a flush: its committed state at one moment, and the entries since the last flush.
-struct Window {
-    conversation: Arc<Conversation>,
-    state: State,
+pub(super) struct Window {
+    pub conversation: Arc<Conversation>,
+    pub state: State,
     tail: OpenTail,
     fingerprints_from: Seq,
     new: Vec<Arc<Entry>>,

@@ -23,7 +23,14 @@ use crate::{
     tables::{Key, LogRange, Prefix, TablesError},
 };
 
-use super::{Host, act::ActError, event::Part, load::decode, read::Ask, row::ConversationRow};
+use super::{
+    Host,
+    act::ActError,
+    event::Part,
+    load::{LoadError, decode},
+    read::Ask,
+    row::ConversationRow,
+};
 
 /// Under whose name the groups of imports are made: so the group's name alone gives its id.
 const IMPORTER: &str = "import";
@@ -203,7 +210,7 @@ impl Host {
     }
 
     /// Groups of this name, that of an import first; up to `limit`. It looks at all conversations.
-    pub async fn groups_named(&self, name: &str, limit: usize) -> Result<Vec<ConversationId>, TablesError> {
+    pub async fn groups_named(&self, name: &str, limit: usize) -> Result<Vec<ConversationId>, LoadError> {
         let mut found = Vec::new();
         let imported = ConversationId::group(&importer(), name);
         let is_named = |conversation: &Conversation| {

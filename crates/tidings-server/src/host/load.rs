@@ -28,9 +28,19 @@ const ROWS: usize = 10_000;
 /// Entries read at once to complete the repeats index.
 const ENTRIES: usize = 1_024;
 
+/// Why an actor is not at hand.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    /// Another node hosts it, or soon will.
+    #[error("it is hosted elsewhere")]
+    Elsewhere,
+}
+
 impl Host {
     /// The conversation, existing or not: one that nobody made has no members.
-    pub async fn conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, TablesError> {
+    pub async fn conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, LoadError> {
         if let Some(conversation) = self.conversations.get(&id) {
             conversation.touch(self.sweep_now());
             self.metrics.cache_hits.of(Cache::Conversations).inc();
@@ -40,11 +50,16 @@ impl Host {
         Box::pin(self.absent_conversation(id)).await
     }
 
-    async fn absent_conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, TablesError> {
+    async fn absent_conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, LoadError> {
         self.metrics.cache_misses.of(Cache::Conversations).inc();
-        let load = || self.load_conversation(id);
-        let conversation = self.conversations.load(&id, load, |(state, stored)| {
-            let conversation = Arc::new(Conversation::new(id, state, stored));
+        let load = || async {
+            let epoch = self.shards.enter(id.shard()).ok_or(LoadError::Elsewhere)?.epoch;
+            Ok::<_, LoadError>((epoch, self.load_conversation(id).await?))
+        };
+        let conversation = self.conversations.load(&id, load, |(epoch, (state, stored))| {
+            // Nobody finds it here who came after it left.
+            let _entered = self.shards.enter_in(id.shard(), epoch)?;
+            let conversation = Arc::new(Conversation::new(id, epoch, state, stored));
             // Before anybody can find it: no entry of it goes past those who are here.
             self.subscribe_members(&conversation);
             Some(conversation)
@@ -148,7 +163,7 @@ impl Host {
     }
 
     /// The home with all its items.
-    pub async fn home(&self, user: &UserId) -> Result<Arc<Home>, TablesError> {
+    pub async fn home(&self, user: &UserId) -> Result<Arc<Home>, LoadError> {
         let home = match self.homes.get(user) {
             Some(home) => {
                 self.metrics.cache_hits.of(Cache::Homes).inc();
@@ -157,8 +172,9 @@ impl Host {
             None => {
                 self.metrics.cache_misses.of(Cache::Homes).inc();
                 let load = || async {
+                    let epoch = self.shards.enter(user.shard()).ok_or(LoadError::Elsewhere)?.epoch;
                     let flushes = self.dormant.flushes();
-                    Ok((flushes, self.load_home(user).await?))
+                    Ok::<_, LoadError>((flushes, self.load_home(user, epoch).await?))
                 };
                 self.homes.load(user, load, |(flushes, state)| self.wake_home(state, flushes)).await?
             }
@@ -167,9 +183,9 @@ impl Host {
         Ok(home)
     }
 
-    async fn load_home(&self, user: &UserId) -> Result<HomeState, TablesError> {
+    async fn load_home(&self, user: &UserId, epoch: u64) -> Result<HomeState, TablesError> {
         let row = self.home_row(user).await?;
-        let mut state = HomeState::new(user.clone(), self.shards.epoch(user.shard()), row);
+        let mut state = HomeState::new(user.clone(), epoch, row);
         let mut after = None;
         loop {
             let rows = self.tables.rows(Prefix::Inbox(user.clone()), after.clone(), ROWS).await?;
@@ -197,6 +213,8 @@ impl Host {
     /// Makes a home of what was loaded, with the changes that waited for it. `None`: a flush ended since `flushes` were counted,
     /// and may have written changes that were not read.
     fn wake_home(&self, state: HomeState, flushes: u64) -> Option<Arc<Home>> {
+        // Nobody finds it here who came after it left.
+        let _entered = self.shards.enter_in(state.user.shard(), state.epoch)?;
         let waiting = self.dormant.wake(&state.user, flushes)?;
         let home = Arc::new(Home::new(state));
         let mut inner = home.lock();

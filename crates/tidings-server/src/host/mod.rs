@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -42,23 +42,32 @@ pub mod event;
 pub mod feed;
 pub mod flush;
 pub mod import;
+mod large;
 pub mod load;
 pub mod open;
+pub mod own;
+pub mod peers;
+mod pending;
 mod presence;
 pub mod publish;
 pub mod read;
 pub mod registry;
+pub mod release;
+mod route;
 pub mod row;
 pub mod shards;
 #[cfg(test)]
 mod tests;
 
 use event::Submitted;
+use peers::Peers;
 use registry::{Cached, Registry};
 use shards::{Place, Shards};
 
 /// Everything a node hosts. One for the process, shared.
 pub struct Host {
+    /// Itself, for tasks that outlive a call.
+    me: Weak<Self>,
     pub config: Config,
     pub rules: Rules,
     pub clock: Clock,
@@ -67,6 +76,13 @@ pub struct Host {
     /// Which shards are here; their epochs are the upper part of home versions.
     pub shards: Shards,
     pub(crate) tables: Arc<dyn Tables>,
+    /// The other nodes, in a fleet.
+    peers: OnceLock<Arc<Peers>>,
+    pending: pending::Pending,
+    /// Of the last block that was asked for: of two the later has the higher.
+    block_versions: AtomicU64,
+    /// Held by whoever flushes.
+    flushing: tokio::sync::Mutex<()>,
     /// Set when the journal's past is in the tables and it takes commits.
     running: OnceLock<Running>,
     pub(crate) conversations: Registry<ConversationId, Conversation>,
@@ -207,8 +223,17 @@ impl Host {
         self.failed.get().map(String::as_str)
     }
 
-    /// Room for about `bytes` of events; waits while the flush is behind. Closed once nothing can be stored any more.
+    /// Room for about `bytes` of events; waits while the flush is behind, or other nodes are. Closed once nothing can be stored
+    /// any more.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Permit, Closed> {
+        if let Some(peers) = self.peers.get() {
+            peers.room().await;
+        }
+        self.reserve_for_peers(bytes).await
+    }
+
+    /// The same for what other nodes wait for: two that waited for each other would wait for ever.
+    pub(crate) async fn reserve_for_peers(&self, bytes: usize) -> Result<Permit, Closed> {
         match self.running.get() {
             Some(running) if self.failure().is_none() => running.committer.reserve(bytes).await,
             _ => Err(Closed),

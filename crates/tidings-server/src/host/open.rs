@@ -31,7 +31,10 @@ use crate::{
     tables::{Freshness, Tables, TablesError},
 };
 
-use super::{Dormant, Host, Running, Unflushed, event::Event, publish::Audience, registry::Registry, shards::Shards};
+use super::{
+    Dormant, Host, Running, Unflushed, event::Event, load::LoadError, publish::Audience, registry::Registry,
+    shards::Shards,
+};
 
 /// Conversations that are loaded at once before their events are replayed.
 const LOADED_AT_ONCE: usize = 256;
@@ -40,6 +43,8 @@ const LOADED_AT_ONCE: usize = 256;
 pub enum ReplayError {
     #[error(transparent)]
     Tables(#[from] TablesError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
     #[error("commit {position} of the journal cannot be read: {what}")]
     Commit { position: Position, what: String },
 }
@@ -58,7 +63,12 @@ impl Host {
     /// A host that reads `tables` and takes nothing yet.
     pub fn new(parts: Parts, tables: Arc<dyn Tables>) -> Arc<Self> {
         let rules = Rules { limits: parts.config.limits.wire(), notify_blocked: parts.config.blocking.notify_sender };
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            peers: OnceLock::new(),
+            pending: super::pending::Pending::default(),
+            block_versions: AtomicU64::new(0),
+            flushing: tokio::sync::Mutex::default(),
             rules,
             config: parts.config,
             clock: parts.clock,
@@ -81,7 +91,7 @@ impl Host {
         })
     }
 
-    /// Applies commits that the tables may not have. To be followed by `end_replay`.
+    /// Applies what commits have of the shards that are here and the tables may not have. To be followed by `end_replay`.
     pub async fn replay(&self, commits: Vec<(Position, Bytes)>) -> Result<(), ReplayError> {
         for (position, commit) in commits {
             let bytes = commit.len();
@@ -91,7 +101,7 @@ impl Host {
                 .collect::<Result<_, _>>()
                 .map_err(|what| ReplayError::Commit { position, what })?;
             self.load_for(&events).await?;
-            for event in events {
+            for event in events.into_iter().filter(|event| self.shards.is_here(event.shard())) {
                 match event {
                     Event::Conversation(event) => {
                         let conversation = self.conversation(event.conversation).await?;
@@ -109,14 +119,14 @@ impl Host {
     }
 
     /// Reads the conversations of a commit side by side.
-    async fn load_for(&self, events: &[Event]) -> Result<(), TablesError> {
+    async fn load_for(&self, events: &[Event]) -> Result<(), LoadError> {
         let ids: HashSet<ConversationId> = events
             .iter()
             .filter_map(|event| match event {
                 Event::Conversation(event) => Some(event.conversation),
                 Event::Home(_) => None,
             })
-            .filter(|id| self.conversations.get(id).is_none())
+            .filter(|id| self.shards.is_here(id.shard()) && self.conversations.get(id).is_none())
             .collect();
         let ids: Vec<_> = ids.into_iter().collect();
         for ids in ids.chunks(LOADED_AT_ONCE) {
@@ -160,7 +170,7 @@ impl Host {
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
             loop {
                 tokio::select! {
-                    _ = ticks.tick() => host.publish_receipts(),
+                    _ = ticks.tick() => host.publish_receipts().await,
                     () = ticking.begun() => return,
                 }
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use tidings_proto::{
     ConversationId, UserId,
     frames::server::{self, PresenceState, ServerFrame},
@@ -10,42 +11,74 @@ use tidings_proto::{
 
 use crate::{
     home::{actor::Home, event::Audience, presence::LAST_SEEN_STEP, state::HomeState},
+    node::NodeId,
     session::outbox::{Class, Outbox, SessionId},
 };
 
-use super::{Host, act::ActError, feed::is_contact};
+use super::{
+    Host,
+    act::ActError,
+    feed::is_contact,
+    peers::wire::{Ask, Notice, Said},
+    route::Located,
+    shards::Place,
+};
 
 impl Host {
     /// Tells those who watch a user that it came or went.
     pub(super) fn publish_presence(&self, home: &Home) {
         let watchers = self.presence.watchers(&home.user);
-        if watchers.is_empty() {
-            return;
-        }
         let inner = home.lock();
+        let shown = |asker: &UserId| ServerFrame::Presence(self.presence_for(&inner.state, asker)).to_json();
         for watcher in watchers {
             if let Some(outbox) = watcher.outbox.upgrade() {
-                let presence = self.presence_for(&inner.state, &watcher.user);
-                outbox.push(Bytes::from(ServerFrame::Presence(presence).to_json()), Class::Ephemeral);
+                outbox.push(Bytes::from(shown(&watcher.user)), Class::Ephemeral);
             }
         }
+        self.send_presence(&home.user, shown);
     }
 
     /// Sets whom a session watches, and tells it how they are now.
     pub async fn watch(&self, user: &UserId, outbox: &Arc<Outbox>, users: &[UserId]) -> Result<(), ActError> {
         self.presence.watch(user, outbox, users);
         for watched in users {
-            let presence = self.presence_of(watched, user).await?;
-            outbox.push(Bytes::from(ServerFrame::Presence(presence).to_json()), Class::Ephemeral);
+            let frame = self.presence_frame(watched, user).await?;
+            outbox.push(Bytes::from(frame), Class::Ephemeral);
         }
         Ok(())
     }
 
     /// How `asker` sees a user's presence.
     pub async fn presence_of(&self, user: &UserId, asker: &UserId) -> Result<server::Presence, ActError> {
+        let frame = self.presence_frame(user, asker).await?;
+        Ok(serde_json::from_str(&frame).expect("a presence frame has the fields of a presence"))
+    }
+
+    /// The same as a frame, from the node that has the user's home.
+    pub(super) async fn presence_frame(&self, user: &UserId, asker: &UserId) -> Result<String, ActError> {
+        loop {
+            let frame = match self.locate(user.shard()).await? {
+                Located::Here => self.presence_here(user, asker).await,
+                Located::There(node) => {
+                    let ask = Ask::Presence { user: user.clone(), asker: asker.clone() };
+                    match self.peers().ask(&node, user.shard(), ask).await {
+                        Ok(Said::Presence(frame)) => Ok(frame),
+                        Ok(_) => Err(ActError::Elsewhere),
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match frame {
+                Err(ActError::Elsewhere) => {}
+                frame => return frame,
+            }
+        }
+    }
+
+    pub(super) async fn presence_here(&self, user: &UserId, asker: &UserId) -> Result<String, ActError> {
         let home = self.home(user).await?;
         let inner = home.lock();
-        Ok(self.presence_for(&inner.state, asker))
+        Ok(ServerFrame::Presence(self.presence_for(&inner.state, asker)).to_json())
     }
 
     fn presence_for(&self, state: &HomeState, asker: &UserId) -> server::Presence {
@@ -68,6 +101,21 @@ impl Host {
 
     /// Tells the other members of a small conversation that somebody types.
     pub async fn typing(&self, user: &UserId, id: ConversationId, session: SessionId) -> Result<(), ActError> {
+        match self.locate(id.shard()).await? {
+            Located::Here => self.typing_here(user, id, Some(session)).await,
+            Located::There(node) => {
+                self.peers().notify(node.id, Notice::Typing { conversation: id, user: user.clone() });
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn typing_here(
+        &self,
+        user: &UserId,
+        id: ConversationId,
+        session: Option<SessionId>,
+    ) -> Result<(), ActError> {
         let state = self.conversation(id).await?.state();
         if state.members.get(user).is_none() || !state.members.is_small() || state.is_blocked(user) {
             return Ok(());
@@ -78,16 +126,50 @@ impl Host {
             return Ok(());
         }
         let frame = ServerFrame::Typing(server::Typing { conversation: id, user: user.clone() }).to_json();
-        let frame = Bytes::from(frame);
-        for (member, _) in state.members.iter().filter(|(member, _)| *member != user) {
-            if let Some(home) = self.homes.get(member) {
-                let inner = home.lock();
-                if !inner.state.row.blocks(user) {
-                    inner.deliver(&frame, Class::Ephemeral, Some(session));
-                }
+        let others = state.members.iter().map(|(member, _)| member).filter(|member| *member != user);
+        self.send_ephemeral(others.cloned().collect(), user, frame, session);
+        Ok(())
+    }
+
+    /// Hands a frame about `from` to the sessions of these users, wherever they are, but of those who block `from`.
+    fn send_ephemeral(&self, users: Vec<UserId>, from: &UserId, frame: String, except: Option<SessionId>) {
+        let (here, there): (Vec<_>, Vec<_>) = users.into_iter().partition(|user| self.shards.is_here(user.shard()));
+        let mut nodes: HashMap<NodeId, Vec<UserId>> = HashMap::new();
+        for user in there {
+            if let Place::There(node) = self.shards.place(user.shard()) {
+                nodes.entry(node.id).or_default().push(user);
             }
         }
-        Ok(())
+        for (node, users) in nodes {
+            self.peers().notify(node, Notice::Ephemeral { users, from: from.clone(), frame: frame.clone() });
+        }
+        self.deliver_ephemeral_but(&here, from, &Bytes::from(frame), except);
+    }
+
+    pub(super) fn deliver_ephemeral(&self, users: &[UserId], from: &UserId, frame: &Bytes) {
+        self.deliver_ephemeral_but(users, from, frame, None);
+    }
+
+    fn deliver_ephemeral_but(&self, users: &[UserId], from: &UserId, frame: &Bytes, except: Option<SessionId>) {
+        for home in users.iter().filter_map(|user| self.homes.get(user)) {
+            let inner = home.lock();
+            if !inner.state.row.blocks(from) {
+                inner.deliver(frame, Class::Ephemeral, except);
+            }
+        }
+    }
+
+    /// Hands the receipts of groups that gathered to the other members' sessions. To be called once a second.
+    pub async fn publish_receipts(&self) {
+        for (conversation, receipt) in self.receipts.take() {
+            // Who is blocked is not told how far the blocker is.
+            let Ok(rows) = self.home_rows_anywhere(std::slice::from_ref(&receipt.user)).await else { continue };
+            let blocks = |user: &UserId| rows.iter().any(|row| row.blocks(user));
+            let members = conversation.state().members;
+            let others = members.iter().map(|(user, _)| user).filter(|user| **user != receipt.user && !blocks(user));
+            let (others, from) = (others.cloned().collect(), receipt.user.clone());
+            self.send_ephemeral(others, &from, ServerFrame::Receipt(receipt).to_json(), None);
+        }
     }
 }
 

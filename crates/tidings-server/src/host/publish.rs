@@ -15,7 +15,7 @@ use tidings_proto::{
 use crate::{
     conversation::{
         actor::Conversation,
-        entry::{Body, Entry},
+        entry::Entry,
         event::{Change, ConversationEvent, Kind},
         state::State,
         tell::tells,
@@ -31,12 +31,15 @@ use crate::{
         commit::{Committed, CommittedReceiver, Outcome},
     },
     metrics,
-    session::outbox::{Class, SessionId, Wakes},
+    session::{
+        outbox::{Class, SessionId, Wakes},
+        reply::{Answer, Reply, Sender},
+    },
 };
 
 use super::{
     Host, Waiting,
-    event::{Part, Submitted},
+    event::{Heard, Hearsay, Part, Submitted},
 };
 
 /// Of a large commit, or of many that follow each other, the first do not wait for the last.
@@ -109,12 +112,12 @@ impl Host {
             }
             let Submitted { parts, answer } = item.payload;
             let (reply, answer) = answer.unzip();
-            let sender = reply.as_ref().and_then(crate::session::reply::Reply::session);
+            let sender = reply.as_ref().and_then(Reply::sender);
             let found: SmallVec<[Found; 2]> = parts
                 .iter()
                 .filter_map(|part| match part {
                     Part::Conversation(conversation, event) => Some(self.commit_event(conversation, event)),
-                    Part::Home(_) => None,
+                    Part::Home(_) | Part::Told(_) | Part::Heard(_) => None,
                 })
                 .collect();
             let mut found = found.into_iter();
@@ -126,6 +129,8 @@ impl Host {
                         left.extend(self.publish(&conversation, &event, found, Audience::Live(sender), wakes));
                     }
                     Part::Home(event) => self.change(&event, Audience::Live(None)),
+                    Part::Told(hearsay) => left.extend(self.publish_hearsay(&hearsay, wakes)),
+                    Part::Heard(heard) => self.publish_heard_among(&heard, wakes),
                 }
             }
             // Behind the tells: who asks for the inbox after the answer finds there what was answered.
@@ -157,7 +162,7 @@ impl Host {
             }
         }
         if let Some((reply, _)) = submitted.answer {
-            reply.answer(crate::session::reply::Answer::unavailable());
+            reply.answer(Answer::unavailable());
         }
     }
 
@@ -198,14 +203,26 @@ impl Host {
         };
         let is_large = !state.members.is_small();
         let mut frames = EntryFrames::new(conversation.id, wakes);
+        let sender = match audience {
+            Audience::Live(sender) => sender,
+            Audience::Replay => None,
+        };
         for (user, tell) in tells(event, &state, found.was_small) {
+            if !self.shards.is_here(user.shard()) {
+                // It learns of the entry by this alone, if until now each home was told.
+                self.peers().tell(self, &user, &tell, sender.as_ref(), !is_large || found.was_small);
+                continue;
+            }
             // Sessions of a large conversation get the entry as its subscribers.
             let gone_from = self.tell(&user, &tell, &mut frames, audience, !is_large);
             left.extend(gone_from.map(|home| (home, conversation.id)));
         }
-        let Audience::Live(sender) = audience else { return left };
+        if matches!(audience, Audience::Replay) {
+            return left;
+        }
         if let Some(entry) = entry.filter(|_| is_large) {
             self.fan_out(conversation, entry, &mut frames, sender);
+            self.send_to_listeners(conversation.id, entry, sender.as_ref());
         }
         if let Change::Receipt { user, .. } = &event.change {
             self.publish_receipt(conversation, &state, user);
@@ -234,6 +251,7 @@ impl Host {
             return None;
         }
         let Audience::Live(sender) = audience else { return None };
+        let sender = sender.and_then(|sender| sender.session());
         match &tell.what {
             Told::Joined(joined) => {
                 self.deliver_item(&inner, tell.conversation);
@@ -267,11 +285,50 @@ impl Host {
                     inner.deliver(&frame, if has_read { Class::Receipt } else { Class::Ephemeral }, None);
                 }
             }
+            Told::Again(again) => {
+                self.deliver_item(&inner, tell.conversation);
+                for entry in again.entries.iter().filter(|_| again.is_member && with_entry) {
+                    self.deliver_entry(&inner, entry, frames, sender);
+                }
+            }
         }
         None
     }
 
-    fn deliver_entry(&self, home: &HomeInner, entry: &Entry, frames: &mut EntryFrames<'_>, sender: Option<SessionId>) {
+    /// What a conversation of another node told a home of this one.
+    fn publish_hearsay(&self, hearsay: &Hearsay, wakes: &mut Wakes) -> Option<(Arc<Home>, ConversationId)> {
+        let HomeChange::Told(tell) = &hearsay.event.change else { return None };
+        let mut frames = EntryFrames::new(tell.conversation, wakes);
+        let audience = Audience::Live(hearsay.sender.map(Sender::Here));
+        let gone_from = self.tell(&hearsay.event.user, tell, &mut frames, audience, hearsay.with_entry);
+        if let Told::Group { large: true, .. } | Told::Joined(_) | Told::Again(_) = &tell.what
+            && let Some(home) = self.homes.get(&hearsay.event.user)
+        {
+            self.subscribe_home(&home);
+        }
+        gone_from.map(|home| (home, tell.conversation))
+    }
+
+    fn publish_heard_among(&self, heard: &Heard, wakes: &mut Wakes) {
+        let mut frames = EntryFrames::new(heard.conversation, wakes);
+        for home in self.listening(heard.conversation, heard.entry.seq) {
+            self.deliver_entry(&home.lock(), &heard.entry, &mut frames, heard.sender);
+        }
+    }
+
+    /// An entry of a large conversation of another node, for those who listen here.
+    pub(super) fn publish_heard(&self, conversation: ConversationId, entry: &Arc<Entry>, sender: Option<SessionId>) {
+        let heard = Heard { conversation, entry: entry.clone(), sender };
+        self.publish_heard_among(&heard, &mut Wakes::default());
+    }
+
+    pub(super) fn deliver_entry(
+        &self,
+        home: &HomeInner,
+        entry: &Entry,
+        frames: &mut EntryFrames<'_>,
+        sender: Option<SessionId>,
+    ) {
         let is_hidden =
             entry.from != home.state.user && (entry.void || home.state.hides(frames.conversation, &entry.from));
         let (frame, wakes) = frames.get(entry, is_hidden);
@@ -279,87 +336,10 @@ impl Host {
         self.metrics.deliveries.inc_by(delivered as u64);
     }
 
-    /// Hands the entry to all members of a large conversation that have sessions here.
-    fn fan_out(
-        &self,
-        conversation: &Conversation,
-        entry: &Arc<Entry>,
-        frames: &mut EntryFrames<'_>,
-        sender: Option<SessionId>,
-    ) {
-        let mut inner = conversation.lock();
-        if let Body::Members(change) = &entry.body {
-            for user in &change.removed {
-                inner.subscribers.remove(user);
-            }
-            for (user, _) in &change.added {
-                if let Some(home) = self.homes.get(user).filter(|home| !home.lock().sessions.is_empty()) {
-                    inner.subscribers.insert(user.clone(), home);
-                }
-            }
-        }
-        for home in inner.subscribers.values() {
-            self.deliver_entry(&home.lock(), entry, frames, sender);
-        }
-    }
-
-    /// Makes all members of a large conversation that have sessions its subscribers.
-    pub(super) fn subscribe_members(&self, conversation: &Arc<Conversation>) {
-        let members = conversation.state().members;
-        if members.is_small() {
-            return;
-        }
-        let online = members.iter().filter_map(|(user, _)| {
-            let home = self.homes.get(user)?;
-            let has_sessions = !home.lock().sessions.is_empty();
-            has_sessions.then(|| (user.clone(), home))
-        });
-        let online: Vec<_> = online.collect();
-        conversation.lock().subscribers.extend(online);
-    }
-
-    /// Makes a home a subscriber of its large conversations if it has sessions, and else no longer.
-    pub(super) fn subscribe_home(&self, home: &Arc<Home>) {
-        let large: Vec<ConversationId> = {
-            let inner = home.lock();
-            inner.state.items.iter().filter(|(_, item)| item.is_large() && !item.gone).map(|(id, _)| *id).collect()
-        };
-        for id in large {
-            // One that is not in memory looks for its members' sessions when it is loaded.
-            let Some(conversation) = self.conversations.get(&id) else { continue };
-            let mut inner = conversation.lock();
-            // Asked under this lock: whoever comes or goes at the same time asks after us, or we after them.
-            let is_online = !home.lock().sessions.is_empty();
-            if is_online {
-                inner.subscribers.insert(home.user.clone(), home.clone());
-            } else {
-                inner.subscribers.remove(&home.user);
-            }
-        }
-    }
-
     fn publish_receipt(&self, conversation: &Arc<Conversation>, state: &State, user: &UserId) {
         let is_small_group = state.kind() == Some(Kind::Group) && state.members.is_small();
         if let Some(member) = state.member(user).filter(|_| is_small_group) {
             self.receipts.put(conversation, user, member.delivered, member.read);
-        }
-    }
-
-    /// Hands the receipts of groups that gathered to the other members' sessions. To be called once a second.
-    pub fn publish_receipts(&self) {
-        for (conversation, receipt) in self.receipts.take() {
-            let members = conversation.state().members;
-            let frame = Bytes::from(ServerFrame::Receipt(receipt.clone()).to_json());
-            // Who is blocked is not told how far the blocker is. Whoever has just read is in memory.
-            let reader = self.homes.get(&receipt.user);
-            let hears = |user: &UserId| {
-                *user != receipt.user && !reader.as_ref().is_some_and(|reader| reader.lock().state.row.blocks(user))
-            };
-            for (user, _) in members.iter().filter(|(user, _)| hears(user)) {
-                if let Some(home) = self.homes.get(user) {
-                    home.lock().deliver(&frame, Class::Ephemeral, None);
-                }
-            }
         }
     }
 
@@ -405,14 +385,14 @@ pub(super) struct Found {
 /// Who learns of an event.
 #[derive(Clone, Copy)]
 pub(super) enum Audience {
-    /// Homes and sessions, but not the session that gets the answer.
-    Live(Option<SessionId>),
+    /// Homes and sessions, but not the one that gets the answer.
+    Live(Option<Sender>),
     /// Homes only: it happened before this process began, or is an import.
     Replay,
 }
 
 /// The frame of one entry: made when it is first needed, the same bytes for everybody.
-struct EntryFrames<'w> {
+pub(super) struct EntryFrames<'w> {
     conversation: ConversationId,
     shown: Option<Bytes>,
     void: Option<Bytes>,
@@ -421,7 +401,7 @@ struct EntryFrames<'w> {
 }
 
 impl<'w> EntryFrames<'w> {
-    fn new(conversation: ConversationId, wakes: &'w mut Wakes) -> Self {
+    pub fn new(conversation: ConversationId, wakes: &'w mut Wakes) -> Self {
         Self { conversation, shown: None, void: None, wakes }
     }
 

@@ -2,14 +2,25 @@
 
 use std::sync::Arc;
 
-use tidings_proto::{ConversationId, Seq};
+use minicbor::{Decode, Encode};
+use tidings_proto::{ConversationId, Seq, UserId, frames::client::Page, limits::ANSWER_BYTES};
 
 use crate::{
-    conversation::{actor::Conversation, entry::Entry, fold},
-    tables::{LogRange, TablesError},
+    cbor,
+    conversation::{actor::Conversation, decide::Refusal, entry::Entry, fold, members::Member, state::State},
+    tables::{LogRange, TablesError, flush::OpenTail},
 };
 
-use super::Host;
+use super::{
+    Host,
+    act::ActError,
+    peers::wire::{self, Said, StateOf},
+    route::Located,
+    row::ConversationRow,
+};
+
+/// Entries of a page, unless the client says.
+const PAGE_LIMIT: usize = 50;
 
 /// What a reader may see of a log, and which part is asked for. Both bounds of `visible` are inclusive.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +77,161 @@ impl Host {
         }
         Ok(self.stored_entry(conversation.id, seq).await?.ord)
     }
+}
+
+/// A page of one conversation's history.
+#[derive(Debug, Encode, Decode)]
+pub struct PageOf {
+    #[cbor(n(0), with = "cbor::all_shared")]
+    pub entries: Vec<Arc<Entry>>,
+    /// The first and the last that the reader could see.
+    #[n(1)]
+    pub first_seq: Seq,
+    #[n(2)]
+    pub last_seq: Seq,
+    /// Shorter than asked for, because of its bytes.
+    #[n(3)]
+    pub is_cut: bool,
+}
+
+impl PageOf {
+    pub fn weight(&self) -> usize {
+        self.entries.iter().map(|entry| entry.weight()).sum()
+    }
+}
+
+impl Host {
+    /// A page as `user` may see it, from the node that hosts the conversation.
+    pub async fn page(&self, id: ConversationId, user: &UserId, page: Page) -> Result<PageOf, ActError> {
+        loop {
+            let read = match self.locate(id.shard()).await? {
+                Located::Here => self.page_here(id, user, page).await,
+                Located::There(node) => {
+                    let asked = wire::Ask::Page { conversation: id, user: user.clone(), page: page.into() };
+                    match self.peers().ask(&node, id.shard(), asked).await {
+                        Ok(Said::Page(page)) => Ok(page),
+                        Ok(_) => Err(ActError::Elsewhere),
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match read {
+                Err(ActError::Elsewhere) => {}
+                read => return read,
+            }
+        }
+    }
+
+    pub(super) async fn page_here(&self, id: ConversationId, user: &UserId, page: Page) -> Result<PageOf, ActError> {
+        let conversation = self.conversation(id).await?;
+        let (first_visible, last_seq) = {
+            let inner = conversation.lock();
+            let state = inner.committed();
+            let member = state.members.get(user).ok_or_else(Refusal::unknown_conversation)?;
+            (state.first_seq(member), state.last_seq)
+        };
+        let limit = page.limit.unwrap_or(PAGE_LIMIT);
+        let read = async |range, limit| self.entries(&conversation, Ask { first_visible, range, limit }).await;
+        let mut entries = match page {
+            Page { after: Some(after), .. } => read(LogRange::After(after), limit).await?,
+            Page { around: Some(around), .. } => {
+                // The asked one stands in the middle, as far as there is enough on both sides.
+                let before = limit / 2;
+                let from = Seq(around.0.saturating_sub(before as u64 + 1));
+                let last_start = Seq(last_seq.0.saturating_sub(limit as u64));
+                read(LogRange::After(from.min(last_start)), limit).await?
+            }
+            Page { before, .. } => read(LogRange::Before(before.unwrap_or(Seq(u64::MAX))), limit).await?,
+        };
+        let is_cut = cut(&mut entries, page.after.is_some() || page.around.is_some());
+        Ok(PageOf { entries, first_seq: first_visible.min(last_seq), last_seq, is_cut })
+    }
+
+    /// A conversation's state, from the node that hosts it; of many members those behind `after`, and `user`.
+    pub async fn state_for(
+        &self,
+        id: ConversationId,
+        user: &UserId,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Shown, ActError> {
+        loop {
+            let read = match self.locate(id.shard()).await? {
+                Located::Here => self.conversation(id).await.map_err(ActError::from).map(|conversation| {
+                    let state = conversation.state();
+                    Shown { member_count: state.members.len() as u64, state }
+                }),
+                Located::There(node) => {
+                    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+                    let (user, after) = (user.clone(), after.cloned());
+                    let asked = wire::Ask::State { conversation: id, user, after, limit };
+                    match self.peers().ask(&node, id.shard(), asked).await {
+                        Ok(Said::State(state)) => Ok(Shown::read(*state)),
+                        Ok(_) => Err(ActError::Elsewhere),
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match read {
+                Err(ActError::Elsewhere) => {}
+                read => return read,
+            }
+        }
+    }
+
+    pub(super) async fn state_here(
+        &self,
+        id: ConversationId,
+        user: &UserId,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<StateOf, ActError> {
+        let state = self.conversation(id).await?.state();
+        let mut members: Vec<(UserId, Member)> = Vec::new();
+        if !state.members.is_small() {
+            let asked = state.members.after(after).take(limit).map(|(user, member)| (user.clone(), *member));
+            members.extend(asked);
+            let own = state.members.get(user).filter(|_| !members.iter().any(|(other, _)| other == user));
+            members.extend(own.map(|member| (user.clone(), *member)));
+        }
+        let member_count = state.members.len() as u64;
+        Ok(StateOf { row: ConversationRow::new(&state, OpenTail::default(), Seq::FIRST), member_count, members })
+    }
+}
+
+/// A conversation's state as a reader has it; of many members maybe some only.
+pub struct Shown {
+    pub state: State,
+    pub member_count: u64,
+}
+
+impl Shown {
+    fn read(told: StateOf) -> Self {
+        let StateOf { row, member_count, members } = told;
+        Self { state: row.into_state(members).0, member_count }
+    }
+}
+
+/// Keeps an answer within its bytes: at the end when reading forward, at the beginning when reading back.
+fn cut(entries: &mut Vec<Arc<Entry>>, forward: bool) -> bool {
+    let mut bytes = 0;
+    let mut fits = |entry: &&Arc<Entry>| {
+        bytes += entry.weight();
+        bytes <= ANSWER_BYTES / 2
+    };
+    let count = if forward {
+        entries.iter().take_while(&mut fits).count()
+    } else {
+        entries.iter().rev().take_while(&mut fits).count()
+    };
+    let count = count.max(1).min(entries.len());
+    let is_cut = count < entries.len();
+    if forward {
+        entries.truncate(count);
+    } else {
+        entries.drain(..entries.len() - count);
+    }
+    is_cut
 }
 
 impl Ask {

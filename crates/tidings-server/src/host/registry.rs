@@ -101,6 +101,19 @@ impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
         }
     }
 
+    /// Takes out those actors for which `goes` says so, and hands each to `leave`.
+    pub fn remove(&self, goes: impl Fn(&K) -> bool, mut leave: impl FnMut(Arc<A>)) {
+        for part in &self.parts {
+            let removed: Vec<_> =
+                part.lock().extract_if(|key, slot| matches!(slot, Slot::Loaded(_)) && goes(key)).collect();
+            for (_, slot) in removed {
+                if let Slot::Loaded(actor) = slot {
+                    leave(actor);
+                }
+            }
+        }
+    }
+
     /// Gives up idle actors that were not asked for since `sweep`, until the rest takes at most `max_bytes`. Tells what it takes.
     pub fn give_up(&self, max_bytes: usize, sweep: u64) -> usize {
         let mut bytes: usize = 0;

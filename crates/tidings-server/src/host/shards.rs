@@ -46,6 +46,8 @@ pub struct Shards {
     epoch: u64,
     /// Told whenever a shard's place has changed.
     pub changed: Notify,
+    /// Told when a place turned out to be wrong: the rows are to be read.
+    pub doubted: Notify,
 }
 
 struct Known {
@@ -56,19 +58,21 @@ struct Known {
 
 /// While it lives the shard stays here.
 pub struct Entered<'s> {
+    pub epoch: u64,
     _known: Option<RwLockReadGuard<'s, Known>>,
 }
 
 impl Shards {
     /// All shards, for ever, of a store that no other node has.
     pub fn all(epoch: u64) -> Self {
-        Self { known: None, epoch, changed: Notify::new() }
+        Self { known: None, epoch, changed: Notify::new(), doubted: Notify::new() }
     }
 
     /// Those of a fleet: none yet.
     pub fn of_fleet() -> Self {
         let slots = vec![Slot::Unknown; usize::from(SHARDS)].into_boxed_slice();
-        Self { known: Some(RwLock::new(Known { slots, nodes: Vec::new() })), epoch: 0, changed: Notify::new() }
+        let known = Some(RwLock::new(Known { slots, nodes: Vec::new() }));
+        Self { known, epoch: 0, changed: Notify::new(), doubted: Notify::new() }
     }
 
     /// Whether there are, or may be, other nodes.
@@ -98,11 +102,18 @@ impl Shards {
     /// Keeps the shard here until the guard is dropped. `None`: it is not, or is about to leave. To be held for a moment only,
     /// and over no `.await`.
     pub fn enter(&self, shard: ShardId) -> Option<Entered<'_>> {
-        let Some(known) = &self.known else { return Some(Entered { _known: None }) };
+        let Some(known) = &self.known else { return Some(Entered { epoch: self.epoch, _known: None }) };
         // Taken again by one who holds it already: must not wait for a writer in between.
         let known = known.read_recursive();
-        let is_here = matches!(known.slots[usize::from(shard.0)], Slot::Here { .. });
-        is_here.then_some(Entered { _known: Some(known) })
+        match known.slots[usize::from(shard.0)] {
+            Slot::Here { epoch } => Some(Entered { epoch, _known: Some(known) }),
+            Slot::Leaving { .. } | Slot::There { .. } | Slot::Unknown => None,
+        }
+    }
+
+    /// The same, for an actor that was loaded in this epoch: one of an earlier time here is not the one of now.
+    pub fn enter_in(&self, shard: ShardId, epoch: u64) -> Option<Entered<'_>> {
+        self.enter(shard).filter(|entered| entered.epoch == epoch)
     }
 
     pub fn place(&self, shard: ShardId) -> Place {
@@ -127,6 +138,11 @@ impl Shards {
             }
         }
         self.changed.notify_waiters();
+    }
+
+    /// Somebody was not where this says.
+    pub fn doubt(&self) {
+        self.doubted.notify_one();
     }
 
     /// The nodes there are from now on.

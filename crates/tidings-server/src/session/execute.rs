@@ -18,7 +18,7 @@ use tidings_proto::{
 
 use crate::{
     conversation::{
-        decide::{Action, Refusal, Wish},
+        decide::{Action, Wish},
         entry::{Entry, MembersChange, Message, Role},
         event::{Created, History},
         view::{self, Viewer},
@@ -28,9 +28,8 @@ use crate::{
         event::{Audience, HomeChange},
         inbox::{self, Cursor},
     },
-    host::{Host, act::ActError, read::Ask},
+    host::{Host, act::ActError, read::PageOf},
     metrics::Read,
-    tables::LogRange,
 };
 
 use super::{
@@ -39,9 +38,8 @@ use super::{
     reply::{Answer, Reply},
 };
 
-/// Items of an inbox page, and entries of a page of history, unless the client says.
+/// Items of an inbox page, unless the client says.
 const INBOX_LIMIT: usize = 100;
-const FETCH_LIMIT: usize = 50;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -282,7 +280,7 @@ async fn try_read(host: &Host, caller: &Caller, id: Option<RequestId>, command: 
                 re: id,
                 page: Some(page.shown(caller)),
                 ranges: None,
-                more: page.is_cut,
+                more: page.page.is_cut,
             })
             .to_json())
         }
@@ -323,7 +321,7 @@ async fn fetch_ranges(host: &Host, caller: &Caller, re: Option<RequestId>, range
             break;
         }
         let page = fetch(host, caller, conversation, page).await;
-        bytes += page.as_ref().map_or(100, Fetched::weight);
+        bytes += page.as_ref().map_or(100, |fetched| fetched.page.weight());
         pages.push((conversation, page));
     }
     for (conversation, page) in &mut pages {
@@ -343,21 +341,17 @@ async fn fetch_ranges(host: &Host, caller: &Caller, re: Option<RequestId>, range
 /// A page of one conversation's history.
 pub struct Fetched {
     conversation: ConversationId,
-    pub entries: Vec<Arc<Entry>>,
-    first_seq: Seq,
-    last_seq: Seq,
-    /// Shorter than asked for, because of its bytes.
-    is_cut: bool,
+    page: PageOf,
 }
 
 impl Fetched {
-    fn weight(&self) -> usize {
-        self.entries.iter().map(|entry| entry.weight()).sum()
+    pub fn entries(&self) -> &[Arc<Entry>] {
+        &self.page.entries
     }
 
     /// The last entry that there was.
     pub fn last_seq(&self) -> Seq {
-        self.last_seq
+        self.page.last_seq
     }
 
     /// As the caller sees it.
@@ -367,58 +361,14 @@ impl Fetched {
         let viewer = Viewer { user: &caller.user, hides: &hides };
         EntriesPage {
             conversation: self.conversation,
-            entries: self.entries.iter().map(|entry| view::entry(entry, viewer)).collect(),
-            first_seq: self.first_seq,
-            last_seq: self.last_seq,
+            entries: self.page.entries.iter().map(|entry| view::entry(entry, viewer)).collect(),
+            first_seq: self.page.first_seq,
+            last_seq: self.page.last_seq,
         }
     }
 }
 
 /// Reads a page, if the caller is a member.
 pub async fn fetch(host: &Host, caller: &Caller, id: ConversationId, page: Page) -> Result<Fetched, ActError> {
-    let conversation = host.conversation(id).await?;
-    let (first_visible, last_seq) = {
-        let inner = conversation.lock();
-        let state = inner.committed();
-        let member = state.members.get(&caller.user).ok_or_else(Refusal::unknown_conversation)?;
-        (state.first_seq(member), state.last_seq)
-    };
-    let limit = page.limit.unwrap_or(FETCH_LIMIT);
-    let read = async |range, limit| host.entries(&conversation, Ask { first_visible, range, limit }).await;
-    let mut entries = match page {
-        Page { after: Some(after), .. } => read(LogRange::After(after), limit).await?,
-        Page { around: Some(around), .. } => {
-            // The asked one stands in the middle, as far as there is enough on both sides.
-            let before = limit / 2;
-            let from = Seq(around.0.saturating_sub(before as u64 + 1));
-            let last_start = Seq(last_seq.0.saturating_sub(limit as u64));
-            read(LogRange::After(from.min(last_start)), limit).await?
-        }
-        Page { before, .. } => read(LogRange::Before(before.unwrap_or(Seq(u64::MAX))), limit).await?,
-    };
-    let is_cut = cut(&mut entries, page.after.is_some() || page.around.is_some());
-    let first_seq = first_visible.min(last_seq);
-    Ok(Fetched { conversation: id, entries, first_seq, last_seq, is_cut })
-}
-
-/// Keeps an answer within its bytes: at the end when reading forward, at the beginning when reading back.
-fn cut(entries: &mut Vec<Arc<Entry>>, forward: bool) -> bool {
-    let mut bytes = 0;
-    let mut fits = |entry: &&Arc<Entry>| {
-        bytes += entry.weight();
-        bytes <= ANSWER_BYTES / 2
-    };
-    let count = if forward {
-        entries.iter().take_while(&mut fits).count()
-    } else {
-        entries.iter().rev().take_while(&mut fits).count()
-    };
-    let count = count.max(1).min(entries.len());
-    let is_cut = count < entries.len();
-    if forward {
-        entries.truncate(count);
-    } else {
-        entries.drain(..entries.len() - count);
-    }
-    is_cut
+    Ok(Fetched { conversation: id, page: host.page(id, &caller.user, page).await? })
 }

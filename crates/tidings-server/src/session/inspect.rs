@@ -24,6 +24,9 @@ use crate::{
 
 use super::{execute::Caller, reply::Answer};
 
+/// More than a conversation may have.
+const MEMBERS: usize = usize::MAX;
+
 /// A page of people.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -48,7 +51,7 @@ pub struct Me {
 /// A conversation's item, with its members if they are few; as JSON.
 pub async fn conversation(host: &Host, caller: &Caller, id: ConversationId) -> Result<String, ActError> {
     host.ask_large(&caller.home).await?;
-    let state = host.conversation(id).await?.state();
+    let state = host.state_for(id, &caller.user, None, 0).await?.state;
     state.members.get(&caller.user).ok_or_else(Refusal::unknown_conversation)?;
     let few: Vec<(UserId, Member)> = if state.members.is_small() {
         state.members.iter().map(|(user, member)| (user.clone(), state.with_imported(member))).collect()
@@ -68,7 +71,7 @@ pub async fn conversation(host: &Host, caller: &Caller, id: ConversationId) -> R
 
 /// Members in order of their ids, with their roles.
 pub async fn members(host: &Host, caller: &Caller, id: ConversationId, page: Page) -> Result<MembersPage, ActError> {
-    let state = host.conversation(id).await?.state();
+    let state = host.state_for(id, &caller.user, page.after.as_ref(), page.limit + 1).await?.state;
     state.members.get(&caller.user).ok_or_else(Refusal::unknown_conversation)?;
     let mut members: Vec<server::Member> = state
         .members
@@ -93,7 +96,7 @@ pub async fn receipts(
     seq: Seq,
     page: Page,
 ) -> Result<MembersPage, ActError> {
-    let state = host.conversation(id).await?.state();
+    let state = host.state_for(id, &caller.user, None, MEMBERS).await?.state;
     let me = state.members.get(&caller.user).ok_or_else(Refusal::unknown_conversation)?;
     if seq == Seq::NONE || seq < state.first_seq(me) || seq > state.last_seq {
         return Err(Refusal::new(Code::UnknownEntry, format!("seq: there is no entry {seq} that you could see")).into());
@@ -158,14 +161,14 @@ async fn shown(
 
 async fn blockers(host: &Host, caller: &Caller, members: &[(UserId, Member)]) -> Result<HashSet<UserId>, ActError> {
     let users: Vec<UserId> = members.iter().map(|(user, _)| user.clone()).collect();
-    let rows = host.home_rows(&users).await?;
+    let rows = host.home_rows_anywhere(&users).await?;
     Ok(users.into_iter().zip(rows).filter(|(_, row)| row.blocks(&caller.user)).map(|(user, _)| user).collect())
 }
 
 /// How users are shown to the caller; unknown ones are left out.
 pub async fn profiles(host: &Host, caller: &Caller, users: &[UserId]) -> Result<Vec<UserProfile>, ActError> {
     let mut profiles = Vec::with_capacity(users.len());
-    for (user, row) in users.iter().zip(host.home_rows(users).await?) {
+    for (user, row) in users.iter().zip(host.home_rows_anywhere(users).await?) {
         if !row.is_known() {
             continue;
         }

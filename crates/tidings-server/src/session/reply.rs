@@ -12,7 +12,7 @@ use tidings_proto::{
 };
 use tokio::sync::oneshot;
 
-use crate::{conversation::decide::Refusal, metrics::Metrics};
+use crate::{conversation::decide::Refusal, metrics::Metrics, node::NodeId};
 
 use super::{
     outbox::{Class, Outbox, SessionId, Wakes},
@@ -49,6 +49,12 @@ impl Answer {
     /// The outcome is not known: the journal failed while this was under way, or takes nothing more.
     pub fn unavailable() -> Self {
         let message = "nothing can be stored now; whether this was is not known: repeat it with the same client_msg_id";
+        Self::refused(Code::Unavailable, message).with(|refused| refused.retry_after_ms = Some(1_000))
+    }
+
+    /// What it concerns is on its way from one node to another.
+    pub fn moving() -> Self {
+        let message = "this is moving to another node now; repeat it with the same client_msg_id";
         Self::refused(Code::Unavailable, message).with(|refused| refused.retry_after_ms = Some(1_000))
     }
 
@@ -98,9 +104,69 @@ impl Answer {
     }
 }
 
+/// As other nodes are told of it: what was made, null, or the refusal as JSON.
+impl<C> minicbor::Encode<C> for Answer {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        encoder: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        let made = match self {
+            Self::Sent { conversation, seq, at_ms, repeat } => (false, conversation, seq, at_ms, repeat),
+            Self::Created { conversation, seq, at_ms, repeat } => (true, conversation, seq, at_ms, repeat),
+            Self::Done => return encoder.null()?.ok(),
+            Self::Refused(refused) => {
+                let json = serde_json::to_string(refused).expect("it has string keys and no failing values");
+                return encoder.str(&json)?.ok();
+            }
+        };
+        encoder.encode(made)?.ok()
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for Answer {
+    fn decode(decoder: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        match decoder.datatype()? {
+            minicbor::data::Type::Null => decoder.null().map(|()| Self::Done),
+            minicbor::data::Type::String => serde_json::from_str(decoder.str()?)
+                .map(Self::Refused)
+                .map_err(|error| minicbor::decode::Error::message(error.to_string())),
+            _ => {
+                let (is_created, conversation, seq, at_ms, repeat) = decoder.decode()?;
+                Ok(if is_created {
+                    Self::Created { conversation, seq, at_ms, repeat }
+                } else {
+                    Self::Sent { conversation, seq, at_ms, repeat }
+                })
+            }
+        }
+    }
+}
+
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
         Self::refused(refusal.code, refusal.message)
+    }
+}
+
+/// Who is not told of its own entry, because it gets the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    Here(SessionId),
+    /// One of another node, known there by this number.
+    There {
+        node: NodeId,
+        command: u64,
+    },
+}
+
+impl Sender {
+    /// The session, if it is here.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Here(session) => Some(*session),
+            Self::There { .. } => None,
+        }
     }
 }
 
@@ -117,10 +183,20 @@ pub struct Reply {
     has_echo: bool,
 }
 
-#[derive(Debug)]
 enum To {
     Session(Arc<Outbox>, Unanswered),
     Call(oneshot::Sender<Answer>),
+    Peer(Sender, Box<dyn FnOnce(Answer) + Send + Sync>),
+}
+
+impl std::fmt::Debug for To {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Session(..) => "Session",
+            Self::Call(_) => "Call",
+            Self::Peer(..) => "Peer",
+        })
+    }
 }
 
 impl Reply {
@@ -132,6 +208,16 @@ impl Reply {
     pub fn to_call() -> (Self, oneshot::Receiver<Answer>) {
         let (tx, rx) = oneshot::channel();
         (Self { id: None, to: Some(To::Call(tx)), since: Instant::now(), metrics: None, has_echo: false }, rx)
+    }
+
+    /// For one of another node.
+    pub fn to_peer(sender: Sender, answer: Box<dyn FnOnce(Answer) + Send + Sync>) -> Self {
+        Self { id: None, to: Some(To::Peer(sender, answer)), since: Instant::now(), metrics: None, has_echo: false }
+    }
+
+    /// Ends it without an answer: it will be given elsewhere.
+    pub fn forget(mut self) {
+        self.to = None;
     }
 
     /// Has the answer counted, and of an ack the time since this was made.
@@ -148,10 +234,11 @@ impl Reply {
         self
     }
 
-    /// The session that is not told of its own entry, because it gets this answer.
-    pub fn session(&self) -> Option<SessionId> {
+    /// Who is not told of its own entry, because it gets this answer.
+    pub fn sender(&self) -> Option<Sender> {
         match &self.to {
-            Some(To::Session(outbox, _)) if !self.has_echo => Some(outbox.session),
+            Some(To::Session(outbox, _)) if !self.has_echo => Some(Sender::Here(outbox.session)),
+            Some(To::Peer(sender, _)) => Some(*sender),
             Some(_) | None => None,
         }
     }
@@ -187,6 +274,7 @@ impl Reply {
             }
             // The caller may have gone; what happened, happened.
             Some(To::Call(call)) => drop(call.send(answer)),
+            Some(To::Peer(_, tell)) => tell(answer),
             None => {}
         }
     }

@@ -25,6 +25,9 @@ pub enum Key {
     Home(UserId),
     /// `i`: one item of a user's inbox. Version: home version at its last change.
     Inbox(UserId, ConversationId),
+    /// `p`: whose homes do not have yet what this conversation told them. Version: twice the event count, and one more when
+    /// nobody is left.
+    Pending(ConversationId),
     /// `x`: facts of the whole data folder, by name: one of [`META_NAMES`].
     Meta(&'static str),
 }
@@ -42,6 +45,8 @@ pub enum Prefix {
     Conversations,
     /// All homes.
     Homes,
+    /// What is pending of the 256 shards whose number begins with this byte.
+    Pending(u8),
 }
 
 const CONVERSATION: u8 = b'c';
@@ -51,6 +56,7 @@ const INBOX: u8 = b'i';
 const LOG: u8 = b'l';
 const MEMBER: u8 = b'm';
 const META: u8 = b'x';
+const PENDING: u8 = b'p';
 
 impl Key {
     pub fn encode(&self) -> Vec<u8> {
@@ -65,6 +71,7 @@ impl Key {
             Self::Inbox(user, conversation) => {
                 join(INBOX, &[&[length(user)], user.as_str().as_bytes(), conversation.as_bytes()])
             }
+            Self::Pending(conversation) => join(PENDING, &[conversation.as_bytes()]),
             Self::Meta(name) => join(META, &[name.as_bytes()]),
         }
     }
@@ -86,6 +93,7 @@ impl Key {
                 let (name, id) = rest.split_at_checked(usize::from(*length))?;
                 Some(Self::Inbox(user(name)?, conversation(id)?))
             }
+            PENDING => Some(Self::Pending(conversation(rest)?)),
             META => META_NAMES.into_iter().find(|name| name.as_bytes() == rest).map(Self::Meta),
             _ => None,
         }
@@ -99,6 +107,7 @@ impl Key {
             Self::Fingerprints(..) => FINGERPRINTS,
             Self::Home(_) => HOME,
             Self::Inbox(..) => INBOX,
+            Self::Pending(_) => PENDING,
             Self::Meta(_) => META,
         }
     }
@@ -107,7 +116,7 @@ impl Key {
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
-            (Self::Conversation(a), Self::Conversation(b)) => a.cmp(b),
+            (Self::Conversation(a), Self::Conversation(b)) | (Self::Pending(a), Self::Pending(b)) => a.cmp(b),
             (Self::Log(a, n), Self::Log(b, m)) | (Self::Fingerprints(a, n), Self::Fingerprints(b, m)) => {
                 (a, n).cmp(&(b, m))
             }
@@ -135,6 +144,7 @@ impl Prefix {
             Self::Inbox(user) => join(INBOX, &[&[length(user)], user.as_str().as_bytes()]),
             Self::Conversations => vec![CONVERSATION],
             Self::Homes => vec![HOME],
+            Self::Pending(part) => vec![PENDING, *part],
         }
     }
 
@@ -143,6 +153,7 @@ impl Prefix {
             (Self::Members(a), Key::Member(b, _)) | (Self::Fingerprints(a), Key::Fingerprints(b, _)) => a == b,
             (Self::Inbox(a), Key::Inbox(b, _)) => a == b,
             (Self::Conversations, Key::Conversation(_)) | (Self::Homes, Key::Home(_)) => true,
+            (Self::Pending(part), Key::Pending(id)) => id.as_bytes()[0] == *part,
             _ => false,
         }
     }
@@ -201,6 +212,7 @@ mod tests {
             (a_conversation(), a_seq()).prop_map(|(c, s)| Key::Fingerprints(c, s)),
             a_user().prop_map(Key::Home),
             (a_user(), a_conversation()).prop_map(|(u, c)| Key::Inbox(u, c)),
+            a_conversation().prop_map(Key::Pending),
             prop::sample::select(&META_NAMES[..]).prop_map(Key::Meta),
         ]
     }
@@ -212,6 +224,7 @@ mod tests {
             a_user().prop_map(Prefix::Inbox),
             Just(Prefix::Conversations),
             Just(Prefix::Homes),
+            any::<u8>().prop_map(Prefix::Pending),
         ]
     }
 

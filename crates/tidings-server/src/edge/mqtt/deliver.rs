@@ -106,8 +106,8 @@ impl Client {
                 return Err(End::Fault(Reason::UNSPECIFIED));
             }
         };
-        let is_all =
-            fetched.entries.len() < limit && fetched.entries.last().is_none_or(|last| last.seq >= fetched.last_seq());
+        let is_all = fetched.entries().len() < limit
+            && fetched.entries().last().is_none_or(|last| last.seq >= fetched.last_seq());
         self.deliver_page(conversation, &fetched);
         self.deliveries(|deliveries| deliveries.caught_up(is_all));
         self.note_moved();
@@ -118,7 +118,7 @@ impl Client {
         let caller = self.attachment.caller.clone();
         let no_local = self.session.kept.inbox.is_some_and(|inbox| inbox.no_local);
         let shown = fetched.shown(&caller).entries;
-        for (entry, stored) in shown.into_iter().zip(&fetched.entries) {
+        for (entry, stored) in shown.into_iter().zip(fetched.entries()) {
             let seq = stored.seq;
             let is_imported = stored.client_msg_id.as_deref().is_some_and(|id| id.starts_with(IMPORTED));
             let is_own = |all: &Deliveries| no_local && all.is_own(conversation, seq);

@@ -143,6 +143,11 @@ fn first_of(prefix: &Prefix) -> Key {
         Prefix::Inbox(user) => Key::Inbox(user.clone(), nowhere),
         Prefix::Conversations => Key::Conversation(nowhere),
         Prefix::Homes => Key::Fingerprints(ConversationId::from_bytes([255; 16]), Seq(u64::MAX)),
+        Prefix::Pending(part) => {
+            let mut lowest = [0; 16];
+            lowest[0] = *part;
+            Key::Pending(ConversationId::from_bytes(lowest))
+        }
     }
 }
 
@@ -175,6 +180,7 @@ fn key_of(prefix: &Prefix, row: &mut Found) -> Result<Key, TablesError> {
         Prefix::Inbox(user) => conversation(row).map(|id| Key::Inbox(user.clone(), id)),
         Prefix::Conversations => conversation(row).map(Key::Conversation),
         Prefix::Homes => user(row).map(Key::Home),
+        Prefix::Pending(_) => conversation(row).map(Key::Pending),
     };
     key.ok_or_else(|| damaged(&format!("a row of {prefix:?}"), "its key cannot be read"))
 }

@@ -34,11 +34,13 @@ pub(super) struct Statements {
     home: OfTable,
     inbox: OfTable,
     meta: OfTable,
+    pending: OfTable,
     members: OfPrefix,
     fingerprints_of: OfPrefix,
     inbox_of: OfPrefix,
     conversations: OfPrefix,
     homes: OfPrefix,
+    pending_of: OfPrefix,
     pub log_up: PreparedStatement,
     pub log_down: PreparedStatement,
     pub part_has_rows: PreparedStatement,
@@ -59,11 +61,13 @@ impl Statements {
             home: OfTable::prepare(store, "home", "name = ?").await?,
             inbox: OfTable::prepare(store, "inbox", "name = ? AND conversation = ?").await?,
             meta: OfTable::prepare(store, "meta", "name = ?").await?,
+            pending: OfTable::prepare(store, "pending", "part = ? AND conversation = ?").await?,
             members: OfPrefix::within(store, "member", "conversation", "name").await?,
             fingerprints_of: OfPrefix::within(store, "fingerprints", "conversation", "first_seq").await?,
             inbox_of: OfPrefix::within(store, "inbox", "name", "conversation").await?,
             conversations: OfPrefix::everywhere(store, "conversation", "conversation").await?,
             homes: OfPrefix::everywhere(store, "home", "name").await?,
+            pending_of: OfPrefix::within(store, "pending", "part", "conversation").await?,
             log_up: store
                 .prepare(&format!("SELECT {seqs} FROM {k}.log WHERE {part} ORDER BY first_seq ASC LIMIT {ROWS_A_READ}"))
                 .await?,
@@ -91,6 +95,7 @@ impl Statements {
             Key::Home(_) => &self.home,
             Key::Inbox(..) => &self.inbox,
             Key::Meta(_) => &self.meta,
+            Key::Pending(_) => &self.pending,
         }
     }
 
@@ -101,6 +106,7 @@ impl Statements {
             Prefix::Inbox(_) => &self.inbox_of,
             Prefix::Conversations => &self.conversations,
             Prefix::Homes => &self.homes,
+            Prefix::Pending(_) => &self.pending_of,
         }
     }
 }
@@ -155,6 +161,7 @@ pub(super) fn place(key: &Key) -> Vec<CqlValue> {
         Key::Home(user) => vec![text(user.as_str())],
         Key::Inbox(user, id) => vec![text(user.as_str()), bytes(id)],
         Key::Meta(name) => vec![text(name)],
+        Key::Pending(id) => vec![CqlValue::Int(i32::from(id.as_bytes()[0])), bytes(id)],
     }
 }
 
@@ -168,6 +175,7 @@ pub(super) fn prefix_place(prefix: &Prefix) -> Vec<CqlValue> {
         Prefix::Members(id) | Prefix::Fingerprints(id) => place(&Key::Conversation(*id)),
         Prefix::Inbox(user) => place(&Key::Home(user.clone())),
         Prefix::Conversations | Prefix::Homes => Vec::new(),
+        Prefix::Pending(part) => vec![CqlValue::Int(i32::from(*part))],
     }
 }
 

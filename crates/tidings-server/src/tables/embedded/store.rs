@@ -322,7 +322,7 @@ fn decode<'a>(keyspace: &Keyspace, key: &[u8], value: &'a [u8]) -> Result<Kept<'
 fn keyspace_of(key: &Key) -> usize {
     match key {
         Key::Log(..) | Key::Fingerprints(..) => LOG,
-        Key::Member(..) | Key::Inbox(..) => ITEMS,
+        Key::Member(..) | Key::Inbox(..) | Key::Pending(_) => ITEMS,
         Key::Conversation(_) | Key::Home(_) => STATES,
         Key::Meta(_) => META,
     }

@@ -1,0 +1,157 @@
+//! Commands for conversations of other nodes, until they are answered. Those of one conversation are done in their order: each
+//! names the one before it, and a host does none whose forerunner it has not had. What a host has done and died with is found
+//! out by the next one, by its `client_msg_id`.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use tidings_proto::{ConversationId, ShardId, UserId};
+
+use crate::{
+    home::event::HomeChange,
+    host::{Host, act::Command, shards::Place},
+    node::NodeId,
+    session::{
+        outbox::SessionId,
+        reply::{Answer, Reply},
+    },
+};
+
+use super::{Peers, wire::Item};
+
+#[derive(Default)]
+pub struct Commands {
+    last: u64,
+    unanswered: BTreeMap<u64, Unanswered>,
+}
+
+struct Unanswered {
+    conversation: ConversationId,
+    command: Command,
+    reply: Reply,
+    /// A change of the sender's home that is committed when the answer is good.
+    with: Option<(UserId, HomeChange)>,
+    sent_to: Option<NodeId>,
+    since: Instant,
+}
+
+/// Who has no answer after this time is told that the outcome is not known.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Who waits for an answer, and what comes with it.
+pub struct Awaited {
+    pub reply: Reply,
+    pub with: Option<(UserId, HomeChange)>,
+}
+
+impl Commands {
+    fn push(&mut self, mut command: Command, reply: Reply) -> ShardId {
+        let with = match &mut command {
+            Command::Act(act) => act.action.with.take().map(|with| (act.action.by.clone(), with)),
+            Command::Block(block) => Some((block.by.clone(), block.change())),
+        };
+        let conversation = command.conversation();
+        self.last += 1;
+        self.unanswered
+            .insert(self.last, Unanswered { conversation, command, reply, with, sent_to: None, since: Instant::now() });
+        conversation.shard()
+    }
+
+    /// What is to be sent to `node`, which hosts the shard, in order.
+    fn due(&mut self, shard: ShardId, node: NodeId) -> Vec<Item> {
+        let mut last: hashbrown::HashMap<ConversationId, u64> = hashbrown::HashMap::new();
+        let mut items = Vec::new();
+        for (&number, unanswered) in &mut self.unanswered {
+            let conversation = unanswered.conversation;
+            if conversation.shard() != shard {
+                continue;
+            }
+            let after = last.insert(conversation, number);
+            if unanswered.sent_to != Some(node) {
+                unanswered.sent_to = Some(node);
+                items.push(Item::Command { number, command: unanswered.command.clone(), after });
+            }
+        }
+        items
+    }
+
+    fn shards(&self) -> hashbrown::HashSet<ShardId> {
+        self.unanswered.values().map(|unanswered| unanswered.conversation.shard()).collect()
+    }
+
+    /// These were not done, and so none behind them.
+    pub fn refused(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            let Some(conversation) = self.unanswered.get(number).map(|refused| refused.conversation) else { continue };
+            let behind = self.unanswered.range_mut(number..);
+            behind.filter(|(_, other)| other.conversation == conversation).for_each(|(_, other)| other.sent_to = None);
+        }
+    }
+
+    /// Gives up those that nobody answers.
+    pub fn expired(&mut self) -> Vec<Reply> {
+        let late = |unanswered: &Unanswered| unanswered.since.elapsed() >= PATIENCE;
+        let numbers: Vec<u64> =
+            self.unanswered.iter().take_while(|(_, one)| late(one)).map(|(number, _)| *number).collect();
+        numbers.iter().filter_map(|number| Some(self.unanswered.remove(number)?.reply)).collect()
+    }
+
+    pub fn gone(&mut self, is_gone: impl Fn(NodeId) -> bool) {
+        for unanswered in self.unanswered.values_mut().filter(|unanswered| unanswered.sent_to.is_some_and(&is_gone)) {
+            unanswered.sent_to = None;
+        }
+    }
+
+    /// The answer has come. `None`: it came before.
+    pub fn answered(&mut self, number: u64) -> Option<Awaited> {
+        let Unanswered { reply, with, .. } = self.unanswered.remove(&number)?;
+        Some(Awaited { reply, with })
+    }
+
+    /// The session that waits for this answer, and is not told of its own entry.
+    pub fn session(&self, number: u64) -> Option<SessionId> {
+        self.unanswered.get(&number)?.reply.sender()?.session()
+    }
+}
+
+impl Peers {
+    pub(super) fn session_of(&self, command: u64) -> Option<SessionId> {
+        self.commands.lock().session(command)
+    }
+
+    /// Has the conversation's host do it. The answer comes in order with what the conversation tells this user's home.
+    pub(in crate::host) fn command(&self, host: &Host, command: Command, reply: Reply) {
+        let mut commands = self.commands.lock();
+        let shard = commands.push(command, reply);
+        self.send_of(&mut commands, host, shard);
+    }
+
+    /// Sends what can be sent now: places may have changed.
+    pub(super) fn send_commands(&self, host: &Host) {
+        let mut commands = self.commands.lock();
+        for shard in commands.shards() {
+            self.send_of(&mut commands, host, shard);
+        }
+    }
+
+    /// To be called now and then: nobody waits for ever.
+    pub(super) fn expire_commands(&self) {
+        let expired = self.commands.lock().expired();
+        expired.into_iter().for_each(|reply| reply.answer(Answer::unavailable()));
+    }
+
+    /// Under the lock, so that they leave in the order of their numbers.
+    fn send_of(&self, commands: &mut Commands, host: &Host, shard: ShardId) {
+        let node = match host.shards.place(shard) {
+            Place::There(node) => node.id,
+            // It has come here: this node sends to itself, so that there is one way to do them.
+            Place::Here => self.me(),
+            Place::Moving => return,
+        };
+        for item in commands.due(shard, node) {
+            self.push_to(node, item);
+        }
+    }
+}

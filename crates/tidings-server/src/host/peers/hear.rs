@@ -1,0 +1,302 @@
+//! What other nodes say to this one, and what follows.
+
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use smallvec::{SmallVec, smallvec};
+use tidings_proto::ConversationId;
+
+use crate::{
+    bus::{Inlet, Received},
+    home::event::{HomeChange, HomeEvent},
+    host::{
+        Host,
+        act::ActError,
+        event::{Heard, Hearsay, Part},
+    },
+    node::NodeId,
+    session::reply::{Answer, Reply},
+};
+
+use super::{
+    Peers, lanes,
+    wire::{Ask, Class, Frame, Item, Notice, Said},
+};
+
+/// Conversations of which it is remembered which command of a node was done last. Beyond it some wait for an answer
+/// that they need not wait for.
+const REMEMBERED: usize = 10_000;
+
+/// What came of one stream of one node.
+#[derive(Default)]
+pub struct Incoming {
+    /// The batch that came last.
+    number: u64,
+    /// What was answered; none while it is being taken.
+    refused: Option<Vec<u32>>,
+    /// The last command done of each conversation.
+    commands: HashMap<ConversationId, u64>,
+}
+
+/// Until the host is dropped or the bus is closed.
+pub async fn hear_all(host: Weak<Host>, peers: Arc<Peers>, mut inlet: Inlet) {
+    while let Some(received) = inlet.recv().await {
+        let Some(host) = host.upgrade() else { return };
+        match received {
+            Received::Interrupted => {
+                peers.streams.lock().interrupted();
+                peers.to_send.notify_one();
+            }
+            Received::Frame { from, frame } => match minicbor::decode::<Frame>(&frame) {
+                Ok(frame) => peers.hear(&host, from, frame),
+                Err(error) => tracing::warn!(%error, node = %from, "a frame of another node cannot be read"),
+            },
+        }
+    }
+}
+
+impl Peers {
+    fn hear(self: &Arc<Self>, host: &Arc<Host>, from: NodeId, frame: Frame) {
+        match frame {
+            Frame::Batch { class, number, items } => self.hear_batch(host, from, class, number, items),
+            Frame::Confirm { class, number, refused } => {
+                let commands = self.streams.lock().confirmed(from, class, number, &refused);
+                self.room.notify_one();
+                self.to_send.notify_one();
+                if !refused.is_empty() {
+                    self.commands.lock().refused(&commands);
+                    // Somebody knows better where they are.
+                    host.shards.doubt();
+                }
+            }
+            Frame::Ask { number, ask } => {
+                let (host, peers) = (host.clone(), self.clone());
+                tokio::spawn(async move {
+                    let said = host.say(from, *ask).await;
+                    peers.send(from, lanes::NOTICES, &Frame::Said { number, said: Box::new(said) });
+                });
+            }
+            Frame::Said { number, said } => {
+                if matches!(*said, Said::Elsewhere) {
+                    host.shards.doubt();
+                }
+                self.questions.answered(number, *said);
+            }
+            Frame::Notice(notice) => host.heed(from, notice),
+        }
+    }
+
+    fn hear_batch(self: &Arc<Self>, host: &Arc<Host>, from: NodeId, class: Class, number: u64, items: Vec<Item>) {
+        {
+            let mut incoming = self.incoming.lock();
+            let incoming = incoming.entry((from, class)).or_default();
+            if number < incoming.number {
+                return;
+            }
+            if number == incoming.number {
+                // It comes a second time: it is being taken, or the confirmation was lost.
+                if let Some(refused) = incoming.refused.clone() {
+                    self.send(from, lanes::NOTICES, &Frame::Confirm { class, number, refused });
+                }
+                return;
+            }
+            (incoming.number, incoming.refused) = (number, None);
+        }
+        let (host, peers) = (host.clone(), self.clone());
+        tokio::spawn(async move {
+            let refused = match class {
+                Class::Tells => host.take_tells(from, items).await,
+                Class::Commands => host.take_commands(&peers, from, items).await,
+            };
+            // What could not be stored comes again; this node is about to stop.
+            let Some(refused) = refused else { return };
+            if let Some(incoming) = peers.incoming.lock().get_mut(&(from, class)) {
+                incoming.refused = Some(refused.clone());
+            }
+            peers.send(from, lanes::NOTICES, &Frame::Confirm { class, number, refused });
+        });
+    }
+
+    /// Whether the command before this one of the same conversation was done here.
+    fn has_done(&self, from: NodeId, conversation: ConversationId, after: Option<u64>) -> bool {
+        let Some(after) = after else { return true };
+        let incoming = self.incoming.lock();
+        let done = incoming.get(&(from, Class::Commands)).and_then(|incoming| incoming.commands.get(&conversation));
+        done.is_some_and(|done| *done >= after)
+    }
+
+    fn note_done(&self, from: NodeId, conversation: ConversationId, number: u64) {
+        if let Some(incoming) = self.incoming.lock().get_mut(&(from, Class::Commands)) {
+            if incoming.commands.len() >= REMEMBERED {
+                incoming.commands.clear();
+            }
+            incoming.commands.insert(conversation, number);
+        }
+    }
+}
+
+impl Host {
+    /// Takes what conversations of another node tell homes of this one, and answers. Everything is durable when it returns;
+    /// `None`: it is not. Tells the places of those whose homes are not here.
+    pub(super) async fn take_tells(&self, from: NodeId, items: Vec<Item>) -> Option<Vec<u32>> {
+        let mut refused = Vec::new();
+        let bytes = items.iter().map(Item::weight).sum();
+        let mut permit = Some(self.reserve_for_peers(bytes).await.ok()?);
+        for (at, item) in items.into_iter().enumerate() {
+            match item {
+                Item::Tell { user, tell, sender, with_entry } => {
+                    let Some(_entered) = self.shards.enter(user.shard()) else {
+                        refused.extend(u32::try_from(at));
+                        continue;
+                    };
+                    let sender = sender.and_then(|command| self.peers().session_of(command));
+                    let event = HomeEvent { user, change: HomeChange::Told(tell) };
+                    let part = Part::Told(Hearsay { event, sender, with_entry });
+                    self.submit(smallvec![part], None, permit.take());
+                }
+                Item::Entry { conversation, entry, sender } => {
+                    let sender = sender.and_then(|command| self.peers().session_of(command));
+                    let heard = Heard { conversation, entry, sender };
+                    self.submit(smallvec![Part::Heard(heard)], None, permit.take());
+                }
+                Item::Answer { command, answer } => self.take_answer(command, answer),
+                Item::Command { .. } => tracing::warn!(node = %from, "a command came among tells"),
+            }
+        }
+        // Comes out behind all of them.
+        let (reply, done) = Reply::to_call();
+        self.submit(SmallVec::new(), Some((reply, Answer::Done)), permit);
+        matches!(done.await, Ok(Answer::Done)).then_some(refused)
+    }
+
+    /// Takes what was on its way to homes that are here now.
+    pub(super) async fn take_own(&self, items: Vec<Item>) {
+        let Some(refused) = self.take_tells(self.peers().me(), items.clone()).await else { return };
+        for (at, item) in items.into_iter().enumerate() {
+            // It has left again.
+            if u32::try_from(at).is_ok_and(|at| refused.contains(&at))
+                && let Item::Tell { user, tell, with_entry, .. } = item
+            {
+                self.peers().tell(self, &user, &tell, None, with_entry);
+            }
+        }
+    }
+
+    /// Gives an answer behind what was told before it.
+    fn take_answer(&self, command: u64, answer: Answer) {
+        let Some(awaited) = self.peers().commands.lock().answered(command) else { return };
+        let mut parts = SmallVec::new();
+        let is_good = !matches!(answer, Answer::Refused(_));
+        if let Some((user, change)) = awaited.with.filter(|_| is_good) {
+            if self.shards.enter(user.shard()).is_some() {
+                parts.push(Part::Home(HomeEvent { user, change }));
+            }
+        }
+        self.submit(parts, Some((awaited.reply, answer)), None);
+    }
+
+    /// Does what another node asks for, in order. Tells the places of those that it did not do.
+    async fn take_commands(&self, peers: &Arc<Peers>, from: NodeId, items: Vec<Item>) -> Option<Vec<u32>> {
+        let mut refused = Vec::new();
+        let conversations = items.iter().filter_map(|item| match item {
+            Item::Command { command, .. } => Some(command.conversation()),
+            _ => None,
+        });
+        let conversations: hashbrown::HashSet<_> = conversations.collect();
+        // Read side by side, so that one that is not in memory does not hold up the others; what fails fails again below.
+        futures_util::future::join_all(conversations.into_iter().map(|id| self.conversation(id))).await;
+        for (at, item) in items.into_iter().enumerate() {
+            let Item::Command { number, command, after } = item else { continue };
+            let conversation = command.conversation();
+            let mut reply = Some(peers.reply_to(from, number));
+            let outcome = if peers.has_done(from, conversation, after) {
+                self.obey(&command, &mut reply).await
+            } else {
+                Err(ActError::Elsewhere)
+            };
+            match (outcome, reply.take()) {
+                (Err(ActError::Elsewhere), Some(reply)) => {
+                    reply.forget();
+                    refused.extend(u32::try_from(at));
+                }
+                (outcome, reply) => {
+                    peers.note_done(from, conversation, number);
+                    if let (Err(error), Some(reply)) = (outcome, reply) {
+                        reply.answer(self.answer(error));
+                    }
+                }
+            }
+        }
+        Some(refused)
+    }
+
+    /// Answers a question of another node.
+    async fn say(self: &Arc<Self>, from: NodeId, ask: Ask) -> Said {
+        match self.try_say(from, ask).await {
+            Ok(said) => said,
+            Err(ActError::Elsewhere) => Said::Elsewhere,
+            Err(error) => Said::Refused(self.answer(error)),
+        }
+    }
+
+    async fn try_say(self: &Arc<Self>, from: NodeId, ask: Ask) -> Result<Said, ActError> {
+        let here = |shard| if self.shards.is_here(shard) { Ok(()) } else { Err(ActError::Elsewhere) };
+        match ask {
+            Ask::Home(user) => {
+                here(user.shard())?;
+                let row = self.home_rows(&[user]).await?.pop().unwrap_or_default();
+                Ok(Said::Home(Box::new(row)))
+            }
+            Ask::Change(event) => {
+                self.change_here(*event).await?;
+                Ok(Said::Done)
+            }
+            Ask::Reach(reach) => {
+                let (reply, done) = Reply::to_call();
+                let ord = self.reach_here(&reach, &mut Some(reply)).await?;
+                match done.await {
+                    Ok(Answer::Done) => Ok(Said::Ord(ord)),
+                    Ok(refused) => Ok(Said::Refused(refused)),
+                    Err(_) => Ok(Said::Refused(Answer::unavailable())),
+                }
+            }
+            Ask::Page { conversation, user, page } => {
+                Ok(Said::Page(self.page_here(conversation, &user, page.into()).await?))
+            }
+            Ask::State { conversation, user, after, limit } => {
+                let state = self.state_here(conversation, &user, after.as_ref(), limit as usize).await?;
+                Ok(Said::State(Box::new(state)))
+            }
+            Ask::Presence { user, asker } => {
+                let presence = self.presence_here(&user, &asker).await?;
+                self.peers().watchers.note(&user, from, &asker);
+                Ok(Said::Presence(presence))
+            }
+            Ask::Listen(conversation) => {
+                let state = self.conversation(conversation).await?.state();
+                self.peers().listeners.note(conversation, from);
+                Ok(Said::Last(state.last_seq))
+            }
+        }
+    }
+
+    /// What may be lost, and needs no answer.
+    fn heed(self: &Arc<Self>, from: NodeId, notice: Notice) {
+        match notice {
+            Notice::Ephemeral { users, from, frame } => self.deliver_ephemeral(&users, &from, &Bytes::from(frame)),
+            Notice::Presence { user, asker, frame } => self.deliver_presence(&user, &asker, frame),
+            Notice::Typing { conversation, user } => {
+                let host = self.clone();
+                tokio::spawn(async move {
+                    // A hint: of one who is no member it is dropped.
+                    let _ = host.typing_here(&user, conversation, None).await;
+                });
+            }
+            Notice::ShardsMoved => {
+                tracing::trace!(node = %from, "shards were moved");
+                self.shards.doubt();
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Ordered, whole delivery to other nodes over a bus that may lose and repeat: what is sent and not confirmed is sent again.
+//! Pure: it tells what to send.
+//!
+//! To each node goes one batch of a class at a time; the next one gathers meanwhile. An item is for whoever hosts its shard:
+//! if that moves, those that the old host has refused, or died with, go on to the new one before any later one of that shard.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use hashbrown::{HashMap, HashSet};
+use tidings_proto::{ConversationId, Seq, ShardId, UserId};
+
+use crate::node::NodeId;
+
+use super::wire::{Class, Frame, Item};
+
+/// The most that one batch carries, by weight: well below the bus's longest frame and a journal's largest commit.
+const BATCH_BYTES: usize = 192 << 10;
+/// What is not confirmed after this time is sent again.
+const AGAIN: Duration = Duration::from_millis(400);
+
+#[derive(Default)]
+pub struct Streams {
+    outgoing: HashMap<(NodeId, Class), Outgoing>,
+    /// Shards with items that are not confirmed.
+    routes: HashMap<(Class, ShardId), Route>,
+    /// Whose homes have not confirmed what these conversations told them, and from which entry on.
+    untold: HashMap<ConversationId, HashMap<UserId, Untold>>,
+    /// By weight, all of it.
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Outgoing {
+    number: u64,
+    in_flight: Vec<Item>,
+    sent_at: Option<Instant>,
+    waiting: VecDeque<Item>,
+}
+
+struct Route {
+    node: NodeId,
+    /// Items on the way to `node`, in flight or waiting.
+    under_way: usize,
+    /// They go to the next host when `node` has answered for all others.
+    parked: VecDeque<Item>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Untold {
+    tells: usize,
+    first_seq: Seq,
+}
+
+/// Where items of a shard are to go.
+pub enum Way {
+    To(NodeId),
+    /// It is hosted here: the item is the caller's again.
+    Here,
+    /// Nobody knows yet.
+    Unknown,
+}
+
+impl Streams {
+    /// By weight, what is not confirmed.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether something told by this conversation is not confirmed; to whom, and from which entry on.
+    pub fn untold(&self, conversation: ConversationId) -> Vec<(UserId, Seq)> {
+        let users = self.untold.get(&conversation);
+        users
+            .map(|users| users.iter().map(|(user, untold)| (user.clone(), untold.first_seq)).collect())
+            .unwrap_or_default()
+    }
+
+    /// The nodes to which something is on its way.
+    pub fn nodes(&self) -> HashSet<NodeId> {
+        self.outgoing.keys().map(|(node, _)| *node).collect()
+    }
+
+    /// Takes an item for a node itself.
+    pub fn push_to(&mut self, node: NodeId, item: Item) {
+        self.bytes += item.weight();
+        self.outgoing.entry((node, item.class())).or_default().waiting.push_back(item);
+    }
+
+    /// Takes an item for whoever hosts its shard.
+    pub fn push(&mut self, item: Item, way: Way) {
+        let Some(shard) = item.shard() else { return };
+        self.bytes += item.weight();
+        self.note(&item);
+        let key = (item.class(), shard);
+        match (self.routes.get_mut(&key), way) {
+            (Some(route), Way::To(node)) if route.node == node && route.parked.is_empty() => {
+                route.under_way += 1;
+                self.outgoing.entry((node, key.0)).or_default().waiting.push_back(item);
+            }
+            (Some(route), _) => route.parked.push_back(item),
+            (None, Way::To(node)) => {
+                self.routes.insert(key, Route { node, under_way: 1, parked: VecDeque::new() });
+                self.outgoing.entry((node, key.0)).or_default().waiting.push_back(item);
+            }
+            (None, Way::Here | Way::Unknown) => {
+                // Nobody: no node has this id.
+                let parked = VecDeque::from([item]);
+                self.routes.insert(key, Route { node: NodeId::from_u128(0), under_way: 0, parked });
+            }
+        }
+    }
+
+    /// The frames that are to be sent now.
+    pub fn due(&mut self, now: Instant) -> Vec<(NodeId, Frame)> {
+        let mut frames = Vec::new();
+        for (&(node, class), outgoing) in &mut self.outgoing {
+            let is_late = outgoing.sent_at.is_some_and(|sent_at| now.duration_since(sent_at) >= AGAIN);
+            if outgoing.in_flight.is_empty() {
+                outgoing.fill();
+            } else if !is_late {
+                continue;
+            }
+            if !outgoing.in_flight.is_empty() {
+                outgoing.sent_at = Some(now);
+                let items = outgoing.in_flight.clone();
+                frames.push((node, Frame::Batch { class, number: outgoing.number, items }));
+            }
+        }
+        frames
+    }
+
+    /// Frames may have been lost: all that is in flight is due.
+    pub fn interrupted(&mut self) {
+        self.outgoing.values_mut().for_each(|outgoing| outgoing.sent_at = outgoing.sent_at.map(|at| at - AGAIN));
+    }
+
+    /// A batch was taken, but for those items whose shard is not there. Returns the numbers of commands that were refused.
+    pub fn confirmed(&mut self, node: NodeId, class: Class, number: u64, refused: &[u32]) -> Vec<u64> {
+        let Some(outgoing) = self.outgoing.get_mut(&(node, class)) else { return Vec::new() };
+        if outgoing.number != number || outgoing.in_flight.is_empty() {
+            return Vec::new();
+        }
+        outgoing.sent_at = None;
+        let items = std::mem::take(&mut outgoing.in_flight);
+        let is_refused = |at: usize| u32::try_from(at).is_ok_and(|at| refused.contains(&at));
+        let (back, taken): (Vec<_>, Vec<_>) = items.into_iter().enumerate().partition(|(at, _)| is_refused(*at));
+        taken.iter().for_each(|(_, item)| self.done(item));
+        let (bound, back): (Vec<_>, Vec<_>) =
+            back.into_iter().map(|(_, item)| item).partition(|item| item.shard().is_none());
+        bound.iter().for_each(|item| self.done(item));
+        self.park(node, class, back.into_iter());
+        let commands = bound.iter().filter_map(|item| match item {
+            Item::Command { number, .. } => Some(*number),
+            _ => None,
+        });
+        commands.collect()
+    }
+
+    /// This node is no more: what was on the way to it goes elsewhere, but for what was meant for the node itself.
+    pub fn gone(&mut self, node: NodeId) {
+        for class in [Class::Tells, Class::Commands] {
+            let Some(outgoing) = self.outgoing.remove(&(node, class)) else { continue };
+            let (bound, back): (Vec<_>, Vec<_>) =
+                outgoing.in_flight.into_iter().chain(outgoing.waiting).partition(|item| item.shard().is_none());
+            self.bytes -= bound.iter().map(Item::weight).sum::<usize>();
+            self.park(node, class, back.into_iter());
+        }
+    }
+
+    /// Sends parked items on their way again. Returns those that belong here now, in order.
+    pub fn settle(&mut self, way: impl Fn(ShardId) -> Way) -> Vec<Item> {
+        let mut here = Vec::new();
+        let waiting: Vec<_> =
+            self.routes.iter().filter(|(_, route)| route.under_way == 0).map(|(key, _)| *key).collect();
+        for key in waiting {
+            let way = way(key.1);
+            if matches!(way, Way::Unknown) {
+                continue;
+            }
+            let Some(route) = self.routes.remove(&key) else { continue };
+            match way {
+                Way::To(node) if !route.parked.is_empty() => {
+                    self.routes.insert(key, Route { node, under_way: route.parked.len(), parked: VecDeque::new() });
+                    self.outgoing.entry((node, key.0)).or_default().waiting.extend(route.parked);
+                }
+                Way::Here => {
+                    route.parked.iter().for_each(|item| self.forget(item));
+                    here.extend(route.parked);
+                }
+                Way::To(_) | Way::Unknown => {}
+            }
+        }
+        here
+    }
+
+    /// Conversations for which this says so are not told of by this node any more.
+    pub fn drop_told_by(&mut self, is_gone: impl Fn(ConversationId) -> bool) {
+        let is_told = |item: &Item| matches!(item, Item::Tell { tell, .. } if is_gone(tell.conversation));
+        let mut dropped = Vec::new();
+        for outgoing in self.outgoing.values_mut() {
+            // What is in flight stays: the batch is one.
+            let (gone, kept): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut outgoing.waiting).into_iter().partition(&is_told);
+            outgoing.waiting = kept;
+            dropped.extend(gone);
+        }
+        for item in &dropped {
+            self.done(item);
+        }
+        let mut parked = Vec::new();
+        for route in self.routes.values_mut() {
+            let (gone, kept): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut route.parked).into_iter().partition(&is_told);
+            route.parked = kept;
+            parked.extend(gone);
+        }
+        for item in &parked {
+            self.forget(item);
+        }
+        self.untold.retain(|conversation, _| !is_gone(*conversation));
+    }
+
+    /// Puts items, in order, where they wait for their shard's next host, and behind them what else was on the way to this one.
+    fn park(&mut self, node: NodeId, class: Class, items: impl Iterator<Item = Item>) {
+        let mut by_shard: HashMap<ShardId, VecDeque<Item>> = HashMap::new();
+        for item in items {
+            if let Some(shard) = item.shard() {
+                by_shard.entry(shard).or_default().push_back(item);
+            }
+        }
+        if let Some(outgoing) = self.outgoing.get_mut(&(node, class)).filter(|_| !by_shard.is_empty()) {
+            for item in std::mem::take(&mut outgoing.waiting) {
+                match item.shard().and_then(|shard| by_shard.get_mut(&shard)) {
+                    Some(back) => back.push_back(item),
+                    None => outgoing.waiting.push_back(item),
+                }
+            }
+        }
+        for (shard, mut back) in by_shard {
+            if let Some(route) = self.routes.get_mut(&(class, shard)) {
+                route.under_way -= back.len();
+                back.append(&mut route.parked);
+                route.parked = back;
+            }
+        }
+    }
+
+    /// An item has arrived.
+    fn done(&mut self, item: &Item) {
+        if let Some(shard) = item.shard()
+            && let Some(route) = self.routes.get_mut(&(item.class(), shard))
+        {
+            route.under_way -= 1;
+            if route.under_way == 0 && route.parked.is_empty() {
+                self.routes.remove(&(item.class(), shard));
+            }
+        }
+        self.forget(item);
+    }
+
+    fn note(&mut self, item: &Item) {
+        let Item::Tell { user, tell, .. } = item else { return };
+        let users = self.untold.entry(tell.conversation).or_default();
+        let untold = users.entry_ref(user).or_insert(Untold { tells: 0, first_seq: tell.first_seq() });
+        untold.tells += 1;
+        if untold.first_seq == Seq::NONE {
+            untold.first_seq = tell.first_seq();
+        }
+    }
+
+    fn forget(&mut self, item: &Item) {
+        self.bytes -= item.weight();
+        let Item::Tell { user, tell, .. } = item else { return };
+        let Some(users) = self.untold.get_mut(&tell.conversation) else { return };
+        let Some(untold) = users.get_mut(user) else { return };
+        untold.tells -= 1;
+        if untold.tells == 0 {
+            users.remove(user);
+        }
+        if users.is_empty() {
+            self.untold.remove(&tell.conversation);
+        }
+    }
+}
+
+impl Outgoing {
+    /// Puts the next batch together.
+    fn fill(&mut self) {
+        let mut bytes = 0;
+        while let Some(item) = self.waiting.front() {
+            bytes += item.weight();
+            if bytes > BATCH_BYTES && !self.in_flight.is_empty() {
+                break;
+            }
+            self.in_flight.extend(self.waiting.pop_front());
+        }
+        if !self.in_flight.is_empty() {
+            self.number += 1;
+        }
+    }
+}

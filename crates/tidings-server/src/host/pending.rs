@@ -1,0 +1,184 @@
+//! What conversations of this node told homes of others that have not confirmed it: it stands in the tables with the state that
+//! tells of it, so that whoever hosts the conversation next tells it again.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
+use smallvec::smallvec;
+use tidings_proto::{ConversationId, Seq, ShardId, UserId};
+
+use crate::{
+    conversation::{
+        actor::Conversation,
+        entry::{Body, Entry},
+        event::Kind,
+        state::State,
+        tell,
+    },
+    home::event::{Again, HomeChange, HomeEvent, Tell, Told},
+    session::reply::{Answer, Reply},
+    tables::{Key, LogRange, Prefix, Row, Version},
+};
+
+use super::{
+    Host,
+    act::ActError,
+    event::{Hearsay, Part},
+    flush::Window,
+    load::decode,
+    read::Ask,
+    row::encode,
+};
+
+/// Rows that are read at once.
+const ROWS: usize = 1_000;
+/// Entries that are told again; of those before them the item knows the count.
+const ENTRIES: u64 = 200;
+
+/// Conversations with a row, and the state's version in it.
+#[derive(Default)]
+pub struct Pending(Mutex<HashMap<ConversationId, u64>>);
+
+/// What a flush has written of it.
+pub(super) struct Written {
+    pending: Vec<(ConversationId, u64)>,
+    settled: Vec<ConversationId>,
+}
+
+impl Host {
+    /// Adds the rows that are to be written with these states, and takes back those of conversations whose tells were all confirmed.
+    pub(super) fn pending_rows(&self, windows: &[Window], rows: &mut Vec<Row>) -> Written {
+        let mut written = Written { pending: Vec::new(), settled: Vec::new() };
+        let Some(peers) = self.peers.get() else { return written };
+        for window in windows {
+            let (id, version) = (window.conversation.id, window.state.version);
+            let untold = peers.untold(id);
+            if !untold.is_empty() {
+                rows.push(Row { key: Key::Pending(id), version: Version(version * 2), value: Some(encode(&untold)) });
+                written.pending.push((id, version));
+            }
+        }
+        for (id, version) in self.settled_pending() {
+            if !written.pending.iter().any(|(pending, _)| *pending == id) {
+                rows.push(Row { key: Key::Pending(id), version: Version(version * 2 + 1), value: None });
+                written.settled.push(id);
+            }
+        }
+        written
+    }
+
+    /// The rows are in the tables.
+    pub(super) fn note_pending(&self, written: Written) {
+        let mut pending = self.pending.0.lock();
+        for id in written.settled {
+            pending.remove(&id);
+        }
+        pending.extend(written.pending);
+    }
+
+    pub(super) fn has_settled_pending(&self) -> bool {
+        !self.settled_pending().is_empty()
+    }
+
+    fn settled_pending(&self) -> Vec<(ConversationId, u64)> {
+        let Some(peers) = self.peers.get() else { return Vec::new() };
+        let pending = self.pending.0.lock();
+        pending.iter().filter(|(id, _)| peers.untold(**id).is_empty()).map(|(id, version)| (*id, *version)).collect()
+    }
+
+    pub(super) fn forget_pending(&self, has_left: impl Fn(ShardId) -> bool) {
+        self.pending.0.lock().retain(|id, _| !has_left(id.shard()));
+    }
+
+    /// Tells again what the hosts of these shards before had told without being sure.
+    pub(super) async fn tell_pending(&self, shards: &HashSet<ShardId>) -> Result<(), ActError> {
+        let parts: HashSet<u8> = shards.iter().map(|shard| shard.0.to_be_bytes()[0]).collect();
+        for part in parts {
+            let mut after = None;
+            loop {
+                let rows = self.tables.rows(Prefix::Pending(part), after.clone(), ROWS).await?;
+                let is_last = rows.len() < ROWS;
+                after = rows.last().map(|(key, _)| key.clone());
+                for (key, stored) in rows {
+                    let Key::Pending(id) = key else { continue };
+                    if !shards.contains(&id.shard()) {
+                        continue;
+                    }
+                    let users: Vec<(UserId, Seq)> = decode(&stored.value, || format!("what is pending of {id}"))?;
+                    self.tell_again(id, &users).await?;
+                    self.pending.0.lock().insert(id, stored.version.0 / 2);
+                }
+                if is_last {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_again(&self, id: ConversationId, users: &[(UserId, Seq)]) -> Result<(), ActError> {
+        let conversation = self.conversation(id).await?;
+        let state = conversation.state();
+        let from = users.iter().map(|(_, seq)| *seq).filter(|seq| *seq > Seq::NONE).min();
+        let entries = match from {
+            Some(from) => self.entries_from(&conversation, &state, from).await?,
+            None => Vec::new(),
+        };
+        let mut here = smallvec![];
+        for (user, _) in users {
+            let what = Told::Again(Box::new(again(&state, user, &entries)));
+            let tell = Tell { conversation: id, version: state.version, what };
+            if self.shards.is_here(user.shard()) {
+                let event = HomeEvent { user: user.clone(), change: HomeChange::Told(tell) };
+                here.push(Part::Told(Hearsay { event, sender: None, with_entry: true }));
+            } else {
+                self.peers().tell(self, user, &tell, None, true);
+            }
+        }
+        let (reply, done) = Reply::to_call();
+        let permit = self.reserve_for_peers(256).await?;
+        self.submit(here, Some((reply, Answer::Done)), Some(permit));
+        match done.await {
+            Ok(Answer::Done) => Ok(()),
+            _ => Err(ActError::Elsewhere),
+        }
+    }
+
+    async fn entries_from(
+        &self,
+        conversation: &Conversation,
+        state: &State,
+        from: Seq,
+    ) -> Result<Vec<Arc<Entry>>, ActError> {
+        let from = Seq(from.0.max(state.last_seq.0.saturating_sub(ENTRIES - 1)).max(1));
+        let limit = usize::try_from(ENTRIES).unwrap_or(usize::MAX);
+        let ask = Ask { first_visible: from, range: LogRange::After(from.previous()), limit };
+        Ok(self.entries(conversation, ask).await?)
+    }
+}
+
+/// The conversation as it is, for the home of `user`.
+fn again(state: &State, user: &UserId, entries: &[Arc<Entry>]) -> Again {
+    let member = state.members.get(user);
+    let role = member.map_or(crate::conversation::entry::Role::Member, |member| member.role);
+    let adds = |entry: &&Arc<Entry>| match &entry.body {
+        Body::Members(change) => change.added.iter().any(|(added, _)| added == user),
+        _ => false,
+    };
+    let added_by = entries.iter().rev().find(adds).cloned();
+    let mut joined = tell::joined(state, role, added_by.clone());
+    if let (None, Some(first)) = (&added_by, entries.first()) {
+        // It begins before the first that is told.
+        let counts = u64::from(matches!(first.body, Body::Message(_)) && !first.void);
+        (joined.last_seq, joined.last_ord) = (first.seq.previous(), first.ord.saturating_sub(counts));
+    }
+    let mut peer = None;
+    if state.kind() == Some(Kind::Direct) {
+        joined.with = tell::other_of(state, user);
+        let other = state.members.other_than(user).and_then(|other| Some((other, state.members.get(other)?)));
+        // Who is blocked does not see what the blocker has read.
+        peer = other.filter(|_| !state.is_blocked(user)).map(|(_, member)| (member.delivered, member.read));
+    }
+    Again { joined, is_member: member.is_some(), peer, entries: entries.to_vec() }
+}

@@ -1,0 +1,86 @@
+//! Shards come and go: giving some up, so that the next host finds everything in the tables; and beginning to serve others.
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use smallvec::SmallVec;
+use tidings_proto::{CloseCode, ShardId};
+
+use crate::{
+    cluster::view::Node,
+    node::NodeId,
+    session::reply::{Answer, Reply},
+};
+
+use super::{Host, shards::Slot};
+
+/// The host has failed: what it has is in its journal, and is taken from there.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("nothing can be stored any more")]
+pub struct Failed;
+
+impl Host {
+    /// Gives up shards: decides nothing more for them, lets what is under way resolve, and flushes. When this returns the tables have
+    /// everything of them, and nobody finds them here.
+    pub async fn release_shards(&self, shards: &[ShardId]) -> Result<(), Failed> {
+        let leaving: HashSet<ShardId> = shards.iter().copied().collect();
+        let epoch = |shard| self.shards.epoch(shard);
+        self.shards.set(shards.iter().map(|shard| (*shard, Slot::Leaving { epoch: epoch(*shard) })));
+        self.settle_submitted().await?;
+        self.flush_or_fail().await.map_err(|_| Failed)?;
+        self.conversations.remove(|id| leaving.contains(&id.shard()), drop);
+        self.homes.remove(
+            |user| leaving.contains(&user.shard()),
+            |home| {
+                // They come back to wherever it is then.
+                home.lock().sessions.iter().for_each(|session| session.outbox.close(CloseCode::Draining));
+            },
+        );
+        self.forget_pending(|shard| leaving.contains(&shard));
+        if let Some(peers) = self.peers.get() {
+            peers.forget(|shard| leaving.contains(&shard));
+        }
+        self.shards.set(shards.iter().map(|shard| (*shard, Slot::Unknown)));
+        Ok(())
+    }
+
+    /// Everything that was submitted before this call is published when it returns.
+    async fn settle_submitted(&self) -> Result<(), Failed> {
+        let (reply, done) = Reply::to_call();
+        let permit = self.reserve_for_peers(0).await.map_err(|_| Failed)?;
+        self.submit(SmallVec::new(), Some((reply, Answer::Done)), Some(permit));
+        match done.await {
+            Ok(Answer::Done) => Ok(()),
+            _ => Err(Failed),
+        }
+    }
+
+    /// The rows of these shards name this node, in these epochs: it serves them from now on.
+    pub async fn open_shards(self: &Arc<Self>, shards: &[(ShardId, u64)]) {
+        self.shards.set(shards.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })));
+        self.resettle();
+        let opened: HashSet<ShardId> = shards.iter().map(|(shard, _)| *shard).collect();
+        if let Err(error) = self.tell_pending(&opened).await {
+            // They stand in the tables still; the next host of these shards tells them.
+            tracing::error!(%error, "what homes may lack was not told again");
+        }
+    }
+
+    /// Where shards of others are.
+    pub fn learn_shards(self: &Arc<Self>, slots: &[(ShardId, Slot)]) {
+        self.shards.set(slots.iter().copied());
+        self.resettle();
+        let host = self.clone();
+        tokio::spawn(async move { host.renew_all_listening().await });
+    }
+
+    /// Which nodes there are.
+    pub fn learn_nodes(self: &Arc<Self>, nodes: Vec<Arc<Node>>) {
+        let there: HashSet<NodeId> = nodes.iter().map(|node| node.id).collect();
+        self.shards.set_nodes(nodes);
+        if let Some(peers) = self.peers.get() {
+            peers.gone(|node| !there.contains(&node));
+        }
+        self.resettle();
+    }
+}
