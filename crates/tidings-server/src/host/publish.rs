@@ -288,7 +288,8 @@ impl Host {
             Told::Again(again) => {
                 self.deliver_item(&inner, tell.conversation);
                 for entry in again.entries.iter().filter(|_| again.is_member && with_entry) {
-                    self.deliver_entry(&inner, entry, frames, sender);
+                    let mut frames = EntryFrames::new(tell.conversation, frames.wakes);
+                    self.deliver_entry(&inner, entry, &mut frames, sender);
                 }
             }
         }

@@ -24,8 +24,9 @@ impl Host {
     /// everything of them, and nobody finds them here.
     pub async fn release_shards(&self, shards: &[ShardId]) -> Result<(), Failed> {
         let leaving: HashSet<ShardId> = shards.iter().copied().collect();
-        let epoch = |shard| self.shards.epoch(shard);
-        self.shards.set(shards.iter().map(|shard| (*shard, Slot::Leaving { epoch: epoch(*shard) })));
+        let slots: Vec<_> =
+            shards.iter().map(|shard| (*shard, Slot::Leaving { epoch: self.shards.epoch(*shard) })).collect();
+        self.shards.set(&slots);
         self.settle_submitted().await?;
         self.flush_or_fail().await.map_err(|_| Failed)?;
         self.conversations.remove(|id| leaving.contains(&id.shard()), drop);
@@ -40,7 +41,7 @@ impl Host {
         if let Some(peers) = self.peers.get() {
             peers.forget(|shard| leaving.contains(&shard));
         }
-        self.shards.set(shards.iter().map(|shard| (*shard, Slot::Unknown)));
+        self.shards.set(&shards.iter().map(|shard| (*shard, Slot::Unknown)).collect::<Vec<_>>());
         Ok(())
     }
 
@@ -57,7 +58,8 @@ impl Host {
 
     /// The rows of these shards name this node, in these epochs: it serves them from now on.
     pub async fn open_shards(self: &Arc<Self>, shards: &[(ShardId, u64)]) {
-        self.shards.set(shards.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })));
+        let slots: Vec<_> = shards.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })).collect();
+        self.shards.set(&slots);
         self.resettle();
         let opened: HashSet<ShardId> = shards.iter().map(|(shard, _)| *shard).collect();
         if let Err(error) = self.tell_pending(&opened).await {
@@ -68,7 +70,7 @@ impl Host {
 
     /// Where shards of others are.
     pub fn learn_shards(self: &Arc<Self>, slots: &[(ShardId, Slot)]) {
-        self.shards.set(slots.iter().copied());
+        self.shards.set(slots);
         self.resettle();
         let host = self.clone();
         tokio::spawn(async move { host.renew_all_listening().await });

@@ -41,6 +41,8 @@ pub enum Slot {
 
 pub struct Shards {
     /// `None`: this node has a store of its own, and hosts all.
+    ///
+    /// Read recursively only: who has entered a shard may look for another one, and must not wait for a writer in between.
     known: Option<RwLock<Known>>,
     /// The epoch of all shards where this node hosts all.
     epoch: u64,
@@ -83,7 +85,7 @@ impl Shards {
     pub fn slot(&self, shard: ShardId) -> Slot {
         match &self.known {
             None => Slot::Here { epoch: self.epoch },
-            Some(known) => known.read().slots[usize::from(shard.0)],
+            Some(known) => known.read_recursive().slots[usize::from(shard.0)],
         }
     }
 
@@ -103,7 +105,6 @@ impl Shards {
     /// and over no `.await`.
     pub fn enter(&self, shard: ShardId) -> Option<Entered<'_>> {
         let Some(known) = &self.known else { return Some(Entered { epoch: self.epoch, _known: None }) };
-        // Taken again by one who holds it already: must not wait for a writer in between.
         let known = known.read_recursive();
         match known.slots[usize::from(shard.0)] {
             Slot::Here { epoch } => Some(Entered { epoch, _known: Some(known) }),
@@ -118,7 +119,7 @@ impl Shards {
 
     pub fn place(&self, shard: ShardId) -> Place {
         let Some(known) = &self.known else { return Place::Here };
-        let known = known.read();
+        let known = known.read_recursive();
         match known.slots[usize::from(shard.0)] {
             Slot::Here { .. } => Place::Here,
             Slot::There { node, .. } => {
@@ -129,12 +130,12 @@ impl Shards {
     }
 
     /// What is known of these shards from now on.
-    pub fn set(&self, slots: impl IntoIterator<Item = (ShardId, Slot)>) {
+    pub fn set(&self, slots: &[(ShardId, Slot)]) {
         let Some(known) = &self.known else { return };
         {
             let mut known = known.write();
             for (shard, slot) in slots {
-                known.slots[usize::from(shard.0)] = slot;
+                known.slots[usize::from(shard.0)] = *slot;
             }
         }
         self.changed.notify_waiters();
@@ -153,7 +154,7 @@ impl Shards {
     }
 
     pub fn node(&self, id: NodeId) -> Option<Arc<Node>> {
-        self.known.as_ref()?.read().nodes.iter().find(|node| node.id == id).cloned()
+        self.known.as_ref()?.read_recursive().nodes.iter().find(|node| node.id == id).cloned()
     }
 
     /// The shards for which `which` says so.

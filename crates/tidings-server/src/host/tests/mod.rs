@@ -33,6 +33,7 @@ use super::{
 mod caches;
 mod cursors;
 mod first_message;
+mod fleet;
 mod fresh;
 mod held;
 mod large;
