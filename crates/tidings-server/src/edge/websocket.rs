@@ -33,7 +33,7 @@ use crate::{
     metrics::Transport,
     session::{
         auth::{Identity, renew},
-        execute::{Caller, act, is_read, read, take_rates},
+        execute::{Caller, act, is_read, paced, read, take_rates},
         outbox::{Next, Outbox},
         reply::{Answer, Reply},
         state::{Effect, State},
@@ -324,10 +324,8 @@ impl Connection {
 
     /// Waits as long as the rates have it. The inner `Err`: too much waits already.
     async fn pace(&mut self, caller: &Caller, command: &Command) -> Result<Result<(), Answer>, End> {
-        match take_rates(&self.edge.host, caller, command) {
-            Ok(wait) if !wait.is_zero() => self.drive(pin!(tokio::time::sleep(wait))).await.map(Ok),
-            taken => Ok(taken.map(|_| ())),
-        }
+        let taken = take_rates(&self.edge.host, caller, command);
+        self.drive(pin!(paced(taken))).await
     }
 
     /// Awaits `work`, and meanwhile writes what waits.
@@ -342,8 +340,8 @@ impl Connection {
 
     /// Writes all that waits in the outbox, then flushes once.
     async fn drain(&mut self) -> Done {
-        if let Some(expires_ms) = self.outbox.renewed() {
-            self.state.extend(expiry::on_clock(&self.edge, Some(expires_ms)));
+        if let Some(expires_ms) = expiry::renewed(&self.edge, &self.outbox) {
+            self.state.extend(expires_ms);
         }
         loop {
             match self.outbox.take(&mut self.frames, TAKE_BYTES) {

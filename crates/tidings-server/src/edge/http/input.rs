@@ -162,22 +162,6 @@ async fn read(request: Request, edge: &Edge) -> Result<Bytes, Response> {
     Ok(bytes)
 }
 
-/// Text out of a part of a path or query (RFC 3986 section 2.1); `None`: it is not UTF-8, or wrongly encoded.
-pub fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            let (high, low) = (digit()?, digit()?);
-            bytes.push(u8::try_from(high << 4 | low).expect("two hexadecimal digits are a byte"));
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
 /// Reads JSON; `Err` says what is wrong, beginning with the field's path.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_slice(bytes);

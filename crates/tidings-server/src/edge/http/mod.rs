@@ -18,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::{
     Router,
+    body::Body,
     extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts},
     http::{
         HeaderMap, HeaderValue, StatusCode,
@@ -35,7 +36,7 @@ use tidings_proto::{
 
 use crate::session::{
     auth::{Identity, log_in},
-    execute::{Caller, is_read, read, take_request},
+    execute::{Caller, is_read, paced, read, take_request},
     reply::{Answer, Reply},
 };
 
@@ -167,10 +168,7 @@ impl FromRequestParts<Edge> for Caller {
             Err(refusal) => return Err(wrong_token(edge, parts).unwrap_or_else(|| refused(refusal))),
         };
         let caller = log_in(&edge.host, &identity).await.map_err(refused)?;
-        let wait = take_request(&edge.host, &caller).map_err(refused)?;
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
+        paced(take_request(&edge.host, &caller)).await.map_err(refused)?;
         Ok(caller)
     }
 }
@@ -225,8 +223,8 @@ pub fn show(answer: Answer) -> Response {
 }
 
 /// A body that is JSON already.
-pub fn json(body: String) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], body)
+pub fn json(body: impl Into<Body>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], body.into())
 }
 
 /// An object that is no frame.

@@ -76,12 +76,12 @@ static ASYNCAPI_TEXT: LazyLock<String> = LazyLock::new(|| ASYNCAPI.to_string());
 
 /// `GET /openapi.json`.
 pub async fn openapi() -> impl IntoResponse {
-    body(OPENAPI_TEXT.clone())
+    body(OPENAPI_TEXT.as_str())
 }
 
 /// `GET /asyncapi.json`.
 pub async fn asyncapi() -> impl IntoResponse {
-    body(ASYNCAPI_TEXT.clone())
+    body(ASYNCAPI_TEXT.as_str())
 }
 
 #[cfg(test)]
