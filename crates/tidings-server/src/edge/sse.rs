@@ -1,9 +1,10 @@
 //! Server-Sent Events (WHATWG HTML section 9.2): a session's frames as events, each with a sync token as its id, so that a
 //! client which comes back with `Last-Event-ID` gets what it missed.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{ConnectInfo, State},
     http::HeaderMap,
@@ -36,6 +37,7 @@ use super::{
     admission::Later,
     expiry,
     http::{documents::Calls, identity, input::Asked, problem},
+    takeover::Endless,
 };
 
 /// A comment after so long without an event, so that nobody in between takes the line for dead.
@@ -67,17 +69,16 @@ pub fn describe(calls: &mut Calls) {
 /// `GET /v1/events`.
 pub async fn events(
     State(edge): State<Edge>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    ConnectInfo(socket): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
     Asked(params): Asked<Params>,
 ) -> Response {
-    match edge.admit(address.ip()) {
+    match edge.admit(peer.client.ip()) {
         Ok(()) => {}
         Err(later @ Later::Crowd { .. }) => return send_away(&edge, later),
         Err(later @ Later::Address { .. }) => return problem::of(&later.answer()),
     }
-    let identity = match identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await {
+    let identity = match identity(&edge, peer.socket.ip(), params.ticket.as_deref(), &headers).await {
         Ok(Some(identity)) => identity,
         Ok(None) => {
             return problem::of(&edge.auth.refuse("show a token, or a ticket of POST /v1/tickets"));
@@ -117,7 +118,7 @@ fn response(events: Events) -> Response {
         let chunk = events.next().await?;
         Some((Ok::<_, Infallible>(chunk), events))
     });
-    (HEADERS, Body::from_stream(body)).into_response()
+    (Extension(Endless), HEADERS, Body::from_stream(body)).into_response()
 }
 
 struct Events {

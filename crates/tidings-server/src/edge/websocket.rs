@@ -5,7 +5,6 @@ mod hello;
 
 use std::{
     future::Future,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -76,13 +75,12 @@ pub fn describe(calls: &mut Calls) {
 /// `GET /v1/ws`.
 pub async fn upgrade(
     Extract(edge): Extract<Edge>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    ConnectInfo(socket): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Query(params): Query<Params>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let later = match edge.admit(address.ip()) {
+    let later = match edge.admit(peer.client.ip()) {
         Ok(()) => None,
         Err(later @ Later::Crowd { .. }) => Some(later),
         Err(later @ Later::Address { .. }) => return problem::of(&later.answer()),
@@ -96,7 +94,7 @@ pub async fn upgrade(
     }
     let shown = match later {
         Some(_) => Ok(None),
-        None => identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await,
+        None => identity(&edge, peer.socket.ip(), params.ticket.as_deref(), &headers).await,
     };
     let identity = match shown {
         Ok(identity) => identity,
