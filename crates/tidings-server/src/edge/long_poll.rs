@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     extract::State,
-    http::StatusCode,
+    http::{HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -28,9 +28,10 @@ use crate::{
 
 use super::{
     Edge, expiry,
-    http::{documents::Calls, input::Asked, json, problem},
+    http::{Poller, documents::Calls, input::Asked, json, problem},
 };
 
+const POLL_AFTER: HeaderName = HeaderName::from_static("tidings-poll-after");
 const WAIT_MAX_S: u64 = 60;
 /// When to ask again where nothing was new, in seconds: after a plain poll, after a wait, and of a server that stops.
 const AFTER_POLL_S: u64 = 5;
@@ -57,7 +58,7 @@ pub fn describe(calls: &mut Calls) {
 }
 
 /// `GET /v1/sync`.
-pub async fn sync(State(edge): State<Edge>, caller: Caller, Asked(params): Asked<Params>) -> Response {
+pub async fn sync(State(edge): State<Edge>, Poller(caller): Poller, Asked(params): Asked<Params>) -> Response {
     let (wait_s, tail) = (params.wait.unwrap_or(0), params.tail.unwrap_or(0));
     let too_much = |name: &str, value: u64, max: u64| {
         problem::of(&Answer::refused(Code::BadRequest, format!("{name}: {value} is above the maximum of {max}")))
@@ -85,7 +86,7 @@ pub async fn sync(State(edge): State<Edge>, caller: Caller, Asked(params): Asked
             Err(error) => problem::of(&edge.host.answer(error)),
         },
         Ok(Found::Nothing { again_s }) => {
-            (StatusCode::NO_CONTENT, [("tidings-poll-after", again_s.to_string())]).into_response()
+            (StatusCode::NO_CONTENT, [(POLL_AFTER, HeaderValue::from(again_s))]).into_response()
         }
         Err(refusal) => problem::of(&refusal),
     }

@@ -167,6 +167,11 @@ impl Host {
         Ok(home)
     }
 
+    /// Whether a user's home is in memory: they were here lately, or something happened to them.
+    pub fn is_awake(&self, user: &UserId) -> bool {
+        self.homes.get(user).is_some()
+    }
+
     async fn load_home(&self, user: &UserId) -> Result<HomeState, TablesError> {
         let row = self.home_row(user).await?;
         let mut state = HomeState::new(user.clone(), self.epoch, row);

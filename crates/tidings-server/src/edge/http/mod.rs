@@ -21,7 +21,7 @@ use axum::{
     body::Body,
     extract::{ConnectInfo, FromRequestParts, State},
     http::{
-        HeaderMap, HeaderValue, StatusCode, Uri,
+        HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
         header::{AUTHORIZATION, CONTENT_TYPE},
         request::Parts,
     },
@@ -39,7 +39,7 @@ use crate::session::{
     reply::{Answer, Reply},
 };
 
-use super::{Edge, addresses::Peer, long_poll, mqtt, pages, sse, websocket};
+use super::{Edge, addresses::Peer, admission::Later, long_poll, mqtt, pages, sse, websocket};
 
 /// Every path of the server: its calls, and beside them the page.
 pub fn router(edge: Edge) -> Router {
@@ -132,7 +132,7 @@ fn people_routes() -> Router<Edge> {
 
 const NO_TOKEN: &str = "show a token: Authorization: Bearer …; POST /v1/login gives one, or says who does";
 /// Which of the user's devices calls, where the token does not say it.
-pub const DEVICE_HEADER: &str = "tidings-device";
+pub const DEVICE_HEADER: HeaderName = HeaderName::from_static("tidings-device");
 
 /// The token of the `Authorization` header (RFC 6750 section 2.1).
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -166,20 +166,45 @@ impl FromRequestParts<Edge> for Caller {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
-        let refused = |answer: Answer| {
-            answer.count(&edge.host.metrics);
-            problem::of(&answer)
-        };
-        let ConnectInfo(peer) =
-            ConnectInfo::<Peer>::from_request_parts(parts, edge).await.map_err(IntoResponse::into_response)?;
-        let identity = match identity(edge, peer.socket.ip(), None, &parts.headers).await {
-            Ok(identity) => identity.ok_or_else(|| refused(edge.auth.refuse(NO_TOKEN)))?,
-            Err(refusal) => return Err(wrong_token(edge, peer).unwrap_or_else(|| refused(refusal))),
-        };
-        let caller = log_in(&edge.host, &identity).await.map_err(refused)?;
-        paced(take_request(&edge.host, &caller)).await.map_err(refused)?;
-        Ok(caller)
+        caller(parts, edge, |_| Ok(())).await
     }
+}
+
+/// A poll: where sessions are none but polls, they come back with these. Whoever was not here lately comes in as one of the crowd.
+pub struct Poller(pub Caller);
+
+impl FromRequestParts<Edge> for Poller {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
+        let admit = |identity: &Identity| match edge.host.is_awake(&identity.user) {
+            true => Ok(()),
+            false => edge.admit_crowd(),
+        };
+        caller(parts, edge, admit).await.map(Self)
+    }
+}
+
+/// Who calls. `admit` says whether they may come in now.
+async fn caller(
+    parts: &mut Parts,
+    edge: &Edge,
+    admit: impl FnOnce(&Identity) -> Result<(), Later>,
+) -> Result<Caller, Response> {
+    let refused = |answer: Answer| {
+        answer.count(&edge.host.metrics);
+        problem::of(&answer)
+    };
+    let ConnectInfo(peer) =
+        ConnectInfo::<Peer>::from_request_parts(parts, edge).await.map_err(IntoResponse::into_response)?;
+    let identity = match identity(edge, peer.socket.ip(), None, &parts.headers).await {
+        Ok(identity) => identity.ok_or_else(|| refused(edge.auth.refuse(NO_TOKEN)))?,
+        Err(refusal) => return Err(wrong_token(edge, peer).unwrap_or_else(|| refused(refusal))),
+    };
+    admit(&identity).map_err(|later| problem::of(&later.answer()))?;
+    let caller = log_in(&edge.host, &identity).await.map_err(refused)?;
+    paced(take_request(&edge.host, &caller)).await.map_err(refused)?;
+    Ok(caller)
 }
 
 /// Whoever shows one wrong token after the other is told to wait instead.

@@ -2,7 +2,7 @@
 //! who asks, may a page of that origin ask, the router, the shape of a refusal. Which calls there are is the router's; when to
 //! stop, and what then becomes of sessions, is decided in `serve`.
 
-use std::{convert::Infallible, pin::pin};
+use std::{convert::Infallible, pin::pin, sync::Arc};
 
 use axum::{
     Router,
@@ -21,6 +21,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio_util::task::TaskTracker;
+
+use crate::session::outbox::Outbox;
 
 use super::{
     super::{
@@ -86,6 +88,7 @@ impl Calls {
         let peer = peer.resolved(request.headers(), &edge.host.config.http.trusted_proxies);
         request.extensions_mut().insert(ConnectInfo(peer));
         let is_alone = request.version() == Version::HTTP_11 && request.method() == Method::GET;
+        let shown_token = request.headers().contains_key(header::AUTHORIZATION);
         let is_call = is_v1(request.uri().path());
         let cors = match is_call.then(|| origins::check(&edge, &request)) {
             Some(Err(answer)) => return *answer,
@@ -95,22 +98,24 @@ impl Calls {
         let Ok(mut response) = router.call(request).await;
         if is_call {
             response = problem::every(response).await;
+            problem::challenge(&mut response, shown_token);
         }
         if let Some(cors) = cors {
             cors.put(&mut response);
         }
-        if is_alone && response.extensions().get::<Endless>().is_some() {
-            return take_over(&edge, &lender, response);
+        if is_alone && let Some(Endless(outbox)) = response.extensions_mut().remove() {
+            return take_over(&edge, &lender, response, outbox);
         }
         response
     }
 }
 
 /// Takes the connection back for an answer without an end, if that can be. The call's own answer then goes nowhere.
-fn take_over(edge: &Edge, lender: &Lender, response: Response) -> Response {
+fn take_over(edge: &Edge, lender: &Lender, response: Response, outbox: Arc<Outbox>) -> Response {
     let Some(stream) = lender.take_back() else { return response };
+    let unix_s = edge.host.clock.unix_ms() / 1_000;
     edge.shutdown.spawn(async move {
-        if let Err(error) = takeover::serve(stream, response).await {
+        if let Err(error) = takeover::serve(stream, response, &outbox, unix_s).await {
             tracing::debug!(%error, "a stream ended with its client");
         }
     });
