@@ -19,7 +19,7 @@ use tidings_proto::{
     ConversationId, DeviceId, Seq, UserId,
     frames::{
         client::{Command, Request as Frame, Send},
-        server::{Entry, Problem, Refused, Sent, UserProfile},
+        server::{Device, Entry, Problem, Refused, Sent, UserProfile},
     },
     percent,
 };
@@ -108,6 +108,25 @@ impl Http {
         Ok(self.call::<Users>(Method::GET, &path, None::<&()>).await?.users)
     }
 
+    /// One's own devices: where one is logged in.
+    pub async fn devices(&self) -> Result<Vec<Device>, ClientError> {
+        #[derive(Deserialize)]
+        struct Devices {
+            devices: Vec<Device>,
+        }
+        Ok(self.call::<Devices>(Method::GET, "/v1/me/devices", None::<&()>).await?.devices)
+    }
+
+    /// What one calls a device of one's own; an empty name removes it.
+    pub async fn name_device(&self, device: &DeviceId, name: &str) -> Result<Device, ClientError> {
+        self.call(Method::PATCH, &device_path(device), Some(&serde_json::json!({ "name": name }))).await
+    }
+
+    /// Ends a device's connections, and its tokens are worth nothing from then on.
+    pub async fn revoke_device(&self, device: &DeviceId) -> Result<(), ClientError> {
+        self.exchange(Method::DELETE, &device_path(device), None::<&()>).await.map(|_| ())
+    }
+
     /// Any call: a body goes out as JSON, the answer comes back as JSON. A refusal is `ClientError::Refused`.
     pub async fn call<T: DeserializeOwned>(
         &self,
@@ -175,6 +194,10 @@ impl Http {
     fn unreachable(&self, reason: &str) -> ClientError {
         ClientError::Unreachable { url: self.endpoint.path(""), reason: reason.to_owned() }
     }
+}
+
+fn device_path(device: &DeviceId) -> String {
+    format!("/v1/me/devices/{}", percent::encoded(device.as_str()))
 }
 
 /// An error with what it came of: the outermost one alone says nothing.

@@ -51,7 +51,10 @@ async fn a_new_token_is_shown_from_then_on_and_a_wrong_one_is_not() {
         client.renew(&token(&device, 3_600)).await.unwrap();
         // One that is refused changes nothing.
         let refused = client.renew(&token("another device", 3_600)).await;
-        assert!(matches!(&refused, Err(ClientError::Refused(refused)) if refused.code == Code::Forbidden), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(ClientError::Refused(refused)) if refused.code == Code::Forbidden),
+            "{refused:?}"
+        );
         let mut status = client.status();
         status.mark_unchanged();
         clients.push((way, client, status, Http::new(&server.url).unwrap().with_token(&short)));

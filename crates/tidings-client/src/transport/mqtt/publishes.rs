@@ -31,7 +31,7 @@ pub(super) enum Purpose {
 /// What an acknowledgement brings.
 #[derive(Debug)]
 pub(super) enum Acknowledged {
-    Answer(ServerFrame<'static>),
+    Answer(Box<ServerFrame<'static>>),
     /// This token counts from now on.
     Renewed(String),
     Nothing,
@@ -86,14 +86,14 @@ impl Publishes {
                 .and_then(|code| code.parse().ok())
                 .ok_or_else(|| broken("that does not say why not"))?;
             let users = puback.properties.iter().filter(|(key, _)| key == "user");
-            return Ok(Acknowledged::Answer(ServerFrame::Error(Refused {
+            return Ok(Acknowledged::Answer(Box::new(ServerFrame::Error(Refused {
                 re,
                 code,
                 message: property("message").unwrap_or_default().to_owned(),
                 retry_after_ms: property("retry_after_ms").and_then(|wait| wait.parse().ok()),
                 users: users.filter_map(|(_, user)| user.parse().ok()).collect(),
                 login_url: None,
-            })));
+            }))));
         }
         let sent = (|| {
             Some(Sent {
@@ -104,6 +104,7 @@ impl Publishes {
                 repeat: property("repeat") == Some("true"),
             })
         })();
-        sent.map(|sent| Acknowledged::Answer(ServerFrame::Sent(sent))).ok_or_else(|| broken("that does not say where"))
+        sent.map(|sent| Acknowledged::Answer(Box::new(ServerFrame::Sent(sent))))
+            .ok_or_else(|| broken("that does not say where"))
     }
 }
