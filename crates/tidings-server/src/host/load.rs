@@ -167,9 +167,12 @@ impl Host {
         Ok(home)
     }
 
-    /// Whether a user's home is in memory: they were here lately, or something happened to them.
-    pub fn is_awake(&self, user: &UserId) -> bool {
-        self.homes.get(user).is_some()
+    /// A user's home, if it is in memory: they were here lately, or something happened to them.
+    pub fn awake_home(&self, user: &UserId) -> Option<Arc<Home>> {
+        let home = self.homes.get(user)?;
+        self.metrics.cache_hits.of(Cache::Homes).inc();
+        home.touch(self.sweep_now());
+        Some(home)
     }
 
     async fn load_home(&self, user: &UserId) -> Result<HomeState, TablesError> {

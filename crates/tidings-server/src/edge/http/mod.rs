@@ -34,12 +34,12 @@ use tidings_proto::{
 };
 
 use crate::session::{
-    auth::{Identity, log_in},
+    auth::{Identity, log_in, log_in_at},
     execute::{Caller, is_read, paced, read, take_request},
     reply::{Answer, Reply},
 };
 
-use super::{Edge, addresses::Peer, admission::Later, long_poll, mqtt, pages, sse, websocket};
+use super::{Edge, addresses::Peer, long_poll, mqtt, pages, sse, websocket};
 
 /// Every path of the server: its calls, and beside them the page.
 pub fn router(edge: Edge) -> Router {
@@ -166,7 +166,7 @@ impl FromRequestParts<Edge> for Caller {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
-        caller(parts, edge, |_| Ok(())).await
+        caller(parts, edge, false).await
     }
 }
 
@@ -177,20 +177,12 @@ impl FromRequestParts<Edge> for Poller {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
-        let admit = |identity: &Identity| match edge.host.is_awake(&identity.user) {
-            true => Ok(()),
-            false => edge.admit_crowd(),
-        };
-        caller(parts, edge, admit).await.map(Self)
+        caller(parts, edge, true).await.map(Self)
     }
 }
 
-/// Who calls. `admit` says whether they may come in now.
-async fn caller(
-    parts: &mut Parts,
-    edge: &Edge,
-    admit: impl FnOnce(&Identity) -> Result<(), Later>,
-) -> Result<Caller, Response> {
+/// Who calls. With `is_crowd`, whoever was not here lately comes in when it is their turn.
+async fn caller(parts: &mut Parts, edge: &Edge, is_crowd: bool) -> Result<Caller, Response> {
     let refused = |answer: Answer| {
         answer.count(&edge.host.metrics);
         problem::of(&answer)
@@ -201,8 +193,16 @@ async fn caller(
         Ok(identity) => identity.ok_or_else(|| refused(edge.auth.refuse(NO_TOKEN)))?,
         Err(refusal) => return Err(wrong_token(edge, peer).unwrap_or_else(|| refused(refusal))),
     };
-    admit(&identity).map_err(|later| problem::of(&later.answer()))?;
-    let caller = log_in(&edge.host, &identity).await.map_err(refused)?;
+    let caller = match edge.host.awake_home(&identity.user) {
+        Some(home) => log_in_at(&edge.host, home, &identity).await,
+        None => {
+            if is_crowd {
+                edge.admit_crowd().map_err(|later| problem::of(&later.answer()))?;
+            }
+            log_in(&edge.host, &identity).await
+        }
+    };
+    let caller = caller.map_err(refused)?;
     paced(take_request(&edge.host, &caller)).await.map_err(refused)?;
     Ok(caller)
 }
