@@ -223,28 +223,9 @@ impl Client {
         let mut timer = pin!(sleep_until(self.deadline()));
         loop {
             if let Err(end) = self.turn(timer.as_mut()).await {
-                if self.connection.is_cut {
-                    Box::pin(self.take_last()).await;
-                }
                 return end;
             }
         }
-    }
-
-    /// A client that goes at once has perhaps acknowledged something before: a write that fails must not hide it.
-    async fn take_last(&mut self) {
-        let last = async {
-            while let Ok(packet) = self.connection.next_packet() {
-                let is_over = match packet {
-                    Some(packet) => self.take_small(packet).is_some(),
-                    None => self.connection.fill().await.is_err(),
-                };
-                if is_over {
-                    return;
-                }
-            }
-        };
-        let _ = timeout(CLOSE_WAIT, last).await;
     }
 
     /// Takes what was read, brings what is owed, writes, and waits for more.
