@@ -105,14 +105,18 @@ pub enum DeviceAct {
     /// Name one
     Name {
         /// As the list has it
-        device: String,
+        // Not `device`: that is this installation, of every command.
+        #[arg(value_name = "DEVICE")]
+        which: String,
         /// What to call it; empty: nothing
         name: String,
     },
     /// Log one out: its connections end, and it has to log in again
     Revoke {
         /// As the list has it
-        device: String,
+        // Not `device`: that is this installation, of every command.
+        #[arg(value_name = "DEVICE")]
+        which: String,
     },
 }
 

@@ -24,12 +24,12 @@ pub async fn run(shared: &Shared, act: Option<&DeviceAct>) -> Result<()> {
             }
             Ok(())
         }
-        Some(DeviceAct::Name { device, name }) => {
-            let named = http.name_device(&id(device)?, name).await?;
+        Some(DeviceAct::Name { which, name }) => {
+            let named = http.name_device(&id(which)?, name).await?;
             show(shared, &named, &login.device)
         }
-        Some(DeviceAct::Revoke { device }) => {
-            let device = id(device)?;
+        Some(DeviceAct::Revoke { which }) => {
+            let device = id(which)?;
             http.revoke_device(&device).await?;
             if shared.json {
                 output::json(&serde_json::json!({ "device": device }))?;
