@@ -16,6 +16,7 @@ mod listen;
 mod load;
 mod mqtt;
 mod packets;
+mod placement;
 mod poll;
 mod process;
 mod relay;
@@ -92,6 +93,8 @@ pub enum Scenario {
     Disk,
     /// From kill -9 under load until it takes messages again
     Restart,
+    /// A fleet of 500 nodes, on paper: balance, moves, and how far messages go
+    Placement,
 }
 
 impl Scenario {
@@ -106,6 +109,7 @@ impl Scenario {
         Self::Mqtt,
         Self::Disk,
         Self::Restart,
+        Self::Placement,
     ];
 
     async fn run(self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
@@ -120,6 +124,7 @@ impl Scenario {
             Self::Mqtt => mqtt::run(options, report).await,
             Self::Disk => disk::run(options, report).await,
             Self::Restart => disk::run_restart(options, report).await,
+            Self::Placement => placement::run(report),
         }
     }
 }

@@ -6,6 +6,7 @@ mod cassandra;
 mod commands;
 mod drain;
 mod mqtt;
+mod nemesis;
 mod proof;
 mod resume;
 mod script;
