@@ -18,4 +18,5 @@ pub mod clock;
 pub mod config;
 pub mod data_folder;
 pub mod metrics;
+pub mod node;
 pub mod shutdown;

@@ -23,6 +23,7 @@ use crate::{
     host::{
         Host,
         open::{Parts, ReplayError, Tasks},
+        shards::Shards,
     },
     journal::{
         Journal, Position,
@@ -144,8 +145,13 @@ pub struct Opened {
 pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeError> {
     let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
     let metrics = Arc::new(Metrics::default());
-    let parts =
-        |config, lineage, epoch| Parts { config, clock: Clock::system(), metrics: metrics.clone(), lineage, epoch };
+    let parts = |config, lineage, epoch| Parts {
+        config,
+        clock: Clock::system(),
+        metrics: metrics.clone(),
+        lineage,
+        shards: Shards::all(epoch),
+    };
     match config.store {
         Store::Memory => {
             tracing::warn!("store = \"memory\": every message is lost when this process ends");

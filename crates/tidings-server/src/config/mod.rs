@@ -4,6 +4,7 @@
 //! Nothing here opens a socket or a data folder, and nobody else reads the environment or a settings file.
 
 mod auth;
+mod contradictions;
 mod file;
 mod layers;
 pub mod origin;
@@ -13,7 +14,7 @@ mod value;
 pub use file::{check, sample};
 pub use layers::{ConfigError, Place, Problem};
 pub use settings::{
-    Auth, AuthMode, Blocking, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log, LogFormat, Metrics,
-    Presence, Rates, SETTINGS, Store, Tables, Tls, UnknownRecipient, Users,
+    Auth, AuthMode, Blocking, BusKind, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log, LogFormat, Metrics,
+    Nats, Node, Presence, Rates, SETTINGS, Store, Tables, Tls, UnknownRecipient, Users,
 };
 pub use value::{Secret, Setting};

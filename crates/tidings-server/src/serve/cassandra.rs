@@ -13,9 +13,10 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     data_folder::{DataFolder, Lineage},
-    host::{Host, open::Parts},
-    journal::{JournalId, Position, cassandra::Journals},
+    host::{Host, open::Parts, shards::Shards},
+    journal::{Position, cassandra::Journals},
     metrics::Metrics,
+    node::NodeId,
     session::auth::Auth,
     shutdown::Shutdown,
     tables::cassandra::CassandraTables,
@@ -32,7 +33,7 @@ pub enum CassandraError {
     #[error("another server took this data over while this one was starting")]
     Overtaken,
     #[error("failed to read the journal {journal}: {what}")]
-    Journal { journal: JournalId, what: String },
+    Journal { journal: NodeId, what: String },
 }
 
 /// Makes keyspace and tables where they are missing.
@@ -53,14 +54,14 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
         return Err(CassandraError::Unsafe { wrong }.into());
     }
     let journals = Journals::open(store.clone()).await.map_err(CassandraError::from)?;
-    let id = JournalId::random();
+    let id = NodeId::random();
     let claim = journals.claim(id).await.map_err(CassandraError::from)?;
     let auth = Arc::new(Auth::new(&config.auth, &claim.secret, Clock::system().unix_ms()).await?);
     let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
     let admin_token = given_token.map_or_else(|| folder.admin_token(), Ok)?.into();
     let tables = CassandraTables::open(store.clone(), id).await.map_err(CassandraError::from)?;
     let lineage = Lineage(claim.lineage);
-    let parts = Parts { config, clock: Clock::system(), metrics, lineage, epoch: claim.epoch };
+    let parts = Parts { config, clock: Clock::system(), metrics, lineage, shards: Shards::all(claim.epoch) };
     let host = Host::new(parts, Arc::new(tables));
     if let Some(previous) = claim.previous {
         replay(&host, &journals, previous).await?;
@@ -82,7 +83,7 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
 }
 
 /// Ends the journal of the one before and applies what the tables lack of it.
-async fn replay(host: &Arc<Host>, journals: &Journals, previous: JournalId) -> Result<(), ServeError> {
+async fn replay(host: &Arc<Host>, journals: &Journals, previous: NodeId) -> Result<(), ServeError> {
     let began = Instant::now();
     let last = journals.seal(previous).await.map_err(CassandraError::from)?;
     let first = journals.flushed(previous).await.map_err(CassandraError::from)?;
@@ -103,7 +104,7 @@ async fn replay(host: &Arc<Host>, journals: &Journals, previous: JournalId) -> R
     Ok(())
 }
 
-fn wrong(journal: JournalId, what: &dyn std::fmt::Display) -> CassandraError {
+fn wrong(journal: NodeId, what: &dyn std::fmt::Display) -> CassandraError {
     CassandraError::Journal { journal, what: what.to_string() }
 }
 
