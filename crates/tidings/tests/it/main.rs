@@ -5,6 +5,7 @@
 mod cassandra;
 mod commands;
 mod drain;
+mod inherited;
 mod mqtt;
 mod nemesis;
 mod proof;

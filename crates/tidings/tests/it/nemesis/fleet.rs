@@ -62,8 +62,12 @@ impl Fleet {
         let keyspace = format!("nemesis_{}", std::process::id());
         let place = vec![("cassandra.nodes", contacts), ("cassandra.keyspace", keyspace)];
         block_in_place(|| apply_schema(&place));
-        let nodes = doors.into_iter().map(|door| block_in_place(|| Node::start(door, place.clone()))).collect();
-        Self { nodes, stores: proxies }
+        let nodes = doors.into_iter().enumerate().map(|(number, door)| {
+            let mut settings = place.clone();
+            settings.extend(own_settings(number, count, &door));
+            block_in_place(|| Node::start(door, settings))
+        });
+        Self { nodes: nodes.collect(), stores: proxies }
     }
 
     /// Where clients reach the nodes, whatever happens to these.
@@ -145,6 +149,18 @@ fn address(server: &Server) -> SocketAddr {
 
 fn all<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     SETTINGS.iter().copied().chain(settings.iter().map(|(name, value)| (*name, &**value))).collect()
+}
+
+/// What only this node is set to, in a fleet of more than one.
+fn own_settings(number: usize, count: usize, door: &Proxy) -> Vec<(&'static str, String)> {
+    if count == 1 {
+        return Vec::new();
+    }
+    vec![
+        ("bus", "nats".to_owned()),
+        ("node.name", format!("node-{number}")),
+        ("node.public_url", format!("http://{}", door.address)),
+    ]
 }
 
 fn apply_schema(settings: &[(&'static str, String)]) {

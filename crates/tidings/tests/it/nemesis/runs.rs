@@ -69,7 +69,6 @@ fn each() -> Vec<Fault> {
         Fault::AtStores(0, vec![0, 1, 2], Weather::NoAnswer),
         Fault::AtStores(0, vec![1], Weather::HalfOpen),
         Fault::AtStores(0, vec![0, 2], Weather::Mute),
-        Fault::AtStores(0, vec![0, 1, 2], Weather::Deaf),
         Fault::PauseStores(vec![0, 1]),
         Fault::KillStores(vec![0, 1, 2]),
         Fault::DeployNode(0),
@@ -87,8 +86,9 @@ async fn happens(fleet: &mut Fleet, run: &Run, fault: &Fault, lasting: Duration)
     if fault.stops_all(fleet) {
         until(|| world.unavailable() > unavailable, "sends are refused as unavailable").await;
     }
-    world.recorder.mark("  mended");
+    world.recorder.mark("  being mended");
     fault.mend(fleet);
+    world.recorder.mark("  mended");
     served(run).await;
 }
 

@@ -23,7 +23,7 @@ use tidings_proto::{
 use tokio::sync::watch;
 
 use super::{
-    device::within,
+    device::{REST, within},
     plan::Plan,
     run::{Client, Phase},
     world::{World, device, user},
@@ -84,6 +84,7 @@ impl Client for Script {
                     self.world.note_refused(refused.code);
                     if refused.code == tidings_proto::Code::Unavailable {
                         self.again = Some(command);
+                        tokio::time::sleep(REST).await;
                     }
                 }
                 Some(Err(_)) | None => {
@@ -99,6 +100,9 @@ impl Client for Script {
 
 /// Every way that the Rust client has.
 pub const EVERY_WAY: [Transport; 4] = [Transport::WebSocket, Transport::Sse, Transport::LongPoll, Transport::Mqtt];
+
+/// How often the Rust client asks again by itself what is refused for now. (It waits longer each time.)
+const RETRIES: u32 = 3;
 
 /// Between plain polls when nothing is new.
 const POLL_PAUSE: Duration = Duration::from_millis(200);
@@ -230,7 +234,7 @@ impl Product {
     fn builder(&self, transport: Transport, urls: &[String]) -> Builder {
         let (first, others) = urls.split_first().expect("there is a server");
         let builder = others.iter().fold(Connected::builder(first), |builder, url| builder.also(url));
-        let builder = builder.user(self.user.as_str()).device(self.device);
+        let builder = builder.user(self.user.as_str()).device(self.device).retries(RETRIES);
         match transport {
             Transport::WebSocket => builder.way(Way::WebSocket),
             Transport::Sse => builder.way(Way::Events),

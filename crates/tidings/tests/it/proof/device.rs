@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     future::Future,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rand::{Rng, rngs::StdRng};
@@ -32,6 +32,8 @@ use super::{
 
 /// Requests that are under way at once, at most.
 const WINDOW: usize = 12;
+/// After a refusal for now.
+pub const REST: Duration = Duration::from_millis(100);
 /// A page of what was missed.
 const MISSED: usize = 100;
 
@@ -96,6 +98,8 @@ pub struct Device {
     again: VecDeque<Command>,
     /// How long an answer may take before the line is given up.
     patience: Option<Duration>,
+    /// Refused for now: nothing is asked before.
+    rests_until: Option<Instant>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -127,6 +131,7 @@ impl Device {
             held: Arc::default(),
             again: VecDeque::new(),
             patience: None,
+            rests_until: None,
             phase,
         }
     }
@@ -169,7 +174,7 @@ impl Device {
             if is_over && line.waiting.is_empty() && !line.resuming {
                 return Ok(());
             }
-            if !is_over && !line.resuming {
+            if !is_over && !line.resuming && self.rests_until.is_none_or(|until| until <= Instant::now()) {
                 self.ask_some(line);
             }
             line.writer.flush().await?;
@@ -328,6 +333,7 @@ impl Device {
                 self.world.note_refused(code);
                 if code == Code::Unavailable {
                     self.again.push_back(*command);
+                    self.rests_until = Some(Instant::now() + REST);
                 }
             }
             Some(Waiting::Block(blocking)) => blocking.refused(code),
