@@ -6,6 +6,7 @@
 //! however it ends.
 
 pub mod child;
+mod cluster;
 mod disk;
 mod fanout;
 mod fill;
@@ -61,6 +62,15 @@ pub struct BenchArgs {
     /// store: how many messages are sent; history, disk, restart: how many are stored first
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     pub messages: u64,
+    /// cluster: all nodes of a Cassandra cluster of this machine, as address:port, separated by commas
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    pub cassandra: Vec<String>,
+    /// cluster: NATS on this machine, as address:port
+    #[arg(long, value_name = "ADDRESS")]
+    pub nats: Option<String>,
+    /// cluster: how many nodes of Tidings
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=16))]
+    pub nodes: u64,
     /// Where the servers keep their data meanwhile: it is this disk that is measured
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub folder: PathBuf,
@@ -93,6 +103,8 @@ pub enum Scenario {
     Disk,
     /// From kill -9 under load until it takes messages again
     Restart,
+    /// Messages through a Cassandra cluster, and their cost there
+    Cluster,
     /// A fleet of 500 nodes, on paper: balance, moves, and how far messages go
     Placement,
 }
@@ -109,6 +121,7 @@ impl Scenario {
         Self::Mqtt,
         Self::Disk,
         Self::Restart,
+        Self::Cluster,
         Self::Placement,
     ];
 
@@ -124,6 +137,7 @@ impl Scenario {
             Self::Mqtt => mqtt::run(options, report).await,
             Self::Disk => disk::run(options, report).await,
             Self::Restart => disk::run_restart(options, report).await,
+            Self::Cluster => cluster::run(options, report).await,
             Self::Placement => placement::run(report),
         }
     }
@@ -140,6 +154,9 @@ struct Options {
     conversations: Option<u32>,
     spread: store::Spread,
     cache_bytes: u64,
+    cassandra: Vec<String>,
+    nats: Option<String>,
+    nodes: usize,
     folder: PathBuf,
 }
 
@@ -162,6 +179,9 @@ pub async fn run(args: BenchArgs, transport: Transport, json: bool) -> anyhow::R
         conversations: args.conversations,
         spread: args.spread,
         cache_bytes: args.cache << 20,
+        cassandra: args.cassandra,
+        nats: args.nats,
+        nodes: usize::try_from(args.nodes)?,
         folder: folder.path().to_owned(),
     };
     let mut report = Report::begin(json, &args.folder)?;

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tidings_proto::{ConversationId, SHARDS, ShardId, UserId};
 use tidings_server::cluster::placement::{Candidate, Placement};
 
-use super::report::{Figure, Report};
+use super::report::{Figure, Report, median};
 
 const SEED: u64 = 1;
 /// The fleet that is planned for, and its load.
@@ -30,7 +30,7 @@ pub fn run(report: &mut Report) -> anyhow::Result<()> {
     report.progress(&format!("placement: balance of {NODES} nodes"))?;
     balance(&mut rng, report)?;
     report.progress("placement: nodes that join and leave")?;
-    changes(&mut rng, report)?;
+    changes(report)?;
     report.progress("placement: the ways of messages")?;
     for nodes in [2, 3, 10, 100, NODES] {
         direct(nodes, &mut rng, report)?;
@@ -90,34 +90,42 @@ fn balance(rng: &mut StdRng, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Shards that move when one node joins or leaves, beside those that must.
-fn changes(rng: &mut StdRng, report: &mut Report) -> anyhow::Result<()> {
+/// Shards that move when one node joins or leaves, beside those that must: at several sizes, because a node's bound is a whole number, and
+/// where it steps to the next one, some move for that alone.
+fn changes(report: &mut Report) -> anyhow::Result<()> {
     let names = names(NODES + CHANGES);
-    let before = Fleet::of(&names[..NODES]);
-    let (mut join_moved, mut join_own, mut leave_moved, mut leave_own) = (0, 0, 0, 0);
-    let moved = |one: &[&String], other: &[&String]| one.iter().zip(other).filter(|(one, other)| one != other).count();
-    let named = |fleet: &Fleet, names: &[String]| -> Vec<String> {
-        fleet.hosts.iter().map(|&host| names[host].clone()).collect()
-    };
-    let before_names = named(&before, &names[..NODES]);
+    let (mut joins, mut leaves) = (Moves::default(), Moves::default());
     for change in 0..CHANGES {
-        let newcomer = &names[NODES + change];
-        let joined: Vec<_> = names[..NODES].iter().chain([newcomer]).cloned().collect();
-        let after = named(&Fleet::of(&joined), &joined);
-        join_own += after.iter().filter(|host| *host == newcomer).count();
-        join_moved += moved(&before_names.iter().collect::<Vec<_>>(), &after.iter().collect::<Vec<_>>());
-        let gone = rng.random_range(0..NODES);
-        let left: Vec<_> = (0..NODES).filter(|node| *node != gone).map(|node| names[node].clone()).collect();
-        let after = named(&Fleet::of(&left), &left);
-        leave_own += before_names.iter().filter(|host| **host == names[gone]).count();
-        leave_moved += moved(&before_names.iter().collect::<Vec<_>>(), &after.iter().collect::<Vec<_>>());
+        let (few, many) = (NODES - CHANGES + 2 * change, NODES - CHANGES + 2 * change + 1);
+        let (few, many) = (Fleet::of(&names[..few]), Fleet::of(&names[..many]));
+        let last = many.hosts.iter().copied().max().unwrap_or(0);
+        joins.add(&few, &many, last);
+        leaves.add(&many, &few, last);
     }
-    let mean = |sum: usize| sum as f64 / CHANGES as f64;
-    for (what, moved, own) in [("joins", join_moved, join_own), ("leaves", leave_moved, leave_own)] {
-        let what = format!("shards that move when one of {NODES} {what}");
-        report.add(Figure::new("placement", what, mean(moved), "").against("its own", mean(own)))?;
+    for (what, moves) in [("joins", joins), ("leaves", leaves)] {
+        let figure = |name: &str, value| {
+            let what = format!("shards that move when one of {NODES} {what}, {name}");
+            Figure::new("placement", what, value, "").against("its own", median(moves.own.clone()))
+        };
+        report.add(figure("median", median(moves.all.clone())))?;
+        report.add(figure("most", moves.all.iter().copied().fold(0.0, f64::max)))?;
     }
     Ok(())
+}
+
+/// What moved at each of some changes, and how much of it belonged to the node that came or went.
+#[derive(Default)]
+struct Moves {
+    all: Vec<f64>,
+    own: Vec<f64>,
+}
+
+impl Moves {
+    fn add(&mut self, before: &Fleet, after: &Fleet, concerned: usize) {
+        let pairs = || before.hosts.iter().zip(&after.hosts);
+        self.all.push(pairs().filter(|(before, after)| before != after).count() as f64);
+        self.own.push(pairs().filter(|(before, after)| [*before, *after].contains(&&concerned)).count() as f64);
+    }
 }
 
 /// A direct message: from the sender's node to the conversation's, and on to the other's home and session.

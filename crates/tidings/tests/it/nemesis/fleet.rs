@@ -21,7 +21,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("store", "cassandra"),
     ("drain_ms", "2000"),
     ("flush.window_ms", "500"),
-    ("limits.heartbeat_s", "2"),
+    ("limits.heartbeat_s", "4"),
     ("rates.sends_per_s", "1000000"),
     ("rates.sends_burst", "1000000"),
     ("rates.requests_per_s", "1000000"),
