@@ -24,6 +24,11 @@ pub enum Fault {
     AtDoor(usize, Weather),
     /// Between a node and some nodes of Cassandra.
     AtStores(usize, Vec<usize>, Weather),
+    /// What nodes tell each other is lost.
+    KillNats,
+    PauseNats,
+    /// Between a node and the others.
+    AtNats(usize, Weather),
 }
 
 impl Fault {
@@ -38,6 +43,9 @@ impl Fault {
             Self::AtStores(node, stores, weather) => {
                 stores.iter().for_each(|store| fleet.at_store(*node, *store, *weather));
             }
+            Self::KillNats => fleet.nats().kill(),
+            Self::PauseNats => fleet.nats().signal("STOP"),
+            Self::AtNats(node, weather) => fleet.nats().lines[*node].set(0, *weather),
         }
     }
 
@@ -51,6 +59,9 @@ impl Fault {
             Self::AtStores(node, stores, _) => {
                 stores.iter().for_each(|store| fleet.at_store(*node, *store, Weather::Clear));
             }
+            Self::KillNats => fleet.nats().restart(),
+            Self::PauseNats => fleet.nats().signal("CONT"),
+            Self::AtNats(node, _) => fleet.nats().lines[*node].set(0, Weather::Clear),
         }
     }
 
@@ -71,13 +82,17 @@ impl Fault {
     pub fn any(rng: &mut StdRng, fleet: &Fleet) -> Self {
         let node = rng.random_range(0..fleet.nodes());
         let stores = some(rng, fleet.stores());
-        match rng.random_range(0..10) {
+        let kinds = if fleet.nodes() > 1 { 13 } else { 10 };
+        match rng.random_range(0..kinds) {
             0..2 => Self::KillNode(node),
             2 => Self::PauseNode(node),
             3 => Self::DeployNode(node),
             4 => Self::KillStores(stores),
             5..7 => Self::PauseStores(stores),
             7 => Self::AtDoor(node, weather(rng)),
+            10 => Self::KillNats,
+            11 => Self::PauseNats,
+            12 => Self::AtNats(node, weather(rng)),
             _ => Self::AtStores(node, stores, weather(rng)),
         }
     }
@@ -116,6 +131,9 @@ impl fmt::Display for Fault {
             Self::AtStores(node, stores, weather) => {
                 write!(f, "node {node}, Cassandra {}: {weather:?}", numbers(stores))
             }
+            Self::KillNats => write!(f, "NATS killed"),
+            Self::PauseNats => write!(f, "NATS paused"),
+            Self::AtNats(node, weather) => write!(f, "node {node}, NATS: {weather:?}"),
         }
     }
 }

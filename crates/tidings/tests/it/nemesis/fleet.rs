@@ -2,7 +2,7 @@
 //! another.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
     process::Command,
     sync::Arc,
@@ -11,6 +11,7 @@ use std::{
 use tokio::task::block_in_place;
 
 use super::{
+    nats::Nats,
     owner::owner,
     proxy::{Proxy, Weather, Whose},
 };
@@ -31,6 +32,8 @@ pub struct Fleet {
     nodes: Vec<Node>,
     /// Before each node of Cassandra; a party is a node of Tidings.
     stores: Vec<Proxy>,
+    /// Between the nodes, if there are several.
+    nats: Option<Nats>,
 }
 
 struct Node {
@@ -62,12 +65,13 @@ impl Fleet {
         let keyspace = format!("nemesis_{}", std::process::id());
         let place = vec![("cassandra.nodes", contacts), ("cassandra.keyspace", keyspace)];
         block_in_place(|| apply_schema(&place));
+        let nats = if count > 1 { Some(Nats::start(count).await) } else { None };
         let nodes = doors.into_iter().enumerate().map(|(number, door)| {
             let mut settings = place.clone();
-            settings.extend(own_settings(number, count, &door));
+            settings.extend(nats.iter().flat_map(|nats| own_settings(number, nats, &door)));
             block_in_place(|| Node::start(door, settings))
         });
-        Self { nodes: nodes.collect(), stores: proxies }
+        Self { nodes: nodes.collect(), stores: proxies, nats }
     }
 
     /// Where clients reach the nodes, whatever happens to these.
@@ -105,6 +109,11 @@ impl Fleet {
     /// Between a node of Tidings and a node of Cassandra.
     pub fn at_store(&self, node: usize, store: usize, weather: Weather) {
         self.stores[store].set(node, weather);
+    }
+
+    /// Between the nodes; there must be several.
+    pub fn nats(&mut self) -> &mut Nats {
+        self.nats.as_mut().expect("a node alone has no bus")
     }
 
     pub fn stores(&self) -> usize {
@@ -152,14 +161,15 @@ fn all<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str
 }
 
 /// What only this node is set to, in a fleet of more than one.
-fn own_settings(number: usize, count: usize, door: &Proxy) -> Vec<(&'static str, String)> {
-    if count == 1 {
-        return Vec::new();
-    }
+fn own_settings(number: usize, nats: &Nats, door: &Proxy) -> Vec<(&'static str, String)> {
+    // Where other nodes reach it: free now, and nobody else's in the moment until it listens there.
+    let inside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     vec![
         ("bus", "nats".to_owned()),
+        ("nats.servers", nats.lines[number].address.to_string()),
         ("node.name", format!("node-{number}")),
         ("node.public_url", format!("http://{}", door.address)),
+        ("node.listen", inside.to_string()),
     ]
 }
 

@@ -34,7 +34,7 @@ async fn faults_lose_double_and_reorder_nothing() {
     served(&run).await;
     match seconds {
         None => {
-            for fault in each() {
+            for fault in each(nodes) {
                 happens(&mut fleet, &run, &fault, Duration::from_millis(500)).await;
             }
         }
@@ -62,8 +62,8 @@ async fn faults_lose_double_and_reorder_nothing() {
 }
 
 /// A fault of each kind.
-fn each() -> Vec<Fault> {
-    vec![
+fn each(nodes: usize) -> Vec<Fault> {
+    let mut faults = vec![
         Fault::KillNode(0),
         Fault::AtDoor(0, Weather::NoAnswer),
         Fault::AtStores(0, vec![0, 1, 2], Weather::NoAnswer),
@@ -72,7 +72,11 @@ fn each() -> Vec<Fault> {
         Fault::KillStores(vec![0, 1, 2]),
         Fault::DeployNode(0),
         Fault::PauseNode(0),
-    ]
+    ];
+    if nodes > 1 {
+        faults.extend([Fault::KillNats, Fault::AtNats(1, Weather::Silent), Fault::KillNode(1)]);
+    }
+    faults
 }
 
 /// A fault, as long as it lasts, and service again.
