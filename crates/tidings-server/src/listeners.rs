@@ -6,7 +6,6 @@
 use std::{io, net::SocketAddr};
 
 use listenfd::ListenFd;
-use rustix::io::{FdFlags, fcntl_setfd};
 use tokio::net::TcpListener;
 
 use crate::config::inherited_names;
@@ -43,7 +42,8 @@ impl Inherited {
         for number in 0..given.len() {
             let refused = |error| InheritError::Take { number, error };
             let Some(listener) = given.take_tcp_listener(number).map_err(refused)? else { continue };
-            fcntl_setfd(&listener, FdFlags::CLOEXEC).map_err(|error| refused(error.into()))?;
+            // The copy, unlike what was inherited, is closed in programs that this one starts.
+            let listener = listener.try_clone().map_err(refused)?;
             listener.set_nonblocking(true).map_err(refused)?;
             let address = listener.local_addr().map_err(refused)?;
             sockets.push(Socket { name: names.get(number).cloned().unwrap_or_default(), address, listener });
