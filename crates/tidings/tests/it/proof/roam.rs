@@ -26,7 +26,7 @@ const PRODUCTS: [(&str, Transport); 5] = [
 ];
 
 /// How long clients without a heartbeat of their own wait for an answer before they give a line up.
-const SILENCE: Duration = Duration::from_secs(8);
+const SILENCE: Duration = Duration::from_secs(6);
 
 /// The longest wait before another try.
 const RETRY_MAX_MS: u64 = 500;
