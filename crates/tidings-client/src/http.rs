@@ -16,7 +16,7 @@ use hyper_util::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tidings_proto::{
-    ConversationId, DeviceId, Seq, UserId,
+    Code, ConversationId, DeviceId, Seq, UserId,
     frames::{
         client::{Command, Request as Frame, Send},
         server::{Device, Entry, Problem, Refused, Sent, UserProfile},
@@ -138,8 +138,26 @@ impl Http {
         serde_json::from_slice(answer.body()).map_err(|error| ClientError::Unexpected(format!("{path}: {error}")))
     }
 
-    /// Any call, and the whole answer if it went well.
+    /// Any call, and the whole answer if it went well. One whose token has ended while a new one came is made again with that: a
+    /// poll may have been on its way when the token was renewed.
     pub(crate) async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Response<Bytes>, ClientError> {
+        let shown = self.token.get();
+        match self.exchange_once(method.clone(), path, body).await {
+            Err(ClientError::Refused(refused))
+                if refused.code == Code::Unauthenticated && self.token.get() != shown =>
+            {
+                self.exchange_once(method, path, body).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn exchange_once(
         &self,
         method: Method,
         path: &str,
