@@ -22,6 +22,7 @@ use tidings_proto::{Code, DeviceId, UserId, frames::client::Hello};
 use crate::{
     config::{self, AuthMode},
     home::{
+        actor::Home,
         event::{HomeChange, HomeEvent},
         state::Device,
     },
@@ -257,6 +258,11 @@ pub async fn identify(auth: &Auth, hello: &Hello, shown: Option<&Identity>, now_
 /// Logs somebody in: the user and the device are known, durably, when this returns.
 pub async fn log_in(host: &Arc<Host>, identity: &Identity) -> Result<Caller, Answer> {
     let home = host.home(&identity.user).await.map_err(|error| host.answer(error.into()))?;
+    log_in_at(host, home, identity).await
+}
+
+/// The same, with the user's home.
+pub async fn log_in_at(host: &Arc<Host>, home: Arc<Home>, identity: &Identity) -> Result<Caller, Answer> {
     let now_ms = host.clock.unix_ms();
     let unnamed = || DeviceId::new(UNNAMED_DEVICE).expect("it is a name");
     let id = identity.device.clone().unwrap_or_else(unnamed);
@@ -272,8 +278,7 @@ pub async fn log_in(host: &Arc<Host>, identity: &Identity) -> Result<Caller, Ans
             let refusal = Answer::refused(Code::Unauthenticated, "this device was signed out; log in again");
             return Err(refusal.with(|refused| refused.login_url.clone_from(&host.config.auth.login_url)));
         }
-        let is_back = |device: &Device| device.revoked_at_ms >= device.seen_at_ms;
-        if device.is_none_or(|device| device.seen_at_ms + DEVICE_SEEN_STEP_MS < now_ms || is_back(device)) {
+        if device.is_none_or(|device| device.seen_at_ms + DEVICE_SEEN_STEP_MS < now_ms || !device.is_valid()) {
             let at_ms = after_revocation(device, now_ms);
             changes.push(HomeChange::Device { device: id.clone(), at_ms });
         }

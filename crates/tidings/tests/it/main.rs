@@ -5,8 +5,11 @@
 mod cassandra;
 mod commands;
 mod drain;
+mod inherited;
 mod mqtt;
+mod nemesis;
 mod proof;
+mod renew;
 mod resume;
 mod script;
 mod server;

@@ -1,14 +1,21 @@
 //! The loop of one client: one task that reads packets, carries them out, and writes what waits, all that is ready at once.
 
-use std::{collections::VecDeque, future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tidings_proto::CloseCode;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::{
     home::kept::{KeptSession, PUBLISHED_MAX, Published},
-    session::{attachment::Attachment, auth::Identity, outbox::Next, unanswered::Counter},
+    session::{attachment::Attachment, auth::Identity, expiry::Expiry, outbox::Next, unanswered::Counter},
 };
 
 use super::{
@@ -26,6 +33,10 @@ pub const RECEIVE_MAX: u16 = PUBLISHED_MAX as u16;
 const TAKE_BYTES: usize = 64 * 1024;
 /// A buffer that grew larger is given back.
 const KEEP_BYTES: usize = 16 * 1024;
+/// What a connection keeps for what it reads: room for a few acknowledgements.
+const INPUT_KEPT_BYTES: usize = 32;
+/// The timer of a connection for which nothing is due.
+const NOTHING_DUE: Duration = Duration::from_secs(3_600);
 /// How long one write may take.
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// How long a client that is being closed may take to read why.
@@ -95,9 +106,7 @@ pub struct Session {
     pub published: VecDeque<Published>,
     pub keep_alive: Option<Duration>,
     pub heard_at: Instant,
-    /// When its token ends; and when the client is to be warned, until it was.
-    pub expires_at: Option<Instant>,
-    pub warn_at: Option<Instant>,
+    pub expiry: Expiry,
     /// It named a way to log in, and may do so again.
     pub has_method: bool,
     /// When cursors that moved are to be stored.
@@ -157,7 +166,8 @@ impl Connection {
             }
         };
         if taken == self.input.len() {
-            self.input = Vec::new();
+            self.input.clear();
+            self.input.shrink_to(INPUT_KEPT_BYTES);
         } else {
             self.input.drain(..taken);
         }
@@ -169,13 +179,18 @@ impl Connection {
             return Ok(());
         }
         self.is_cut = true;
-        let written = timeout(WRITE_WAIT, self.line.write(&self.out)).await;
-        self.is_cut = !matches!(written, Ok(Ok(())));
+        let written = tokio::select! {
+            biased;
+            written = self.line.write(&self.out) => written,
+            // Made only where the write has to wait.
+            () = async { sleep(WRITE_WAIT).await } => Err(std::io::ErrorKind::TimedOut.into()),
+        };
+        self.is_cut = written.is_err();
         self.out.clear();
         if self.out.capacity() > KEEP_BYTES {
             self.out = Vec::new();
         }
-        written.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        written
     }
 
     /// Says why, where the protocol has a way to, and gives the client a moment to read it.
@@ -205,33 +220,30 @@ impl Connection {
     }
 }
 
-impl Session {
-    /// A token ends then.
-    pub fn set_expiry(&mut self, expires_at: Option<Instant>) {
-        self.expires_at = expires_at;
-        self.warn_at = expiry::warn_at(expires_at);
-    }
-}
-
 impl Client {
     async fn serve(&mut self) -> End {
         if let Err(end) = Box::pin(self.begin()).await {
             return end;
         }
+        let mut timer = pin!(sleep(NOTHING_DUE));
         loop {
-            if let Err(end) = self.turn().await {
+            if let Err(end) = self.turn(timer.as_mut()).await {
                 return end;
             }
         }
     }
 
     /// Takes what was read, brings what is owed, writes, and waits for more.
-    async fn turn(&mut self) -> Done {
+    async fn turn(&mut self, mut timer: Pin<&mut Sleep>) -> Done {
         while self.may_take() {
             match self.connection.next_packet() {
                 Ok(Some(packet)) => {
-                    self.session.heard_at = Instant::now();
-                    Box::pin(self.on_packet(packet)).await?;
+                    if self.session.keep_alive.is_some() {
+                        self.session.heard_at = Instant::now();
+                    }
+                    if let Some(packet) = self.take_small(packet) {
+                        Box::pin(self.on_packet(packet)).await?;
+                    }
                 }
                 Ok(None) => break,
                 Err(reason) => return Err(End::Fault(reason)),
@@ -242,12 +254,16 @@ impl Client {
         }
         self.flush().await?;
         let (may_take, is_behind) = (self.may_take(), self.is_behind());
+        // A deadline that moves on leaves the timer as it is: when it runs out, nothing is due, and it is set anew.
         let deadline = self.deadline();
+        if timer.is_elapsed() || deadline.is_some_and(|deadline| deadline < timer.deadline()) {
+            timer.as_mut().reset(deadline.unwrap_or_else(|| Instant::now() + NOTHING_DUE));
+        }
         tokio::select! {
             done = self.connection.fill(), if may_take => done,
             () = self.attachment.outbox.changed() => self.drain().await,
             () = std::future::ready(()), if is_behind => Ok(()),
-            () = sleep_until(deadline) => Box::pin(self.on_time()).await,
+            () = timer => Box::pin(self.on_time()).await,
         }
     }
 
@@ -255,22 +271,27 @@ impl Client {
         self.session.awaited.len() < usize::from(RECEIVE_MAX)
     }
 
-    async fn on_packet(&mut self, packet: Incoming) -> Done {
+    /// Takes what is done at once, which most packets are. Others come back.
+    fn take_small(&mut self, packet: Incoming) -> Option<Incoming> {
         match packet {
-            Incoming::Publish(publish) => self.on_publish(publish).await,
             Incoming::Puback { packet_id } => {
                 if let Some(deliveries) = &mut self.session.deliveries {
                     deliveries.acked(packet_id);
                 }
                 self.note_moved();
-                Ok(())
             }
+            Incoming::Ping => self.connection.wire.put_pong(&mut self.connection.out),
+            other => return Some(other),
+        }
+        None
+    }
+
+    async fn on_packet(&mut self, packet: Incoming) -> Done {
+        match packet {
+            Incoming::Publish(publish) => self.on_publish(publish).await,
+            Incoming::Puback { .. } | Incoming::Ping => unreachable!("these are taken at once"),
             Incoming::Subscribe(subscribe) => self.on_subscribe(subscribe).await,
             Incoming::Unsubscribe { packet_id, filters } => self.on_unsubscribe(packet_id, &filters).await,
-            Incoming::Ping => {
-                self.connection.wire.put_pong(&mut self.connection.out);
-                Ok(())
-            }
             Incoming::Disconnect { expiry_s } if self.session.kept.expiry_s == 0 && expiry_s.is_some_and(|s| s > 0) => {
                 // A session that was not to be kept cannot be any more (MQTT 5 section 3.14.2.2.2).
                 Err(End::Fault(Reason::PROTOCOL_ERROR))
@@ -295,11 +316,8 @@ impl Client {
 
     /// Brings all that waits in the outbox.
     pub async fn drain(&mut self) -> Done {
-        if let Some(expires_ms) = self.attachment.outbox.renewed() {
-            let renewed_at = expiry::of_ms(&self.connection.edge, expires_ms);
-            if self.session.expires_at.is_some() && renewed_at > self.session.expires_at {
-                self.session.set_expiry(renewed_at);
-            }
+        if let Some(expires_ms) = expiry::renewed(&self.connection.edge, &self.attachment.outbox) {
+            self.session.expiry.extend(expires_ms);
         }
         loop {
             let mut frames = std::mem::take(&mut self.session.frames);
@@ -321,6 +339,9 @@ impl Client {
 
     /// Writes, but does not wait for a reader whose session is cut meanwhile.
     pub async fn flush(&mut self) -> Done {
+        if self.connection.out.is_empty() {
+            return Ok(());
+        }
         let outbox = self.attachment.outbox.clone();
         tokio::select! {
             biased;
@@ -329,11 +350,13 @@ impl Client {
         }
     }
 
-    fn deadline(&self) -> Instant {
+    /// When something is to be done, whatever the client does.
+    fn deadline(&self) -> Option<Instant> {
         let silent = self.session.keep_alive.map(|wait| self.session.heard_at + wait);
-        let Session { store_at, leave_at, warn_at, expires_at, .. } = self.session;
-        let all = [silent, store_at, leave_at, warn_at, expires_at];
-        all.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600))
+        let Session { store_at, leave_at, expiry, .. } = self.session;
+        let expiry_at = expiry.deadline_ms().and_then(|at_ms| expiry::instant(&self.connection.edge, at_ms));
+        let all = [silent, store_at, leave_at, expiry_at];
+        all.into_iter().flatten().min()
     }
 
     async fn on_time(&mut self) -> Done {
@@ -342,11 +365,12 @@ impl Client {
         if session.keep_alive.is_some_and(|wait| session.heard_at + wait <= now) {
             return Err(End::Fault(Reason::KEEP_ALIVE));
         }
-        if session.expires_at.is_some_and(|at| at <= now) {
+        let now_ms = expiry::now_ms(&self.connection.edge);
+        if session.expiry.is_over(now_ms) {
             return Err(End::Close(CloseCode::TokenExpired));
         }
-        if session.warn_at.is_some_and(|at| at <= now) {
-            self.warn();
+        if let Some(in_s) = session.expiry.warning(now_ms) {
+            self.warn(in_s, now_ms);
         }
         let session = &mut self.session;
         if session.leave_at.is_some_and(|at| at <= now) {
@@ -364,6 +388,8 @@ impl Client {
         let wait = match self.session.deliveries.as_ref().map_or(0, Deliveries::moved_count) {
             0 => return,
             CURSORS_MAX.. => Duration::ZERO,
+            // They go with those that wait already.
+            _ if self.session.store_at.is_some() => return,
             _ => CURSORS_WAIT,
         };
         let at = Instant::now() + wait;
