@@ -17,6 +17,7 @@ use tidings_proto::{
         client::{Command, Request as Frame, Send},
         server::{Entry, Problem, Refused, Sent, UserProfile},
     },
+    percent,
 };
 
 use crate::{endpoint::Endpoint, error::ClientError};
@@ -71,7 +72,7 @@ impl Http {
         struct Users {
             users: Vec<UserProfile>,
         }
-        let ids: Vec<String> = users.iter().map(|user| percent_encoded(user.as_str())).collect();
+        let ids: Vec<String> = users.iter().map(|user| percent::encoded(user.as_str())).collect();
         let path = format!("/v1/users?ids={}", ids.join(","));
         Ok(self.call::<Users>(Method::GET, &path, None::<&()>).await?.users)
     }
@@ -275,7 +276,7 @@ pub mod admin {
 
         /// The groups of a name.
         pub async fn conversations_named(&self, name: &str) -> Result<Vec<ConversationId>, ClientError> {
-            let path = format!("/v1/admin/conversations?name={}", percent_encoded(name));
+            let path = format!("/v1/admin/conversations?name={}", percent::encoded(name));
             let found: Conversations = self.call(Method::GET, &path, None::<&()>).await?;
             Ok(found.conversations)
         }
@@ -291,17 +292,4 @@ pub mod admin {
             self.call(Method::GET, &path, None::<&()>).await
         }
     }
-}
-
-/// Text as a part of a path or query (RFC 3986 section 2.1).
-pub fn percent_encoded(text: &str) -> String {
-    use std::fmt::Write;
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            write!(encoded, "%{byte:02X}").expect("a string takes everything");
-        }
-        encoded
-    })
 }

@@ -7,6 +7,7 @@ pub mod codes;
 pub mod frames;
 pub mod ids;
 pub mod limits;
+pub mod percent;
 pub mod schema;
 
 pub use codes::{CloseCode, Code};

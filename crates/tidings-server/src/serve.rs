@@ -78,14 +78,9 @@ pub enum ServeError {
 pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(Listening)) -> Result<(), ServeError> {
     let refused = |address| move |error| ServeError::Listen { address, error };
     let listener = TcpListener::bind(config.listen).await.map_err(refused(config.listen))?;
-    let mqtt = match config.mqtt.listen {
-        Some(address) => Some(mqtt::bind(address).map_err(refused(address))?),
-        None => None,
-    };
-    let mqtt_tls = match config.mqtt.tls_listen {
-        Some(address) => Some(mqtt::bind(address).map_err(refused(address))?),
-        None => None,
-    };
+    let bind_mqtt =
+        |address: Option<SocketAddr>| address.map(|address| mqtt::bind(address).map_err(refused(address))).transpose();
+    let (mqtt, mqtt_tls) = (bind_mqtt(config.mqtt.listen)?, bind_mqtt(config.mqtt.tls_listen)?);
     let listening = Listening {
         http: listener.local_addr().map_err(ServeError::Serve)?,
         mqtt: mqtt.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::Serve)?,

@@ -4,13 +4,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use http_body_util::{BodyExt, BodyStream};
 use hyper::body::Incoming;
-use tidings_proto::frames::client::Hello;
+use tidings_proto::{frames::client::Hello, percent};
 
 use super::http::PONG;
-use crate::{
-    error::Lost,
-    http::{Http, percent_encoded},
-};
+use crate::{error::Lost, http::Http};
 
 /// Answers are at most 1 MiB; twice that leaves room for what surrounds them.
 const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -19,7 +16,7 @@ const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub(super) async fn open(http: &Http, hello: &Hello) -> Result<BoxStream<'static, Result<String, Lost>>, Lost> {
     let mut path = format!("/v1/events?tail={}", hello.tail.unwrap_or(0));
     if let Some(sync) = &hello.sync {
-        path += &format!("&sync={}", percent_encoded(sync));
+        path += &format!("&sync={}", percent::encoded(sync));
     }
     let body = http.open(&path).await.map_err(Lost::of_call)?;
     let lines = Lines { body: BodyStream::new(body), buffer: Vec::new(), read: 0 };

@@ -232,7 +232,7 @@ impl Talk {
 }
 
 /// CONNECT was refused.
-fn not_let_in(Reason { code, why }: Reason) -> Lost {
+fn not_let_in(Reason { code, why, retry_after_ms }: Reason) -> Lost {
     let code = match code {
         0x86 | 0x87 => Code::Unauthenticated,
         0x88 | 0x89 => Code::Unavailable,
@@ -243,14 +243,14 @@ fn not_let_in(Reason { code, why }: Reason) -> Lost {
         re: None,
         code,
         message: why,
-        retry_after_ms: None,
+        retry_after_ms,
         users: Vec::new(),
         login_url: None,
     }))
 }
 
 /// The server's reason to end the connection, as the code that a WebSocket would be closed with.
-fn closed(Reason { code, why }: Reason) -> Lost {
+fn closed(Reason { code, why, .. }: Reason) -> Lost {
     use tidings_proto::CloseCode;
     let close = match code {
         0x8b => CloseCode::Draining,

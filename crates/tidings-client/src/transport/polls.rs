@@ -13,12 +13,13 @@ use tidings_proto::{
         server::{Changes, ServerFrame, Welcome},
     },
     limits::Limits,
+    percent,
 };
 
 use super::http::PONG;
 use crate::{
     error::{ClientError, Lost},
-    http::{Http, percent_encoded},
+    http::Http,
 };
 
 /// How long one question may wait at the server, in seconds.
@@ -98,7 +99,7 @@ pub(super) async fn missed(http: &Http, token: &str, tail: usize) -> Result<Chan
 
 /// Asks what differs since a token. An answer without a body: nothing.
 async fn ask(http: &Http, token: &str, wait_s: u64, tail: usize) -> Result<Response<Bytes>, Lost> {
-    let path = format!("/v1/sync?sync={}&wait={wait_s}&tail={tail}", percent_encoded(token));
+    let path = format!("/v1/sync?sync={}&wait={wait_s}&tail={tail}", percent::encoded(token));
     let answer = match http.exchange(Method::GET, &path, None::<&()>).await {
         // Whose token is worth nothing gets everything anew, as over a socket.
         Err(ClientError::Refused(refused)) if refused.code == Code::BadSync => {

@@ -3,45 +3,29 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use axum::{
-    extract::{ConnectInfo, Request, State},
-    http::{Extensions, HeaderMap},
-    middleware::Next,
-    response::Response,
-};
+use axum::http::HeaderMap;
 use ipnet::IpNet;
 use tokio::{
     io::{self, AsyncReadExt},
     net::TcpStream,
 };
 
-use super::Edge;
-
 /// Both ends of a connection that say who it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// The other end of the socket.
     pub socket: SocketAddr,
-    /// The client, as far as the connection itself tells.
+    /// The client, as far as is known.
     pub client: SocketAddr,
 }
 
-/// Puts the client's address where the calls look for it.
-pub async fn resolve(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| *peer);
-    if let Some(peer) = peer {
-        let proxies = &edge.host.config.http.trusted_proxies;
-        let ip = forwarded_for(request.headers(), peer.client.ip(), proxies);
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(ip, peer.client.port())));
+impl Peer {
+    /// The same, with the client that trusted proxies tell of in a call's head.
+    #[must_use]
+    pub fn resolved(self, headers: &HeaderMap, proxies: &[IpNet]) -> Self {
+        let ip = forwarded_for(headers, self.client.ip(), proxies);
+        Self { client: SocketAddr::new(ip, self.client.port()), ..self }
     }
-    next.run(request).await
-}
-
-/// The other end of the socket: a gateway, if it is to be believed.
-pub fn socket_ip(extensions: &Extensions) -> IpAddr {
-    let peer = extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.socket.ip());
-    // Nobody that is believed, where it is not known.
-    peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 pub fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
@@ -51,6 +35,9 @@ pub fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
 /// The nearest address that is no trusted proxy: each proxy adds on the right what it sees; further left anybody may write.
 fn forwarded_for(headers: &HeaderMap, from: IpAddr, proxies: &[IpNet]) -> IpAddr {
     let mut client = from;
+    if !is_in(client, proxies) {
+        return client;
+    }
     let lines: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
     for told in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
         if !is_in(client, proxies) {

@@ -10,10 +10,6 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
-};
 use tokio::{
     io::{self, AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -38,10 +34,7 @@ const READY_MAX: usize = 64;
 /// After an error that is not the client's, such as too many open files.
 const ERROR_WAIT: Duration = Duration::from_millis(200);
 
-pub struct Door {
-    address: SocketAddr,
-    way: Way,
-}
+pub struct Door(Way);
 
 enum Way {
     Plain(TcpListener),
@@ -54,32 +47,25 @@ enum Way {
 
 impl Door {
     pub fn open(listener: TcpListener, config: &Config) -> Result<Self, DoorError> {
-        let address = listener.local_addr()?;
         let tls = tls(config)?;
         let proxies = config.http.proxy_protocol.then(|| config.http.trusted_proxies.clone());
         if tls.is_none() && proxies.is_none() {
-            return Ok(Self { address, way: Way::Plain(listener) });
+            return Ok(Self(Way::Plain(listener)));
         }
-        Ok(Self::prepared(address, listener, tls, proxies))
+        Ok(Self::prepared(listener, tls, proxies))
     }
 
     /// One for TLS alone, with the certificate of the settings. MQTT has it beside its plain port.
     pub fn open_tls(listener: TcpListener, config: &Config) -> Result<Self, DoorError> {
-        let address = listener.local_addr()?;
         let tls = tls(config)?;
-        Ok(Self::prepared(address, listener, tls, None))
+        Ok(Self::prepared(listener, tls, None))
     }
 
-    fn prepared(
-        address: SocketAddr,
-        listener: TcpListener,
-        tls: Option<Arc<Tls>>,
-        proxies: Option<Vec<ipnet::IpNet>>,
-    ) -> Self {
+    fn prepared(listener: TcpListener, tls: Option<Arc<Tls>>, proxies: Option<Vec<ipnet::IpNet>>) -> Self {
         let (ready_tx, ready) = mpsc::channel(READY_MAX);
         let preparing = Arc::new(Preparing { tls, proxies, ready: ready_tx });
         let taking = tokio::spawn(take_all(listener, preparing));
-        Self { address, way: Way::Prepared { ready, taking } }
+        Self(Way::Prepared { ready, taking })
     }
 }
 
@@ -163,12 +149,10 @@ fn is_of_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-impl Listener for Door {
-    type Io = Stream;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Stream, Peer) {
-        match &mut self.way {
+impl Door {
+    /// The next connection.
+    pub async fn accept(&mut self) -> (Stream, Peer) {
+        match &mut self.0 {
             Way::Plain(listener) => {
                 let (stream, socket) = take(listener).await;
                 (Stream::Plain(stream), Peer { socket, client: socket })
@@ -180,23 +164,13 @@ impl Listener for Door {
             },
         }
     }
-
-    fn local_addr(&self) -> io::Result<Peer> {
-        Ok(Peer { socket: self.address, client: self.address })
-    }
 }
 
 impl Drop for Door {
     fn drop(&mut self) {
-        if let Way::Prepared { taking, .. } = &self.way {
+        if let Way::Prepared { taking, .. } = &self.0 {
             taking.abort();
         }
-    }
-}
-
-impl Connected<IncomingStream<'_, Door>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        *stream.remote_addr()
     }
 }
 

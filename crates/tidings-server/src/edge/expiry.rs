@@ -1,41 +1,26 @@
-//! What connections wait for: times of the clock that sessions go by, and when a caller's token ends.
+//! What connections wait for: times of the clock that sessions go by, such as when a caller's token ends.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::session::{execute::Caller, state::EXPIRY_WARNING_MS};
+use crate::session::{execute::Caller, expiry::Expiry, outbox::Outbox};
 
 use super::Edge;
 
 /// When the caller's token ends.
-pub fn of(edge: &Edge, caller: &Caller) -> Option<Instant> {
-    of_ms(edge, caller.expires_ms?)
+pub fn of(edge: &Edge, caller: &Caller) -> Expiry {
+    Expiry::new(on_clock(edge, caller.expires_ms))
 }
 
-/// A time of the clock on the wall as one to wait for.
-pub fn of_ms(edge: &Edge, unix_ms: u64) -> Option<Instant> {
-    let left_ms = unix_ms.saturating_sub(edge.host.clock.unix_ms());
-    Instant::now().checked_add(Duration::from_millis(left_ms))
+/// When the new token ends that a call has shown for this session's device, if one was shown since this was last asked.
+pub fn renewed(edge: &Edge, outbox: &Outbox) -> Option<u64> {
+    on_clock(edge, outbox.renewed())
 }
 
-/// The same on the clock that sessions go by, in milliseconds.
+/// A time of the clock on the wall on the one that sessions go by, in milliseconds.
 pub fn on_clock(edge: &Edge, unix_ms: Option<u64>) -> Option<u64> {
-    unix_ms.map(|unix_ms| now_ms(edge) + unix_ms.saturating_sub(edge.host.clock.unix_ms()))
-}
-
-/// When to warn of it.
-pub fn warn_at(expires_at: Option<Instant>) -> Option<Instant> {
-    let warning = Duration::from_millis(EXPIRY_WARNING_MS);
-    expires_at.map(|at| at.checked_sub(warning).unwrap_or_else(Instant::now))
-}
-
-/// Ready at that time; never, if there is none.
-pub async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
+    unix_ms.map(|unix_ms| now_ms(edge).saturating_add(unix_ms.saturating_sub(edge.host.clock.unix_ms())))
 }
 
 /// The clock that sessions go by, in milliseconds.
@@ -43,7 +28,20 @@ pub fn now_ms(edge: &Edge) -> u64 {
     edge.host.clock.monotonic_ns() / 1_000_000
 }
 
+/// A time of that clock as one to wait for; `None`: further away than can be waited.
+pub fn instant(edge: &Edge, at_ms: u64) -> Option<Instant> {
+    Instant::now().checked_add(Duration::from_millis(at_ms.saturating_sub(now_ms(edge))))
+}
+
 /// Ready at a time of that clock.
 pub fn sleep_until(edge: &Edge, deadline_ms: u64) -> tokio::time::Sleep {
     tokio::time::sleep(Duration::from_millis(deadline_ms.saturating_sub(now_ms(edge))))
+}
+
+/// Ready at that time; never, if there is none.
+pub async fn at(edge: &Edge, time_ms: Option<u64>) {
+    match time_ms {
+        Some(time_ms) => sleep_until(edge, time_ms).await,
+        None => std::future::pending().await,
+    }
 }

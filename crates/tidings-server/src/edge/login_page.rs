@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use tidings_proto::percent;
 
 use crate::config::origin::is_this_machine;
 
@@ -33,7 +34,7 @@ pub async fn redirect(edge: &Edge, path: &str, headers: &HeaderMap) -> Option<Re
     let mut location = login_url.to_owned();
     location.push(if login_url.contains('?') { '&' } else { '?' });
     if let Some(origin) = &origin {
-        location.push_str(&format!("return_to={}&", percent_encoded(&format!("{origin}{RETURN_PATH}"))));
+        location.push_str(&format!("return_to={}&", percent::encoded(&format!("{origin}{RETURN_PATH}"))));
     }
     location.push_str(&format!("state={state}"));
     let secure = if origin.is_some_and(|origin| origin.starts_with("https:")) { "; Secure" } else { "" };
@@ -80,13 +81,6 @@ fn return_origin(ours: &[String], headers: &HeaderMap) -> Option<String> {
         None if is_near => Some(format!("http://{host}")),
         None => ours.first().cloned(),
     }
-}
-
-fn percent_encoded(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ async fn look(edge: &Edge, caller: &Caller, since: Option<Token>) -> Result<Foun
 /// What is new now, or as soon as something is.
 async fn wait(edge: &Edge, caller: &Caller, since: Option<Token>, wait: Duration) -> Result<Found, Answer> {
     let _connected = edge.host.metrics.connected(Transport::LongPoll);
-    let (until, mut expires_at) = (Instant::now() + wait, expiry::of(edge, caller));
+    let (until, mut expiry) = (Instant::now() + wait, expiry::of(edge, caller));
     let (attachment, mut attached) = Attachment::begin(&edge.host, caller, Some(since)).await?;
     let mut differences = attached.differences.take().expect("a session that shows a token is told what differs");
     loop {
@@ -130,10 +130,10 @@ async fn wait(edge: &Edge, caller: &Caller, since: Option<Token>, wait: Duration
                 () = edge.shutdown.begun() => return Ok(Found::Nothing { again_s: AFTER_STOP_S }),
                 () = attachment.outbox.changed() => {}
                 () = tokio::time::sleep_until(until) => return Ok(Found::Nothing { again_s: AFTER_WAIT_S }),
-                () = expiry::at(expires_at) => return Err(edge.auth.refuse("the token has expired; log in again")),
+                () = expiry::at(edge, expiry.end_ms()) => return Err(edge.auth.refuse("the token has expired; log in again")),
             }
-            if let Some(expires_ms) = attachment.outbox.renewed() {
-                expires_at = expires_at.max(expiry::of_ms(edge, expires_ms));
+            if let Some(expires_ms) = expiry::renewed(edge, &attachment.outbox) {
+                expiry.extend(expires_ms);
             }
             match attachment.outbox.wake() {
                 Next::Empty => {}

@@ -11,6 +11,7 @@ pub mod mqtt;
 pub mod origins;
 pub mod pages;
 pub mod sse;
+pub mod takeover;
 pub mod tls;
 pub mod websocket;
 

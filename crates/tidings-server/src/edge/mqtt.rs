@@ -22,7 +22,6 @@ use axum::{
     extract::{ConnectInfo, Query, State, WebSocketUpgrade},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    serve::Listener,
 };
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -102,13 +101,12 @@ pub fn describe(calls: &mut Calls) {
 /// `GET /v1/mqtt`.
 pub async fn upgrade(
     State(edge): State<Edge>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    ConnectInfo(socket): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Query(params): Query<Params>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let shown = match identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await {
+    let shown = match identity(&edge, peer.socket.ip(), params.ticket.as_deref(), &headers).await {
         Ok(shown) => shown,
         Err(refusal) => return problem::of(&refusal),
     };
@@ -124,7 +122,7 @@ pub async fn upgrade(
     }
     upgrade.on_upgrade(move |socket| {
         let shutdown = edge.shutdown.clone();
-        shutdown.track(run(edge, Line::WebSocket(Box::new(socket)), address.ip(), shown))
+        shutdown.track(run(edge, Line::WebSocket(Box::new(socket)), peer.client.ip(), shown))
     })
 }
 

@@ -2,9 +2,7 @@
 //! what the answer says (CORS); over a WebSocket they do not, so a call from elsewhere is refused whatever it is.
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
-    middleware::Next,
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use tidings_proto::Code;
@@ -19,18 +17,26 @@ const EXPOSED: &str = "ETag, Retry-After, Tidings-Poll-After";
 /// How long a browser may remember what a preflight said, in seconds.
 const MAX_AGE: &str = "7200";
 
-pub async fn check(State(edge): State<Edge>, request: Request, next: Next) -> Response {
-    let Some(origin) = request.headers().get(header::ORIGIN).cloned() else { return next.run(request).await };
+/// What the answer to a page of an allowed site must say.
+pub struct Cors(HeaderValue);
+
+/// Whether a call may be made. `Err`: the answer to it. `Ok`: what the answer must say besides.
+pub fn check<B>(edge: &Edge, request: &Request<B>) -> Result<Option<Cors>, Box<Response>> {
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(None) };
     let allowed = &edge.host.config.http.allowed_origins;
-    match judge(&origin, request.headers(), request.uri(), allowed) {
-        Site::Ours => next.run(request).await,
-        Site::Allowed if is_preflight(&request) => with_cors(preflight(), origin),
-        Site::Allowed => with_cors(next.run(request).await, origin),
+    match judge(origin, request.headers(), request.uri(), allowed) {
+        Site::Ours => Ok(None),
+        Site::Allowed if is_preflight(request) => {
+            let mut answer = preflight();
+            Cors(origin.clone()).put(&mut answer);
+            Err(Box::new(answer))
+        }
+        Site::Allowed => Ok(Some(Cors(origin.clone()))),
         Site::Strange => {
             let why = "pages of this origin may not call; its operator can name it in http.allowed_origins";
             let refusal = Answer::refused(Code::Forbidden, why);
             refusal.count(&edge.host.metrics);
-            problem::of(&refusal)
+            Err(Box::new(problem::of(&refusal)))
         }
     }
 }
@@ -62,7 +68,7 @@ fn judge(origin: &HeaderValue, headers: &HeaderMap, uri: &Uri, allowed: &[String
     }
 }
 
-fn is_preflight(request: &Request) -> bool {
+fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
@@ -75,13 +81,14 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// No credentials: tokens are shown in a header, and cookies open nothing but the page.
-fn with_cors(mut response: Response, origin: HeaderValue) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
-    headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    response
+impl Cors {
+    /// No credentials: tokens are shown in a header, and cookies open nothing but the page.
+    pub fn put(self, response: &mut Response) {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.0);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
 }
 
 #[cfg(test)]

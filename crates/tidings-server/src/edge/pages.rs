@@ -2,7 +2,6 @@
 //! anew each time.
 
 use axum::{
-    extract::State,
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -21,16 +20,16 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Any path that is no call: an asset, or the page, whose own routes are in the fragment or below `/`.
-pub async fn asset(State(edge): State<Edge>, uri: Uri, headers: HeaderMap) -> Response {
-    if let Some(redirect) = login_page::redirect(&edge, uri.path(), &headers).await {
+pub async fn asset(edge: &Edge, uri: &Uri, headers: &HeaderMap) -> Response {
+    if let Some(redirect) = login_page::redirect(edge, uri.path(), headers).await {
         return redirect;
     }
     let path = uri.path().trim_start_matches('/');
     let path = if path.is_empty() { "index.html" } else { path };
-    match find(path, &headers) {
+    match find(path, headers) {
         Some(response) => response,
         // A deep link into the app; but a missing file is missing.
-        None if !path.contains('.') => find("index.html", &headers).unwrap_or_else(no_app),
+        None if !path.contains('.') => find("index.html", headers).unwrap_or_else(no_app),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -1,9 +1,10 @@
 //! Server-Sent Events (WHATWG HTML section 9.2): a session's frames as events, each with a sync token as its id, so that a
 //! client which comes back with `Last-Event-ID` gets what it missed.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{ConnectInfo, State},
     http::HeaderMap,
@@ -16,7 +17,6 @@ use tidings_proto::{
     frames::server::{Close, Expiring, ServerFrame},
     limits::TAIL_MAX,
 };
-use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     session::{
         attachment::{Attachment, welcome},
         auth::log_in,
+        expiry::Expiry,
         outbox::Next,
         reply::Answer,
     },
@@ -36,6 +37,7 @@ use super::{
     admission::Later,
     expiry,
     http::{documents::Calls, identity, input::Asked, problem},
+    takeover::Endless,
 };
 
 /// A comment after so long without an event, so that nobody in between takes the line for dead.
@@ -67,17 +69,16 @@ pub fn describe(calls: &mut Calls) {
 /// `GET /v1/events`.
 pub async fn events(
     State(edge): State<Edge>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    ConnectInfo(socket): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
     Asked(params): Asked<Params>,
 ) -> Response {
-    match edge.admit(address.ip()) {
+    match edge.admit(peer.client.ip()) {
         Ok(()) => {}
         Err(later @ Later::Crowd { .. }) => return send_away(&edge, later),
         Err(later @ Later::Address { .. }) => return problem::of(&later.answer()),
     }
-    let identity = match identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await {
+    let identity = match identity(&edge, peer.socket.ip(), params.ticket.as_deref(), &headers).await {
         Ok(Some(identity)) => identity,
         Ok(None) => {
             return problem::of(&edge.auth.refuse("show a token, or a ticket of POST /v1/tickets"));
@@ -117,7 +118,7 @@ fn response(events: Events) -> Response {
         let chunk = events.next().await?;
         Some((Ok::<_, Infallible>(chunk), events))
     });
-    (HEADERS, Body::from_stream(body)).into_response()
+    (Extension(Endless), HEADERS, Body::from_stream(body)).into_response()
 }
 
 struct Events {
@@ -129,9 +130,7 @@ struct Events {
     ready: Option<String>,
     frames: Vec<Bytes>,
     is_closed: bool,
-    /// When to warn of the token's end; afterwards `None`.
-    warn_at: Option<Instant>,
-    expires_at: Option<Instant>,
+    expiry: Expiry,
     _connected: InUse,
 }
 
@@ -161,7 +160,7 @@ impl Events {
             differences = if more { Some(attachment.changes_since(Some(next)).await?) } else { None };
         }
         let _connected = host.metrics.connected(Transport::Sse);
-        let expires_at = expiry::of(&edge, &attachment.caller);
+        let expiry = expiry::of(&edge, &attachment.caller);
         Ok(Self {
             edge,
             attachment,
@@ -169,8 +168,7 @@ impl Events {
             ready: Some(ready),
             frames: Vec::new(),
             is_closed: false,
-            warn_at: expiry::warn_at(expires_at),
-            expires_at,
+            expiry,
             _connected,
         })
     }
@@ -187,25 +185,16 @@ impl Events {
                 Next::Close(code) => return Some(self.close(code)),
                 Next::Empty => {}
             }
-            self.renew();
+            if let Some(expires_ms) = expiry::renewed(&self.edge, &self.attachment.outbox) {
+                self.expiry.extend(expires_ms);
+            }
             tokio::select! {
                 () = self.attachment.outbox.changed() => {}
-                () = expiry::at(self.expires_at) => return Some(self.close(CloseCode::TokenExpired)),
-                () = expiry::at(self.warn_at) => return Some(self.warn()),
+                () = expiry::at(&self.edge, self.expiry.deadline_ms()) => return Some(self.warn_or_close()),
                 () = tokio::time::sleep(HEARTBEAT) => return Some(Bytes::from_static(b":\n\n")),
             }
         }
         None
-    }
-
-    /// A call has shown a new token for this device.
-    fn renew(&mut self) {
-        let Some(expires_ms) = self.attachment.outbox.renewed() else { return };
-        let renewed_at = expiry::of_ms(&self.edge, expires_ms);
-        if renewed_at > self.expires_at {
-            self.expires_at = renewed_at;
-            self.warn_at = expiry::warn_at(renewed_at);
-        }
     }
 
     /// The frames that were taken. Only who gets the last one has all that `token` stands for.
@@ -222,10 +211,11 @@ impl Events {
     }
 
     /// Tells that the token ends soon: the client comes back with a new one and what it has.
-    fn warn(&mut self) -> Bytes {
-        self.warn_at = None;
-        let left = self.expires_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-        let in_s = u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(0);
+    fn warn_or_close(&mut self) -> Bytes {
+        let Some(in_s) = self.expiry.warning(expiry::now_ms(&self.edge)) else {
+            return self.close(CloseCode::TokenExpired);
+        };
+        self.expiry.warned();
         let mut chunk = String::new();
         put(&mut chunk, Some(&self.token), &ServerFrame::Expiring(Expiring { in_s }).to_json());
         chunk.into()

@@ -5,7 +5,6 @@ mod hello;
 
 use std::{
     future::Future,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -33,7 +32,7 @@ use crate::{
     metrics::Transport,
     session::{
         auth::{Identity, renew},
-        execute::{Caller, act, is_read, read, take_rates},
+        execute::{Caller, act, is_read, paced, read, take_rates},
         outbox::{Next, Outbox},
         reply::{Answer, Reply},
         state::{Effect, State},
@@ -76,13 +75,12 @@ pub fn describe(calls: &mut Calls) {
 /// `GET /v1/ws`.
 pub async fn upgrade(
     Extract(edge): Extract<Edge>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    ConnectInfo(socket): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Query(params): Query<Params>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let later = match edge.admit(address.ip()) {
+    let later = match edge.admit(peer.client.ip()) {
         Ok(()) => None,
         Err(later @ Later::Crowd { .. }) => Some(later),
         Err(later @ Later::Address { .. }) => return problem::of(&later.answer()),
@@ -96,7 +94,7 @@ pub async fn upgrade(
     }
     let shown = match later {
         Some(_) => Ok(None),
-        None => identity(&edge, socket.socket.ip(), params.ticket.as_deref(), &headers).await,
+        None => identity(&edge, peer.socket.ip(), params.ticket.as_deref(), &headers).await,
     };
     let identity = match shown {
         Ok(identity) => identity,
@@ -324,10 +322,8 @@ impl Connection {
 
     /// Waits as long as the rates have it. The inner `Err`: too much waits already.
     async fn pace(&mut self, caller: &Caller, command: &Command) -> Result<Result<(), Answer>, End> {
-        match take_rates(&self.edge.host, caller, command) {
-            Ok(wait) if !wait.is_zero() => self.drive(pin!(tokio::time::sleep(wait))).await.map(Ok),
-            taken => Ok(taken.map(|_| ())),
-        }
+        let taken = take_rates(&self.edge.host, caller, command);
+        self.drive(pin!(paced(taken))).await
     }
 
     /// Awaits `work`, and meanwhile writes what waits.
@@ -342,8 +338,8 @@ impl Connection {
 
     /// Writes all that waits in the outbox, then flushes once.
     async fn drain(&mut self) -> Done {
-        if let Some(expires_ms) = self.outbox.renewed() {
-            self.state.extend(expiry::on_clock(&self.edge, Some(expires_ms)));
+        if let Some(expires_ms) = expiry::renewed(&self.edge, &self.outbox) {
+            self.state.extend(expires_ms);
         }
         loop {
             match self.outbox.take(&mut self.frames, TAKE_BYTES) {

@@ -272,8 +272,7 @@ pub async fn log_in(host: &Arc<Host>, identity: &Identity) -> Result<Caller, Ans
             let refusal = Answer::refused(Code::Unauthenticated, "this device was signed out; log in again");
             return Err(refusal.with(|refused| refused.login_url.clone_from(&host.config.auth.login_url)));
         }
-        let is_back = |device: &Device| device.revoked_at_ms >= device.seen_at_ms;
-        if device.is_none_or(|device| device.seen_at_ms + DEVICE_SEEN_STEP_MS < now_ms || is_back(device)) {
+        if device.is_none_or(|device| device.seen_at_ms + DEVICE_SEEN_STEP_MS < now_ms || !device.is_valid()) {
             let at_ms = after_revocation(device, now_ms);
             changes.push(HomeChange::Device { device: id.clone(), at_ms });
         }

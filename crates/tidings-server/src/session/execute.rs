@@ -97,6 +97,15 @@ pub fn take_rates(host: &Host, caller: &Caller, command: &Command) -> Result<Dur
     Ok(request.max(take_send(host, caller)?))
 }
 
+/// Waits as long as a rate has it. `Err`: too many wait already.
+pub async fn paced(taken: Result<Duration, Answer>) -> Result<(), Answer> {
+    let wait = taken?;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    Ok(())
+}
+
 /// Takes one of the device's requests.
 pub fn take_request(host: &Host, caller: &Caller) -> Result<Duration, Answer> {
     let rates = &host.config.rates;

@@ -5,6 +5,7 @@
 pub mod state;
 pub mod auth;
 pub mod rate;
+pub mod expiry;
 pub mod execute;
 pub mod reply;
 pub mod unanswered;

@@ -13,11 +13,11 @@ use tidings_proto::{
     limits::Limits,
 };
 
+use super::expiry::Expiry;
+
 /// Bad frames within [`BAD_FRAMES_MS`] that end a connection.
 const BAD_FRAMES: usize = 10;
 const BAD_FRAMES_MS: u64 = 60_000;
-/// So long before its end a client is warned.
-pub const EXPIRY_WARNING_MS: u64 = 60_000;
 
 /// How a connection is to be held.
 #[derive(Clone, Debug)]
@@ -36,9 +36,7 @@ pub struct State {
     bad_frames: VecDeque<u64>,
     received_ms: u64,
     spoke_ms: u64,
-    /// When the token ends; and whether the client was warned.
-    expires_ms: Option<u64>,
-    is_warned: bool,
+    expiry: Expiry,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +77,7 @@ impl State {
             bad_frames: VecDeque::new(),
             received_ms: now_ms,
             spoke_ms: now_ms,
-            expires_ms: None,
-            is_warned: false,
+            expiry: Expiry::default(),
         }
     }
 
@@ -92,15 +89,12 @@ impl State {
 
     /// The client showed a new token.
     pub fn renew(&mut self, expires_ms: Option<u64>) {
-        self.expires_ms = expires_ms;
-        self.is_warned = false;
+        self.expiry = Expiry::new(expires_ms);
     }
 
     /// A call has shown a new token for this device: it counts if it lasts longer.
-    pub fn extend(&mut self, expires_ms: Option<u64>) {
-        if self.expires_ms.is_some() && expires_ms > self.expires_ms {
-            self.renew(expires_ms);
-        }
+    pub fn extend(&mut self, expires_ms: u64) {
+        self.expiry.extend(expires_ms);
     }
 
     /// A text frame came.
@@ -154,19 +148,18 @@ impl State {
             }
             Phase::Unauthenticated { .. } => Effect::Nothing,
             Phase::Open if now_ms >= self.gone_ms() => Effect::Drop,
-            Phase::Open if self.expires_ms.is_some_and(|expires_ms| now_ms >= expires_ms) => {
-                Effect::Close(CloseCode::TokenExpired)
-            }
-            Phase::Open if self.warn_ms().is_some_and(|warn_ms| now_ms >= warn_ms) => {
-                self.is_warned = true;
-                let left_ms = self.expires_ms.map_or(0, |expires_ms| expires_ms - now_ms);
-                Effect::Expiring { in_s: left_ms.div_ceil(1_000) }
-            }
-            Phase::Open if now_ms >= self.ping_ms() => {
-                self.spoke_ms = now_ms;
-                Effect::Ping
-            }
-            Phase::Open => Effect::Nothing,
+            Phase::Open if self.expiry.is_over(now_ms) => Effect::Close(CloseCode::TokenExpired),
+            Phase::Open => match self.expiry.warning(now_ms) {
+                Some(in_s) => {
+                    self.expiry.warned();
+                    Effect::Expiring { in_s }
+                }
+                None if now_ms >= self.ping_ms() => {
+                    self.spoke_ms = now_ms;
+                    Effect::Ping
+                }
+                None => Effect::Nothing,
+            },
         }
     }
 
@@ -174,15 +167,8 @@ impl State {
     pub fn deadline_ms(&self) -> u64 {
         match self.phase {
             Phase::Unauthenticated { since_ms, .. } => since_ms + self.rules.unauthenticated_ms,
-            Phase::Open => {
-                let token_ms = self.warn_ms().or(self.expires_ms).unwrap_or(u64::MAX);
-                self.ping_ms().min(self.gone_ms()).min(token_ms)
-            }
+            Phase::Open => self.ping_ms().min(self.gone_ms()).min(self.expiry.deadline_ms().unwrap_or(u64::MAX)),
         }
-    }
-
-    fn warn_ms(&self) -> Option<u64> {
-        self.expires_ms.filter(|_| !self.is_warned).map(|expires_ms| expires_ms.saturating_sub(EXPIRY_WARNING_MS))
     }
 
     /// A ping is due when nothing came for an interval, and one interval after the last word of ours.

@@ -7,9 +7,12 @@ use std::{
 };
 
 use futures_util::{Sink, Stream, future::BoxFuture};
-use tidings_proto::frames::{
-    RequestId,
-    client::{Command, Request, To},
+use tidings_proto::{
+    frames::{
+        RequestId,
+        client::{Command, Request, To},
+    },
+    percent,
 };
 use tokio::time::Instant;
 
@@ -19,10 +22,7 @@ use super::{
     publishes::Publishes,
     wire::{Incoming, put_disconnect, put_ping, put_puback, put_publish},
 };
-use crate::{
-    error::Lost,
-    http::{Http, percent_encoded},
-};
+use crate::{error::Lost, http::Http};
 
 /// Frames that wait for room among the publishes under way.
 const WAITING_FRAMES: usize = 64;
@@ -112,7 +112,7 @@ impl Open {
             // The server's own question has another form here.
             Command::Pong(_) => return Ok(()),
             Command::Send(send) => match send.to {
-                To::User(user) => Way::Send(format!("tidings/to/{}", percent_encoded(user.as_str())), id),
+                To::User(user) => Way::Send(format!("tidings/to/{}", percent::encoded(user.as_str())), id),
                 To::Conversation(conversation) => Way::Send(format!("tidings/send/{conversation}"), id),
                 To::List(_) => Way::Request,
             },

@@ -2,12 +2,9 @@
 
 use std::collections::VecDeque;
 
-use tidings_proto::{
-    Code,
-    frames::{
-        RequestId,
-        server::{Refused, Sent, ServerFrame},
-    },
+use tidings_proto::frames::{
+    RequestId,
+    server::{Refused, Sent, ServerFrame},
 };
 
 use super::wire::Puback;
@@ -62,7 +59,9 @@ impl Publishes {
         let Some(re) = first.send else { return Ok(None) };
         let property = |name: &str| puback.properties.iter().find(|(key, _)| key == name).map(|(_, value)| &**value);
         if puback.is_refused {
-            let code = property("code").and_then(code).ok_or_else(|| broken("that does not say why not"))?;
+            let code = property("code")
+                .and_then(|code| code.parse().ok())
+                .ok_or_else(|| broken("that does not say why not"))?;
             let users = puback.properties.iter().filter(|(key, _)| key == "user");
             return Ok(Some(ServerFrame::Error(Refused {
                 re,
@@ -84,8 +83,4 @@ impl Publishes {
         })();
         sent.map(|sent| Some(ServerFrame::Sent(sent))).ok_or_else(|| broken("that does not say where"))
     }
-}
-
-fn code(wire: &str) -> Option<Code> {
-    Code::ALL.iter().copied().find(|code| code.as_str() == wire)
 }

@@ -37,6 +37,8 @@ pub(super) struct Connect<'a> {
 pub(super) struct Reason {
     pub code: u8,
     pub why: String,
+    /// When it may be tried again.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// What the server says.
@@ -114,7 +116,7 @@ fn packet(raw: &RawPacket) -> Result<Option<Incoming>, Lost> {
         DISCONNECT => {
             let disconnect = raw.parse_exact(v5_0::Disconnect::parse).map_err(broken)?;
             let code = disconnect.reason_code().map_or(SUCCESS, |code| code as u8);
-            Incoming::Disconnect(Reason { code, why: why(disconnect.props().iter().flatten()) })
+            Incoming::Disconnect(said(code, disconnect.props().iter().flatten()))
         }
         _ => return Ok(None),
     }))
@@ -123,7 +125,7 @@ fn packet(raw: &RawPacket) -> Result<Option<Incoming>, Lost> {
 fn connack(connack: &v5_0::Connack) -> Incoming {
     let code = connack.reason_code() as u8;
     if code != SUCCESS {
-        return Incoming::Connack(Err(Reason { code, why: why(connack.props().iter()) }));
+        return Incoming::Connack(Err(said(code, connack.props().iter())));
     }
     let mut granted = Granted { receive_maximum: u16::MAX, max_packet_bytes: usize::MAX };
     for property in connack.props() {
@@ -158,12 +160,18 @@ fn puback(puback: &v5_0::Puback) -> Incoming {
     })
 }
 
-fn why<'a>(mut properties: impl Iterator<Item = &'a Property>) -> String {
-    let reason = properties.find_map(|property| match property {
-        Property::ReasonString(reason) => Some(reason.val().to_owned()),
-        _ => None,
-    });
-    reason.unwrap_or_default()
+fn said<'a>(code: u8, properties: impl Iterator<Item = &'a Property>) -> Reason {
+    let mut reason = Reason { code, ..Reason::default() };
+    for property in properties {
+        match property {
+            Property::ReasonString(why) => why.val().clone_into(&mut reason.why),
+            Property::UserProperty(user) if user.key() == "retry_after_ms" => {
+                reason.retry_after_ms = user.val().parse().ok();
+            }
+            _ => {}
+        }
+    }
+    reason
 }
 
 pub(super) fn put_connect(out: &mut Vec<u8>, connect: &Connect<'_>) -> Result<(), Lost> {

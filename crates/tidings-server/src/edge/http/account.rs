@@ -1,7 +1,5 @@
 //! Who one is: login in open mode, and tickets for browsers.
 
-use std::net::SocketAddr;
-
 use axum::{
     extract::{ConnectInfo, State},
     response::Response,
@@ -17,7 +15,7 @@ use crate::session::{
 };
 
 use super::{
-    super::Edge,
+    super::{Edge, addresses::Peer},
     documents::Calls,
     input::{Raw, parse},
     object, problem,
@@ -50,12 +48,8 @@ struct LoggedIn {
 }
 
 /// `POST /v1/login`.
-pub async fn log_in(
-    State(edge): State<Edge>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    Raw(body): Raw,
-) -> Response {
-    if let Err(later) = edge.admit(address.ip()) {
+pub async fn log_in(State(edge): State<Edge>, ConnectInfo(peer): ConnectInfo<Peer>, Raw(body): Raw) -> Response {
+    if let Err(later) = edge.admit(peer.client.ip()) {
         return problem::of(&later.answer());
     }
     if !edge.auth.is_open() {

@@ -1,8 +1,8 @@
 //! What operators do, with the admin token: import and export, users, sending as somebody.
 
 use axum::{
-    Router,
-    extract::{DefaultBodyLimit, FromRequestParts, State},
+    Extension, Router,
+    extract::{FromRequestParts, State},
     http::request::Parts,
     response::Response,
     routing::{get, post, put},
@@ -32,7 +32,7 @@ use super::{
     super::Edge,
     bearer,
     documents::Calls,
-    input::{Asked, Body, Named, Raw, RepeatId, parse},
+    input::{Asked, Body, BodyLimit, Named, Raw, RepeatId, parse},
     object, problem,
     send::{self, SendBody},
     show,
@@ -49,13 +49,13 @@ const EXPORT_MAX: usize = 1_000;
 
 pub fn router() -> Router<Edge> {
     Router::new()
-        .route("/import", post(import))
-        .route("/users/resolve", post(resolve))
-        .route("/users/{user}", put(put_user))
-        .route("/send", post(send_as))
-        .route("/conversations", get(find))
-        .route("/conversations/{conversation}/entries", get(export))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .route("/v1/admin/import", post(import))
+        .route("/v1/admin/users/resolve", post(resolve))
+        .route("/v1/admin/users/{user}", put(put_user))
+        .route("/v1/admin/send", post(send_as))
+        .route("/v1/admin/conversations", get(find))
+        .route("/v1/admin/conversations/{conversation}/entries", get(export))
+        .layer(Extension(BodyLimit(BODY_BYTES)))
 }
 
 /// The calls of this file.

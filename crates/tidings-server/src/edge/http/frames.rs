@@ -21,7 +21,7 @@ use crate::{
     host::{Host, act::ActError},
     session::{
         auth::renew,
-        execute::{Caller, is_read, read, take_request},
+        execute::{Caller, is_read, paced, read, take_request},
         outbox::SessionId,
         reply::{Answer, Reply},
     },
@@ -107,18 +107,10 @@ pub async fn frames(State(edge): State<Edge>, caller: Caller, Raw(body): Raw) ->
 
 /// Waits as long as the device's rate has it. `Some`: the refusal of a frame that is too much.
 async fn pace(host: &Host, caller: &Caller, text: &str) -> Option<String> {
-    match take_request(host, caller) {
-        Ok(wait) if wait.is_zero() => None,
-        Ok(wait) => {
-            tokio::time::sleep(wait).await;
-            None
-        }
-        Err(refusal) => {
-            refusal.count(&host.metrics);
-            let id = Request::parse(text).map_or_else(|error| error.id, |request| request.id);
-            Some(refusal.into_frame(id).to_json())
-        }
-    }
+    let refusal = paced(take_request(host, caller)).await.err()?;
+    refusal.count(&host.metrics);
+    let id = Request::parse(text).map_or_else(|error| error.id, |request| request.id);
+    Some(refusal.into_frame(id).to_json())
 }
 
 async fn ask(edge: &Edge, caller: &Caller, text: &str, before: &mut [Asked]) -> Asked {

@@ -1,11 +1,13 @@
 //! What comes with a call: path, query and body. Whatever is wrong with them is told as a problem document that names it.
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request, rejection::BytesRejection},
-    http::{StatusCode, request::Parts},
+    body::to_bytes,
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
+    http::request::Parts,
     response::Response,
 };
 use bytes::Bytes;
+use http_body_util::LengthLimitError;
 use serde::{
     de::{
         DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Visitor,
@@ -18,6 +20,10 @@ use tidings_proto::Code;
 use crate::session::reply::Answer;
 
 use super::{super::Edge, problem};
+
+/// How long a body may be, where that is not a frame's length: an extension of the routes concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimit(pub usize);
 
 /// The names in the path, percent-decoded.
 pub struct Named<T>(pub T);
@@ -152,30 +158,17 @@ impl RepeatId {
 
 /// The bytes of a body, if they are not too many.
 async fn read(request: Request, edge: &Edge) -> Result<Bytes, Response> {
-    let bytes = Bytes::from_request(request, edge).await.map_err(|error| match error {
-        BytesRejection::FailedToBufferBody(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            problem::of(&Answer::refused(Code::TooLarge, "the body is larger than this call takes; send it in parts"))
+    let BodyLimit(max_bytes) =
+        request.extensions().get().copied().unwrap_or(BodyLimit(edge.host.config.limits.frame_bytes));
+    let bytes = to_bytes(request.into_body(), max_bytes).await.map_err(|error| {
+        if std::error::Error::source(&error).is_some_and(|cause| cause.is::<LengthLimitError>()) {
+            let why = "the body is larger than this call takes; send it in parts";
+            return problem::of(&Answer::refused(Code::TooLarge, why));
         }
-        other => wrong(format!("the body could not be read: {other}")),
+        wrong(format!("the body could not be read: {error}"))
     })?;
     edge.host.metrics.received_bytes.inc_by(bytes.len() as u64);
     Ok(bytes)
-}
-
-/// Text out of a part of a path or query (RFC 3986 section 2.1); `None`: it is not UTF-8, or wrongly encoded.
-pub fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            let (high, low) = (digit()?, digit()?);
-            bytes.push(u8::try_from(high << 4 | low).expect("two hexadecimal digits are a byte"));
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// Reads JSON; `Err` says what is wrong, beginning with the field's path.

@@ -14,17 +14,17 @@ pub mod people;
 pub mod problem;
 pub mod send;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::{
     Router,
-    extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts},
+    body::Body,
+    extract::{ConnectInfo, FromRequestParts, State},
     http::{
-        HeaderMap, HeaderValue, StatusCode,
+        HeaderMap, HeaderValue, StatusCode, Uri,
         header::{AUTHORIZATION, CONTENT_TYPE},
         request::Parts,
     },
-    middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
@@ -35,43 +35,52 @@ use tidings_proto::{
 
 use crate::session::{
     auth::{Identity, log_in},
-    execute::{Caller, is_read, read, take_request},
+    execute::{Caller, is_read, paced, read, take_request},
     reply::{Answer, Reply},
 };
 
-use super::{Edge, addresses, addresses::socket_ip, long_poll, mqtt, origins, pages, sse, websocket};
+use super::{Edge, addresses::Peer, long_poll, mqtt, pages, sse, websocket};
 
 /// Every path of the server: its calls, and beside them the page.
 pub fn router(edge: Edge) -> Router {
-    let v1 = user_routes()
-        .layer(DefaultBodyLimit::max(edge.host.config.limits.frame_bytes))
-        .nest("/admin", admin::router())
-        .fallback(|| async {
-            problem::of(&Answer::refused(Code::NotFound, "there is no such call; see docs/protocol.md"))
-        })
-        .method_not_allowed_fallback(|| async {
-            problem::of(&Answer::refused(Code::MethodNotAllowed, "this path takes other methods: see the Allow header"))
-        })
-        .layer(map_response(problem::every))
-        .layer(from_fn_with_state(edge.clone(), origins::check));
-    Router::new()
-        .nest("/v1", v1)
-        .merge(operator_routes())
-        .fallback(pages::asset)
-        .layer(from_fn_with_state(edge.clone(), addresses::resolve))
-        .with_state(edge)
+    call_routes().method_not_allowed_fallback(no_such_method).fallback(no_such_path).with_state(edge)
+}
+
+/// Whether a path is that of a call. Other paths are the page's, or for operators.
+pub fn is_v1(path: &str) -> bool {
+    path.strip_prefix("/v1").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Every call. Each path is written out: what the framework does to nest a router costs every call something.
+pub fn call_routes() -> Router<Edge> {
+    user_routes().merge(admin::router()).merge(operator_routes())
+}
+
+async fn no_such_path(State(edge): State<Edge>, uri: Uri, headers: HeaderMap) -> Response {
+    if is_v1(uri.path()) {
+        return problem::of(&Answer::refused(Code::NotFound, "there is no such call; see docs/protocol.md"));
+    }
+    pages::asset(&edge, &uri, &headers).await
+}
+
+async fn no_such_method(uri: Uri) -> Response {
+    if is_v1(uri.path()) {
+        let why = "this path takes other methods: see the Allow header";
+        return problem::of(&Answer::refused(Code::MethodNotAllowed, why));
+    }
+    StatusCode::METHOD_NOT_ALLOWED.into_response()
 }
 
 fn user_routes() -> Router<Edge> {
     Router::new()
-        .route("/ws", get(websocket::upgrade))
-        .route("/mqtt", get(mqtt::upgrade))
-        .route("/events", get(sse::events))
-        .route("/sync", get(long_poll::sync))
-        .route("/login", post(account::log_in))
-        .route("/tickets", post(account::ticket))
-        .route("/messages", post(send::message))
-        .route("/frames", post(frames::frames))
+        .route("/v1/ws", get(websocket::upgrade))
+        .route("/v1/mqtt", get(mqtt::upgrade))
+        .route("/v1/events", get(sse::events))
+        .route("/v1/sync", get(long_poll::sync))
+        .route("/v1/login", post(account::log_in))
+        .route("/v1/tickets", post(account::ticket))
+        .route("/v1/messages", post(send::message))
+        .route("/v1/frames", post(frames::frames))
         .merge(conversation_routes())
         .merge(people_routes())
 }
@@ -88,37 +97,37 @@ fn operator_routes() -> Router<Edge> {
 
 fn conversation_routes() -> Router<Edge> {
     Router::new()
-        .route("/conversations", get(conversations::inbox).post(conversations::create))
-        .route("/conversations/{conversation}", get(conversations::details).patch(conversations::rename))
-        .route("/conversations/{conversation}/members", get(conversations::members))
+        .route("/v1/conversations", get(conversations::inbox).post(conversations::create))
+        .route("/v1/conversations/{conversation}", get(conversations::details).patch(conversations::rename))
+        .route("/v1/conversations/{conversation}/members", get(conversations::members))
         .route(
-            "/conversations/{conversation}/members/{user}",
+            "/v1/conversations/{conversation}/members/{user}",
             put(conversations::put_member).delete(conversations::remove_member),
         )
-        .route("/conversations/{conversation}/read", put(conversations::mark_read))
-        .route("/conversations/{conversation}/settings", axum::routing::patch(conversations::set))
-        .route("/fetch", post(history::fetch))
-        .route("/conversations/{conversation}/entries", get(history::entries))
+        .route("/v1/conversations/{conversation}/read", put(conversations::mark_read))
+        .route("/v1/conversations/{conversation}/settings", axum::routing::patch(conversations::set))
+        .route("/v1/fetch", post(history::fetch))
+        .route("/v1/conversations/{conversation}/entries", get(history::entries))
         .route(
-            "/conversations/{conversation}/entries/{seq}",
+            "/v1/conversations/{conversation}/entries/{seq}",
             axum::routing::patch(history::edit).delete(history::redact),
         )
-        .route("/conversations/{conversation}/entries/{seq}/receipts", get(history::receipts))
+        .route("/v1/conversations/{conversation}/entries/{seq}/receipts", get(history::receipts))
         .route(
-            "/conversations/{conversation}/entries/{seq}/reactions/{emoji}",
+            "/v1/conversations/{conversation}/entries/{seq}/reactions/{emoji}",
             put(history::react).delete(history::react_no_more),
         )
 }
 
 fn people_routes() -> Router<Edge> {
     Router::new()
-        .route("/users", get(people::users))
-        .route("/users/{user}", get(people::user))
-        .route("/me", get(people::me).patch(people::change_me))
-        .route("/me/devices", get(people::devices))
-        .route("/me/devices/{device}", axum::routing::patch(people::name_device).delete(people::revoke))
-        .route("/blocks", get(people::blocks))
-        .route("/blocks/{user}", put(people::block).delete(people::unblock))
+        .route("/v1/users", get(people::users))
+        .route("/v1/users/{user}", get(people::user))
+        .route("/v1/me", get(people::me).patch(people::change_me))
+        .route("/v1/me/devices", get(people::devices))
+        .route("/v1/me/devices/{device}", axum::routing::patch(people::name_device).delete(people::revoke))
+        .route("/v1/blocks", get(people::blocks))
+        .route("/v1/blocks/{user}", put(people::block).delete(people::unblock))
 }
 
 const NO_TOKEN: &str = "show a token: Authorization: Bearer …; POST /v1/login gives one, or says who does";
@@ -161,24 +170,21 @@ impl FromRequestParts<Edge> for Caller {
             answer.count(&edge.host.metrics);
             problem::of(&answer)
         };
-        let peer = socket_ip(&parts.extensions);
-        let identity = match identity(edge, peer, None, &parts.headers).await {
+        let ConnectInfo(peer) =
+            ConnectInfo::<Peer>::from_request_parts(parts, edge).await.map_err(IntoResponse::into_response)?;
+        let identity = match identity(edge, peer.socket.ip(), None, &parts.headers).await {
             Ok(identity) => identity.ok_or_else(|| refused(edge.auth.refuse(NO_TOKEN)))?,
-            Err(refusal) => return Err(wrong_token(edge, parts).unwrap_or_else(|| refused(refusal))),
+            Err(refusal) => return Err(wrong_token(edge, peer).unwrap_or_else(|| refused(refusal))),
         };
         let caller = log_in(&edge.host, &identity).await.map_err(refused)?;
-        let wait = take_request(&edge.host, &caller).map_err(refused)?;
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
+        paced(take_request(&edge.host, &caller)).await.map_err(refused)?;
         Ok(caller)
     }
 }
 
 /// Whoever shows one wrong token after the other is told to wait instead.
-fn wrong_token(edge: &Edge, parts: &Parts) -> Option<Response> {
-    let ConnectInfo(address) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
-    edge.admit_address(address.ip()).err().map(|later| problem::of(&later.answer()))
+fn wrong_token(edge: &Edge, peer: Peer) -> Option<Response> {
+    edge.admit_address(peer.client.ip()).err().map(|later| problem::of(&later.answer()))
 }
 
 /// Does what a frame of the same meaning does, held against the same limits.
@@ -225,8 +231,8 @@ pub fn show(answer: Answer) -> Response {
 }
 
 /// A body that is JSON already.
-pub fn json(body: String) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], body)
+pub fn json(body: impl Into<Body>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], body.into())
 }
 
 /// An object that is no frame.

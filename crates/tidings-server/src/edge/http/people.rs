@@ -13,6 +13,7 @@ use tidings_proto::{
         client::{self, Block, Command, Profile, Unblock},
         server::{Device, UserProfile},
     },
+    percent,
 };
 use utoipa::ToSchema;
 
@@ -28,7 +29,7 @@ use crate::{
 use super::{
     super::Edge,
     documents::Calls,
-    input::{Body, Named, percent_decoded},
+    input::{Body, Named},
     object, perform, problem,
 };
 
@@ -101,7 +102,7 @@ fn ids(query: &str) -> Result<Vec<UserId>, String> {
         return Err(format!("ids: give 1 to {USERS_MAX} users, with commas between them"));
     }
     let read = |part: &str| {
-        let name = percent_decoded(part).ok_or_else(|| format!("ids: {part} is no percent-encoded UTF-8"))?;
+        let name = percent::decoded(part).ok_or_else(|| format!("ids: {part} is no percent-encoded UTF-8"))?;
         UserId::new(&name).map_err(|error| format!("ids: {name:?}: {error}"))
     };
     parts.into_iter().map(read).collect()

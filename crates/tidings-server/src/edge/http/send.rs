@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     host::Host,
     session::{
-        execute::{Caller, act, is_rated, take_send},
+        execute::{Caller, act, is_rated, paced, take_send},
         reply::Reply,
     },
 };
@@ -58,17 +58,16 @@ pub struct SendBody<T = To> {
 }
 
 impl<T> SendBody<T> {
-    /// The whole `send`. `name` gives the `client_msg_id`, from the one that the body has.
-    pub fn into_send(self, to: To, name: impl FnOnce(Option<String>) -> String) -> Send {
-        let Self { to: _, client_msg_id, text, mentions, reply_to, attachments, data } = self;
-        Send { to, client_msg_id: name(client_msg_id), text, mentions, reply_to, attachments, data }
+    /// The whole `send`. `to` says where it goes, `name` gives the `client_msg_id`, each from what the body has.
+    pub fn into_send(self, to: impl FnOnce(T) -> To, name: impl FnOnce(Option<String>) -> String) -> Send {
+        let Self { to: given, client_msg_id, text, mentions, reply_to, attachments, data } = self;
+        Send { to: to(given), client_msg_id: name(client_msg_id), text, mentions, reply_to, attachments, data }
     }
 }
 
 impl SendBody {
     pub fn into_command(self, repeat: RepeatId) -> Command {
-        let to = self.to.clone();
-        Command::Send(self.into_send(to, |given| repeat.or_given(given)))
+        Command::Send(self.into_send(|to| to, |given| repeat.or_given(given)))
     }
 }
 
@@ -85,12 +84,10 @@ pub async fn message(
 /// Acts at the user's rate: a caller that is a little too fast waits, one that is much too fast is refused.
 pub async fn rated_act(host: &Host, caller: &Caller, command: Command, reply: Reply) {
     let reply = reply.counted(&host.metrics);
-    if is_rated(&command) {
-        match take_send(host, caller) {
-            Ok(wait) if wait.is_zero() => {}
-            Ok(wait) => tokio::time::sleep(wait).await,
-            Err(refusal) => return reply.answer(refusal),
-        }
+    if is_rated(&command)
+        && let Err(refusal) = paced(take_send(host, caller)).await
+    {
+        return reply.answer(refusal);
     }
     act(host, caller, command, reply).await;
 }

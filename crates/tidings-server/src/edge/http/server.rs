@@ -1,14 +1,118 @@
-//! Serves the connections that come through the door, over HTTP/1.1 and HTTP/2. Which calls there are is the router's; when to
+//! Serves the connections that come through the door, over HTTP/1.1 and HTTP/2. What happens to every call is here, in its order:
+//! who asks, may a page of that origin ask, the router, the shape of a refusal. Which calls there are is the router's; when to
 //! stop, and what then becomes of sessions, is decided in `serve`.
 
+use std::{convert::Infallible, pin::pin};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{Method, Request, Version, header},
+    response::{IntoResponse, Response},
+};
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio_util::task::TaskTracker;
+
 use super::{
-    super::{Edge, addresses::Peer, door::Door},
-    router,
+    super::{
+        Edge,
+        addresses::Peer,
+        door::{Door, Stream},
+        origins,
+        takeover::{self, Endless, Lender},
+    },
+    is_v1, problem, router,
 };
 
 /// Serves until the stop has begun and no call is under way.
-pub async fn serve(door: Door, edge: Edge) -> std::io::Result<()> {
-    let shutdown = edge.shutdown.clone();
-    let app = router(edge).into_make_service_with_connect_info::<Peer>();
-    axum::serve(door, app).with_graceful_shutdown(async move { shutdown.begun().await }).await
+pub async fn serve(mut door: Door, edge: Edge) -> std::io::Result<()> {
+    let calls = Calls { router: TowerToHyperService::new(router(edge.clone())), edge };
+    let connections = TaskTracker::new();
+    loop {
+        let (stream, peer) = tokio::select! {
+            taken = door.accept() => taken,
+            () = calls.edge.shutdown.begun() => break,
+        };
+        connections.spawn(serve_connection(calls.clone(), stream, peer));
+    }
+    drop(door);
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+async fn serve_connection(calls: Calls, stream: Stream, peer: Peer) {
+    let shutdown = calls.edge.shutdown.clone();
+    let (lent, lender) = takeover::lend(stream);
+    let answer = service_fn(|request| {
+        let (calls, lender) = (calls.clone(), lender.clone());
+        async move { Ok::<_, Infallible>(calls.answer(request, peer, lender).await) }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    // WebSockets over HTTP/2 begin with CONNECT (RFC 8441).
+    builder.http2().enable_connect_protocol();
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(lent), answer));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = shutdown.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::trace!(error, "a connection failed");
+    }
+}
+
+#[derive(Clone)]
+struct Calls {
+    edge: Edge,
+    router: TowerToHyperService<Router>,
+}
+
+impl Calls {
+    async fn answer(self, request: Request<Incoming>, peer: Peer, lender: Lender) -> Response {
+        let Self { edge, router } = self;
+        let mut request = request.map(Body::new);
+        let peer = peer.resolved(request.headers(), &edge.host.config.http.trusted_proxies);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let is_alone = request.version() == Version::HTTP_11 && request.method() == Method::GET;
+        let is_call = is_v1(request.uri().path());
+        let cors = match is_call.then(|| origins::check(&edge, &request)) {
+            Some(Err(answer)) => return *answer,
+            Some(Ok(cors)) => cors,
+            None => None,
+        };
+        let Ok(mut response) = router.call(request).await;
+        if is_call {
+            response = problem::every(response).await;
+        }
+        if let Some(cors) = cors {
+            cors.put(&mut response);
+        }
+        if is_alone && response.extensions().get::<Endless>().is_some() {
+            return take_over(&edge, &lender, response);
+        }
+        response
+    }
+}
+
+/// Takes the connection back for an answer without an end, if that can be. The call's own answer then goes nowhere.
+fn take_over(edge: &Edge, lender: &Lender, response: Response) -> Response {
+    let Some(stream) = lender.take_back() else { return response };
+    edge.shutdown.spawn(async move {
+        if let Err(error) = takeover::serve(stream, response).await {
+            tracing::debug!(%error, "a stream ended with its client");
+        }
+    });
+    [(header::CONNECTION, "close")].into_response()
 }

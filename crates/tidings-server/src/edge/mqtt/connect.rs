@@ -11,6 +11,7 @@ use crate::{
         attachment::Attachment,
         auth::{identify, log_in, renew},
         execute::{Caller, take_request},
+        expiry::Expiry,
         reply::Answer,
     },
 };
@@ -159,7 +160,6 @@ impl Connection {
             host.keep_session(&caller.home, &caller.device, wanted, false).await?;
         }
         let keep_alive = Duration::from_secs(u64::from(connect.keep_alive_s)) * 3 / 2;
-        let expires_at = expiry::of(&self.edge, caller);
         let session = Session {
             kept,
             is_kept,
@@ -171,8 +171,7 @@ impl Connection {
             published: published.into(),
             keep_alive: (!keep_alive.is_zero()).then_some(keep_alive),
             heard_at: Instant::now(),
-            expires_at,
-            warn_at: expiry::warn_at(expires_at),
+            expiry: expiry::of(&self.edge, caller),
             has_method: connect.method.is_some(),
             store_at: None,
             leave_at: None,
@@ -195,7 +194,7 @@ impl Client {
         take_request(&edge.host, &self.attachment.caller).map_err(|_| End::Fault(Reason::RATE))?;
         match renew(&edge.auth, &self.attachment.caller, &token, edge.host.clock.unix_ms()).await {
             Ok(expires_ms) => {
-                self.session.set_expiry(expires_ms.and_then(|expires_ms| expiry::of_ms(&edge, expires_ms)));
+                self.session.expiry = Expiry::new(expiry::on_clock(&edge, expires_ms));
                 self.connection.wire.put_auth(&mut self.connection.out, METHOD);
                 Ok(())
             }

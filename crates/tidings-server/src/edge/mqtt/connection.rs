@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
     home::kept::{KeptSession, PUBLISHED_MAX, Published},
-    session::{attachment::Attachment, auth::Identity, outbox::Next, unanswered::Counter},
+    session::{attachment::Attachment, auth::Identity, expiry::Expiry, outbox::Next, unanswered::Counter},
 };
 
 use super::{
@@ -95,9 +95,7 @@ pub struct Session {
     pub published: VecDeque<Published>,
     pub keep_alive: Option<Duration>,
     pub heard_at: Instant,
-    /// When its token ends; and when the client is to be warned, until it was.
-    pub expires_at: Option<Instant>,
-    pub warn_at: Option<Instant>,
+    pub expiry: Expiry,
     /// It named a way to log in, and may do so again.
     pub has_method: bool,
     /// When cursors that moved are to be stored.
@@ -205,14 +203,6 @@ impl Connection {
     }
 }
 
-impl Session {
-    /// A token ends then.
-    pub fn set_expiry(&mut self, expires_at: Option<Instant>) {
-        self.expires_at = expires_at;
-        self.warn_at = expiry::warn_at(expires_at);
-    }
-}
-
 impl Client {
     async fn serve(&mut self) -> End {
         if let Err(end) = Box::pin(self.begin()).await {
@@ -295,11 +285,8 @@ impl Client {
 
     /// Brings all that waits in the outbox.
     pub async fn drain(&mut self) -> Done {
-        if let Some(expires_ms) = self.attachment.outbox.renewed() {
-            let renewed_at = expiry::of_ms(&self.connection.edge, expires_ms);
-            if self.session.expires_at.is_some() && renewed_at > self.session.expires_at {
-                self.session.set_expiry(renewed_at);
-            }
+        if let Some(expires_ms) = expiry::renewed(&self.connection.edge, &self.attachment.outbox) {
+            self.session.expiry.extend(expires_ms);
         }
         loop {
             let mut frames = std::mem::take(&mut self.session.frames);
@@ -331,8 +318,9 @@ impl Client {
 
     fn deadline(&self) -> Instant {
         let silent = self.session.keep_alive.map(|wait| self.session.heard_at + wait);
-        let Session { store_at, leave_at, warn_at, expires_at, .. } = self.session;
-        let all = [silent, store_at, leave_at, warn_at, expires_at];
+        let Session { store_at, leave_at, expiry, .. } = self.session;
+        let expiry_at = expiry.deadline_ms().and_then(|at_ms| expiry::instant(&self.connection.edge, at_ms));
+        let all = [silent, store_at, leave_at, expiry_at];
         all.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600))
     }
 
@@ -342,11 +330,12 @@ impl Client {
         if session.keep_alive.is_some_and(|wait| session.heard_at + wait <= now) {
             return Err(End::Fault(Reason::KEEP_ALIVE));
         }
-        if session.expires_at.is_some_and(|at| at <= now) {
+        let now_ms = expiry::now_ms(&self.connection.edge);
+        if session.expiry.is_over(now_ms) {
             return Err(End::Close(CloseCode::TokenExpired));
         }
-        if session.warn_at.is_some_and(|at| at <= now) {
-            self.warn();
+        if let Some(in_s) = session.expiry.warning(now_ms) {
+            self.warn(in_s, now_ms);
         }
         let session = &mut self.session;
         if session.leave_at.is_some_and(|at| at <= now) {

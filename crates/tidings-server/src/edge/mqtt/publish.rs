@@ -88,7 +88,7 @@ fn send(text: &str, to: To, given: Option<String>) -> Result<Send, FrameError> {
     if sent.to.as_ref().is_some_and(|other| *other != to) {
         return Err(refused("to: the topic says something else".to_owned()));
     }
-    Ok(sent.into_send(to, |named| named.or(given).unwrap_or_default()))
+    Ok(sent.into_send(|_| to, |named| named.or(given).unwrap_or_default()))
 }
 
 /// Correlation data as a `client_msg_id`: as it is where it is a text, else in base 64.

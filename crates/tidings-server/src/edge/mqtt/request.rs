@@ -1,8 +1,6 @@
 //! What a client publishes: carried out as any other request, and acknowledged in the order in which it came, when it is
 //! durable.
 
-use std::time::Duration;
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use tidings_proto::{
     CloseCode, Code,
@@ -13,13 +11,12 @@ use tidings_proto::{
     },
 };
 
-use tokio::time::Instant;
-
 use crate::{
     home::kept::{PUBLISHED_MAX, Published},
     session::{
         auth::renew,
-        execute::{act, act_with, is_read, read, take_rates},
+        execute::{act, act_with, is_read, paced, read, take_rates},
+        expiry::Expiry,
         reply::{Answer, Reply},
     },
 };
@@ -33,7 +30,7 @@ use super::{
 };
 
 /// How long a warning that nobody heard waits for somebody.
-const WARN_AGAIN: Duration = Duration::from_secs(1);
+const WARN_AGAIN_MS: u64 = 1_000;
 
 /// A publish on its way.
 #[derive(Debug)]
@@ -138,18 +135,20 @@ impl Client {
         let (outbox, unanswered) = (self.attachment.outbox.clone(), self.session.unanswered.begin());
         let reply = Reply::to_session(Some(RequestId::Number(number)), outbox, unanswered);
         let reply = reply.counted(&host.metrics).with_echo(has_echo);
-        match take_rates(&host, &self.attachment.caller, command) {
-            Ok(wait) => {
-                if !wait.is_zero() {
-                    self.drive(tokio::time::sleep(wait)).await?;
-                }
-                Ok(Some(reply))
-            }
+        match self.pace(command).await? {
+            Ok(()) => Ok(Some(reply)),
             Err(refusal) => {
                 reply.answer(refusal);
                 Ok(None)
             }
         }
+    }
+
+    /// Waits as long as the rates have it. The inner `Err`: too much waits already.
+    async fn pace(&mut self, command: &Command) -> Result<Result<(), Answer>, End> {
+        let host = self.connection.edge.host.clone();
+        let taken = take_rates(&host, &self.attachment.caller, command);
+        self.drive(paced(taken)).await
     }
 
     async fn request(&mut self, number: i64, request: Request) -> Done {
@@ -158,13 +157,9 @@ impl Client {
         host.metrics.frames_in.of(command.kind()).inc();
         let caller = self.attachment.caller.clone();
         if is_read(&command) {
-            match take_rates(&host, &caller, &command) {
-                Ok(wait) if wait.is_zero() => {}
-                Ok(wait) => self.drive(tokio::time::sleep(wait)).await?,
-                Err(refusal) => {
-                    refusal.count(&host.metrics);
-                    return self.answered(number, refusal.into_frame(id));
-                }
+            if let Err(refusal) = self.pace(&command).await? {
+                refusal.count(&host.metrics);
+                return self.answered(number, refusal.into_frame(id));
             }
             // It sees all that was asked on this connection before.
             let unanswered = self.session.unanswered.clone();
@@ -198,7 +193,7 @@ impl Client {
                 let edge = self.connection.edge.clone();
                 let renewed = renew(&edge.auth, &caller, &auth.token, host.clock.unix_ms()).await;
                 if let Ok(expires_ms) = &renewed {
-                    self.session.set_expiry(expires_ms.and_then(|expires_ms| expiry::of_ms(&edge, expires_ms)));
+                    self.session.expiry = Expiry::new(expiry::on_clock(&edge, *expires_ms));
                 }
                 reply.answer(renewed.map_or_else(|refusal| refusal, |_| Answer::Done));
                 Ok(())
@@ -284,16 +279,17 @@ impl Client {
 
     /// Tells that the token ends soon: where the client hears answers, else where it hears what happens. Who has not subscribed
     /// yet is told when it has.
-    pub fn warn(&mut self) {
+    pub fn warn(&mut self, in_s: u64, now_ms: u64) {
         let (answer, live) = (self.session.kept.answer, self.session.kept.live);
-        self.session.warn_at = (!answer && !live).then(|| Instant::now() + WARN_AGAIN);
-        let Some(expires_at) = self.session.expires_at else { return };
-        let left = expires_at.saturating_duration_since(Instant::now());
-        let in_s = u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(0);
+        if !answer && !live {
+            self.session.expiry.warn_again(now_ms + WARN_AGAIN_MS);
+            return;
+        }
+        self.session.expiry.warned();
         let frame = ServerFrame::Expiring(Expiring { in_s }).to_json();
         if answer {
             self.tell(&frame, &None, None);
-        } else if live {
+        } else {
             self.publish(Source::Live, None, frame.as_bytes());
         }
     }

@@ -1,6 +1,6 @@
 //! The topics there are. Everything else is refused: nobody publishes to others but by sending, nobody listens to others.
 
-use tidings_proto::{ConversationId, UserId, frames::client::To};
+use tidings_proto::{ConversationId, UserId, frames::client::To, percent};
 
 /// Where entries come.
 pub const INBOX: &str = "tidings/inbox";
@@ -65,7 +65,7 @@ impl Target {
             .and_then(|rest| rest.split_once('/'))
             .filter(|(_, name)| !name.contains('/'))
             .ok_or_else(|| unknown(topic))?;
-        let name = decode(name).ok_or_else(|| format!("topic: {name} is not percent-encoded UTF-8"))?;
+        let name = percent::decoded(name).ok_or_else(|| format!("topic: {name} is not percent-encoded UTF-8"))?;
         match kind {
             "to" => UserId::new(&name).map(To::User).map_err(|error| format!("topic: the user's name: {error}")),
             "send" => {
@@ -91,22 +91,6 @@ pub fn is_filter(filter: &str) -> bool {
         level => !level.contains(['+', '#']),
     };
     !filter.is_empty() && filter.split('/').enumerate().all(is_level)
-}
-
-/// A name of which some bytes stand as `%` and two hexadecimal digits (RFC 3986 section 2.1).
-fn decode(name: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?].map(|digit| char::from(digit).to_digit(16));
-            let [Some(high), Some(low)] = digits else { return None };
-            bytes.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
