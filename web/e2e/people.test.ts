@@ -1,5 +1,6 @@
 /** People and what one keeps of conversations: roles, settings, what is new since one looked, the page as an app. */
 import { expect, test } from 'vitest';
+import { PATIENCE_MS } from './person';
 import { openStage } from './stage';
 
 const stage = openStage();
@@ -139,4 +140,30 @@ test('the page can be installed, and its texts and links be copied', async () =>
   await xia.page.goto(await copied('Copy link'));
   await xia.message('copy me').waitFor();
   expect(await xia.page.locator('.message.target .text').textContent()).toBe('copy me');
+});
+
+test('devices: each is known again, can be named, and is out once it is logged out', async () => {
+  const ada = await stage.arrive('ada');
+  const lost = await stage.arrive('ada');
+  const { page } = ada;
+  await page.click('[aria-label="Your profile"]');
+  await page.click('.dialog button:has-text("Devices")');
+  const devices = page.locator('.device');
+  await devices.nth(1).waitFor();
+  // What a browser is it says itself, a moment after it has connected.
+  await expect.poll(() => devices.first().textContent(), { timeout: PATIENCE_MS }).toContain('this device');
+  expect(await devices.count()).toBe(2);
+  expect(await page.locator('.device', { hasText: 'this device' }).count()).toBe(1);
+
+  await devices.nth(1).locator('.icon-button').click();
+  await page.click('.menu-act:has-text("Rename")');
+  await page.fill('[aria-label="Name of the device"]', 'Lost laptop');
+  await page.keyboard.press('Enter');
+  const named = page.locator('.device', { hasText: 'Lost laptop' });
+  await named.waitFor();
+  await named.locator('.icon-button').click();
+  await page.click('.menu-act:has-text("Log it out")');
+  await named.waitFor({ state: 'detached' });
+  expect(await devices.count()).toBe(1);
+  await lost.page.locator('.banner', { hasText: 'no longer connected' }).waitFor();
 });

@@ -253,3 +253,19 @@ test.each([sseTransport, longPollTransport])(
     expect(await open(make(gone)).ended).toBe(1006);
   },
 );
+
+test('one sees one’s devices, names them and logs them out', async () => {
+  const phone = { device: 'a phone', name: null, platform: 'Chrome on Android', last_seen: 1, connected: false };
+  const server = new FakeServer({
+    '/v1/login': login,
+    '/v1/me/devices': () => Response.json({ devices: [phone] }),
+    '/v1/me/devices/a%20phone': async (_url, init) => {
+      if (init.method === 'DELETE') return new Response(null, { status: 204 });
+      return Response.json({ ...phone, ...JSON.parse(String(init.body)) });
+    },
+  });
+  const http = server.http();
+  expect(await http.get('/v1/me/devices')).toEqual({ devices: [phone] });
+  expect(await http.patch('/v1/me/devices/a%20phone', { name: 'Pocket' })).toEqual({ ...phone, name: 'Pocket' });
+  await expect(http.delete('/v1/me/devices/a%20phone')).resolves.toBeUndefined();
+});

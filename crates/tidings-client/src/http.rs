@@ -1,6 +1,10 @@
 //! The calls that need no connection: login, a single message, and what operators do.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
@@ -15,7 +19,7 @@ use tidings_proto::{
     ConversationId, DeviceId, Seq, UserId,
     frames::{
         client::{Command, Request as Frame, Send},
-        server::{Entry, Problem, Refused, Sent, UserProfile},
+        server::{Device, Entry, Problem, Refused, Sent, UserProfile},
     },
     percent,
 };
@@ -26,11 +30,32 @@ use crate::{endpoint::Endpoint, error::ClientError};
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A client of the HTTP interface; connections are kept and shared by clones.
+/// What calls show. Shared by clones, so that a new token is shown by all of them from then on.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Option<Arc<str>>>>);
+
+impl Shown {
+    fn get(&self) -> Option<Arc<str>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, token: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.into());
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A token is a secret: that there is one is enough.
+        f.write_str(if self.get().is_some() { "a token" } else { "none" })
+    }
+}
+
+/// A client of the HTTP interface; connections and what is shown are kept and shared by clones.
 #[derive(Clone, Debug)]
 pub struct Http {
     endpoint: Endpoint,
-    token: Option<String>,
+    token: Shown,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -46,14 +71,20 @@ impl Http {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { endpoint: Endpoint::parse(url)?, token: None, client })
+        Ok(Self { endpoint: Endpoint::parse(url)?, token: Shown::default(), client })
     }
 
-    /// What to show: a user's token, or the operator's.
+    /// The same connections, for somebody: what to show is a user's token, or the operator's.
     #[must_use]
     pub fn with_token(mut self, token: &str) -> Self {
-        self.token = Some(token.to_owned());
+        self.token = Shown::default();
+        self.token.set(token);
         self
+    }
+
+    /// A new token, for this and all its clones.
+    pub(crate) fn renew(&self, token: &str) {
+        self.token.set(token);
     }
 
     /// A token for `username`, where a username is enough.
@@ -75,6 +106,25 @@ impl Http {
         let ids: Vec<String> = users.iter().map(|user| percent::encoded(user.as_str())).collect();
         let path = format!("/v1/users?ids={}", ids.join(","));
         Ok(self.call::<Users>(Method::GET, &path, None::<&()>).await?.users)
+    }
+
+    /// One's own devices: where one is logged in.
+    pub async fn devices(&self) -> Result<Vec<Device>, ClientError> {
+        #[derive(Deserialize)]
+        struct Devices {
+            devices: Vec<Device>,
+        }
+        Ok(self.call::<Devices>(Method::GET, "/v1/me/devices", None::<&()>).await?.devices)
+    }
+
+    /// What one calls a device of one's own; an empty name removes it.
+    pub async fn name_device(&self, device: &DeviceId, name: &str) -> Result<Device, ClientError> {
+        self.call(Method::PATCH, &device_path(device), Some(&serde_json::json!({ "name": name }))).await
+    }
+
+    /// Ends a device's connections, and its tokens are worth nothing from then on.
+    pub async fn revoke_device(&self, device: &DeviceId) -> Result<(), ClientError> {
+        self.exchange(Method::DELETE, &device_path(device), None::<&()>).await.map(|_| ())
     }
 
     /// Any call: a body goes out as JSON, the answer comes back as JSON. A refusal is `ClientError::Refused`.
@@ -119,7 +169,7 @@ impl Http {
         body: Option<&impl Serialize>,
     ) -> Result<Response<Incoming>, ClientError> {
         let mut request = Request::builder().method(method).uri(self.endpoint.path(path));
-        if let Some(token) = &self.token {
+        if let Some(token) = self.token.get() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let body = match body {
@@ -144,6 +194,10 @@ impl Http {
     fn unreachable(&self, reason: &str) -> ClientError {
         ClientError::Unreachable { url: self.endpoint.path(""), reason: reason.to_owned() }
     }
+}
+
+fn device_path(device: &DeviceId) -> String {
+    format!("/v1/me/devices/{}", percent::encoded(device.as_str()))
 }
 
 /// An error with what it came of: the outermost one alone says nothing.

@@ -72,6 +72,11 @@ pub enum Command {
     History(History),
     /// Print the conversations, latest activity first
     Inbox,
+    /// One's own devices: where one is logged in
+    Devices {
+        #[command(subcommand)]
+        act: Option<DeviceAct>,
+    },
     /// Talk, full-screen
     Chat {
         /// Open this conversation: its id, a group's name or a user
@@ -91,6 +96,28 @@ pub enum Command {
     /// Print or check a settings file
     #[command(subcommand)]
     Config(Config),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeviceAct {
+    /// Print them (without a word as well)
+    List,
+    /// Name one
+    Name {
+        /// As the list has it
+        // Not `device`: that is this installation, of every command.
+        #[arg(value_name = "DEVICE")]
+        which: String,
+        /// What to call it; empty: nothing
+        name: String,
+    },
+    /// Log one out: its connections end, and it has to log in again
+    Revoke {
+        /// As the list has it
+        // Not `device`: that is this installation, of every command.
+        #[arg(value_name = "DEVICE")]
+        which: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ import { AppContext, clock, stateSignal, useApp } from './context';
 import { Conversation } from './conversation/conversation';
 import { forgetDrafts, placeKey } from './drafts';
 import { Home } from './home/home';
+import { platformOf } from './people/platform';
 import { go, replaceRoute, route } from './route';
 import type { Account } from './session';
 import { hasToken, tokenSource } from './signed_in';
@@ -48,7 +49,10 @@ function Shell(props: { client: Client; onLogOut: () => void }) {
   const isReady = createMemo(() => state().status.phase === 'ready');
   createEffect(
     on(isReady, ready => {
-      if (ready) client.lookUp(state().me).catch(() => undefined);
+      if (!ready) return;
+      client.lookUp(state().me).catch(() => undefined);
+      // So that one knows it again in the list of one's devices.
+      client.changeDevice(client.device, { platform: platformOf(navigator.userAgent) }).catch(() => undefined);
     }),
   );
 

@@ -9,6 +9,8 @@ import type {
   ClientFrame,
   ConversationDetails,
   ConversationId,
+  Device,
+  DeviceId,
   Edit,
   EntryMaking,
   Members,
@@ -216,6 +218,27 @@ export class Client {
     const nameless = page.members.map(member => member.user).filter(user => !own(this.#state.users, user));
     for (let at = 0; at < nameless.length; at += 100) await this.lookUpAll(nameless.slice(at, at + 100));
     return page;
+  }
+
+  // -------------------------------------------------------------- one's own devices, over HTTP
+
+  /** The one that this client is. */
+  get device(): DeviceId {
+    return this.options.device;
+  }
+
+  async devices(): Promise<Device[]> {
+    return (await this.http.get<{ devices: Device[] }>('/v1/me/devices')).devices;
+  }
+
+  /** What is absent stays; an empty text removes. */
+  changeDevice(device: DeviceId, shown: { name?: string; platform?: string }): Promise<Device> {
+    return this.http.patch<Device>(`/v1/me/devices/${encodeURIComponent(device)}`, shown);
+  }
+
+  /** Ends its connections, and its tokens are worth nothing from then on. */
+  revokeDevice(device: DeviceId): Promise<void> {
+    return this.http.delete(`/v1/me/devices/${encodeURIComponent(device)}`);
   }
 
   // -------------------------------------------------------------- life

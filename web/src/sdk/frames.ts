@@ -9,6 +9,7 @@ export type { ConversationId, DeviceId, Page, Range, RequestId, Role, Seq, To, U
 export type {
   Code,
   ConversationDetails,
+  Device,
   EntriesPage,
   Entry,
   Item,

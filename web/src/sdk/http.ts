@@ -86,8 +86,19 @@ export class Http {
   }
 
   async post<T>(path: string, body: unknown): Promise<T> {
-    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
-    return (await (await this.open(path, init)).json()) as T;
+    return (await (await this.#say('POST', path, body)).json()) as T;
+  }
+
+  async patch<T>(path: string, body: unknown): Promise<T> {
+    return (await (await this.#say('PATCH', path, body)).json()) as T;
+  }
+
+  async delete(path: string): Promise<void> {
+    await this.open(path, { method: 'DELETE' });
+  }
+
+  #say(method: string, path: string, body: unknown): Promise<Response> {
+    return this.open(path, { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
   }
 }
 

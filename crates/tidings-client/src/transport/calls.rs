@@ -10,6 +10,10 @@ use futures_util::future::BoxFuture;
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tidings_proto::frames::{
+    client::{Command, Request},
+    server::ServerFrame,
+};
 
 use crate::{error::Lost, http::Http};
 
@@ -30,6 +34,9 @@ pub(super) struct Calls {
 #[derive(Serialize)]
 struct Batch {
     frames: Vec<Box<RawValue>>,
+    /// New tokens among them: the place of the frame, and the token that counts when it is answered well.
+    #[serde(skip)]
+    renewals: Vec<(usize, String)>,
 }
 
 #[derive(Deserialize)]
@@ -74,20 +81,40 @@ impl Calls {
     }
 
     fn next_batch(&mut self) -> Batch {
-        let (mut frames, mut bytes) = (Vec::new(), 0);
+        let (mut frames, mut renewals, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(next) = self.waiting.front() {
             if !frames.is_empty() && (frames.len() == BATCH_FRAMES || bytes + next.len() > BATCH_BYTES) {
                 break;
             }
             bytes += next.len();
             let frame = self.waiting.pop_front().expect("it was looked at");
+            renewals.extend(renewal(&frame).map(|token| (frames.len(), token)));
             frames.push(RawValue::from_string(frame).expect("the session's frames are JSON"));
         }
-        Batch { frames }
+        Batch { frames, renewals }
     }
 }
 
 async fn post(http: Http, batch: Batch) -> Result<Vec<String>, Lost> {
     let answers: Answers = http.call(Method::POST, "/v1/frames", Some(&batch)).await.map_err(Lost::of_call)?;
-    Ok(answers.answers.into_iter().map(|answer| Box::<str>::from(answer).into_string()).collect())
+    let answers: Vec<String> =
+        answers.answers.into_iter().map(|answer| Box::<str>::from(answer).into_string()).collect();
+    for (place, token) in batch.renewals {
+        if matches!(answers.get(place).map(|answer| ServerFrame::parse(answer)), Some(Ok(Some(ServerFrame::Ok(_))))) {
+            http.renew(&token);
+        }
+    }
+    Ok(answers)
+}
+
+/// The new token that a frame shows, if it is one that does.
+fn renewal(frame: &str) -> Option<String> {
+    // Few frames are: most need not be read.
+    if !frame.contains(r#""auth""#) {
+        return None;
+    }
+    match Request::parse(frame) {
+        Ok(Request { command: Command::Auth(auth), .. }) => Some(auth.token),
+        _ => None,
+    }
 }

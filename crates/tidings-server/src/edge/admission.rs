@@ -52,6 +52,11 @@ impl Edge {
     /// Takes one login or connection of an address, and of all there are.
     pub fn admit(&self, address: IpAddr) -> Result<(), Later> {
         self.admit_address(address)?;
+        self.admit_crowd()
+    }
+
+    /// Takes one of all that may come in now, wherever they are.
+    pub fn admit_crowd(&self) -> Result<(), Later> {
         let rates = &self.host.config.rates;
         let rate = Rate { per_s: rates.admissions_per_s, burst: rates.admissions_burst };
         let admitted = self.admission.crowd.admit(rate, self.host.clock.monotonic_ns(), rand::rng().random());

@@ -1,13 +1,12 @@
 //! Poll and long-poll: what changed since a token, at once or as soon as something does.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use axum::{
     extract::State,
-    http::StatusCode,
+    http::{HeaderName, HeaderValue, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
 use tidings_proto::{CloseCode, Code, limits::TAIL_MAX};
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -28,20 +27,40 @@ use crate::{
 
 use super::{
     Edge, expiry,
-    http::{documents::Calls, input::Asked, json, problem},
+    http::{Poller, documents::Calls, input::parameters, json, problem},
 };
 
+const POLL_AFTER: HeaderName = HeaderName::from_static("tidings-poll-after");
 const WAIT_MAX_S: u64 = 60;
 /// When to ask again where nothing was new, in seconds: after a plain poll, after a wait, and of a server that stops.
 const AFTER_POLL_S: u64 = 5;
 const AFTER_WAIT_S: u64 = 0;
 const AFTER_STOP_S: u64 = 1;
 
-#[derive(Deserialize, ToSchema)]
+#[derive(Default, ToSchema)]
 pub struct Params {
     sync: Option<String>,
     wait: Option<u64>,
     tail: Option<usize>,
+}
+
+impl Params {
+    /// `Err` says what is wrong.
+    fn read(query: &str) -> Result<Self, String> {
+        fn number<T: FromStr>(name: &str, text: &str) -> Result<Option<T>, String> {
+            text.parse().map(Some).map_err(|_| format!("{name}: {text:?} is no number"))
+        }
+        let mut params = Self::default();
+        for (name, value) in parameters(query) {
+            match name {
+                "sync" => params.sync = Some(value.into_owned()),
+                "wait" => params.wait = number(name, &value)?,
+                "tail" => params.tail = number(name, &value)?,
+                _ => {}
+            }
+        }
+        Ok(params)
+    }
 }
 
 /// The call of this file.
@@ -57,7 +76,11 @@ pub fn describe(calls: &mut Calls) {
 }
 
 /// `GET /v1/sync`.
-pub async fn sync(State(edge): State<Edge>, caller: Caller, Asked(params): Asked<Params>) -> Response {
+pub async fn sync(State(edge): State<Edge>, Poller(caller): Poller, uri: Uri) -> Response {
+    let params = match Params::read(uri.query().unwrap_or_default()) {
+        Ok(params) => params,
+        Err(why) => return problem::of(&Answer::refused(Code::BadRequest, why)),
+    };
     let (wait_s, tail) = (params.wait.unwrap_or(0), params.tail.unwrap_or(0));
     let too_much = |name: &str, value: u64, max: u64| {
         problem::of(&Answer::refused(Code::BadRequest, format!("{name}: {value} is above the maximum of {max}")))
@@ -85,7 +108,7 @@ pub async fn sync(State(edge): State<Edge>, caller: Caller, Asked(params): Asked
             Err(error) => problem::of(&edge.host.answer(error)),
         },
         Ok(Found::Nothing { again_s }) => {
-            (StatusCode::NO_CONTENT, [("tidings-poll-after", again_s.to_string())]).into_response()
+            (StatusCode::NO_CONTENT, [(POLL_AFTER, HeaderValue::from(again_s))]).into_response()
         }
         Err(refusal) => problem::of(&refusal),
     }
@@ -145,5 +168,24 @@ async fn wait(edge: &Edge, caller: &Caller, since: Option<Token>, wait: Duration
             }
         }
         differences = attachment.changes_since(since).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_as_it_is_meant() {
+        let read = |query: &str| Params::read(query).map(|Params { sync, wait, tail }| (sync, wait, tail));
+        let sync = |text: &str| Some(text.to_owned());
+        assert_eq!(read(""), Ok((None, None, None)));
+        assert_eq!(read("sync=AQ-_&wait=30&tail=5&more=1"), Ok((sync("AQ-_"), Some(30), Some(5))));
+        assert_eq!(read("tail=0&sync=a%2Fb+c"), Ok((sync("a/b c"), None, Some(0))));
+        assert_eq!(read("sync=%f&&x"), Ok((sync("%f"), None, None)));
+        for wrong in ["wait=x", "wait=", "wait", "tail=-1", "wait=99999999999999999999"] {
+            let name = wrong.split('=').next().unwrap();
+            assert!(read(wrong).unwrap_err().starts_with(name), "{wrong}");
+        }
     }
 }

@@ -114,11 +114,12 @@ fn close_frame(code: CloseCode) -> String {
 }
 
 fn response(events: Events) -> Response {
+    let endless = Endless(events.attachment.outbox.clone());
     let body = futures_util::stream::unfold(events, async |mut events| {
         let chunk = events.next().await?;
         Some((Ok::<_, Infallible>(chunk), events))
     });
-    (Extension(Endless), HEADERS, Body::from_stream(body)).into_response()
+    (Extension(endless), HEADERS, Body::from_stream(body)).into_response()
 }
 
 struct Events {

@@ -5,7 +5,6 @@
 //! its end and lets everything go, and what is left is the line and the answer.
 
 use std::{
-    fmt::Write as _,
     future::poll_fn,
     io,
     pin::Pin,
@@ -23,11 +22,13 @@ use tokio::{
     time::timeout,
 };
 
+use crate::session::outbox::Outbox;
+
 use super::door::Stream;
 
-/// Marks an answer (among its extensions) that has no end of its own.
-#[derive(Clone, Copy, Debug)]
-pub struct Endless;
+/// Marks an answer (among its extensions) that has no end of its own: it is the session of this outbox.
+#[derive(Clone, Debug)]
+pub struct Endless(pub Arc<Outbox>);
 
 /// Whoever takes nothing for so long is given up.
 const WRITE_WAIT: Duration = Duration::from_secs(60);
@@ -60,25 +61,24 @@ impl Lender {
     }
 }
 
-/// Writes the answer's head and body, to its end or until the client has gone.
-pub async fn serve(mut stream: Stream, answer: Response) -> io::Result<()> {
+/// Writes the answer's head and body, to its end or until the client has gone. Whoever is cut meanwhile is not waited for.
+pub async fn serve(mut stream: Stream, answer: Response, outbox: &Outbox, unix_s: u64) -> io::Result<()> {
     let (parts, mut body) = answer.into_parts();
-    write(&mut stream, Bytes::from(head(&parts))).await?;
+    write(&mut stream, outbox, Bytes::from(head(&parts, unix_s))).await?;
     while let Some(part) = next_part(&mut stream, &mut body).await? {
         if !part.is_empty() {
             let size = Bytes::from(format!("{:x}\r\n", part.len()));
-            write(&mut stream, size.chain(part).chain(&b"\r\n"[..])).await?;
+            write(&mut stream, outbox, size.chain(part).chain(&b"\r\n"[..])).await?;
         }
     }
-    write(&mut stream, &b"0\r\n\r\n"[..]).await?;
+    write(&mut stream, outbox, &b"0\r\n\r\n"[..]).await?;
     timeout(WRITE_WAIT, stream.shutdown()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// The status line and the headers (RFC 9112 section 4). The body comes in chunks, and nothing behind it.
-fn head(parts: &Parts) -> Vec<u8> {
+fn head(parts: &Parts, unix_s: u64) -> Vec<u8> {
     let reason = parts.status.canonical_reason().unwrap_or_default();
-    let mut start = String::new();
-    let _ = write!(start, "HTTP/1.1 {} {reason}\r\n", parts.status.as_u16());
+    let start = format!("HTTP/1.1 {} {reason}\r\ndate: {}\r\n", parts.status.as_u16(), http_date(unix_s));
     let mut head = start.into_bytes();
     for (name, value) in &parts.headers {
         for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
@@ -114,12 +114,37 @@ fn poll_skip(stream: &mut Stream, context: &mut Context<'_>) -> Poll<io::Result<
     Poll::Ready(if read.filled().is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
 }
 
-async fn write(stream: &mut Stream, mut bytes: impl Buf) -> io::Result<()> {
-    let written = timeout(WRITE_WAIT, async {
+/// A session that is closed in peace has its last events written; of any other end there is nobody to tell.
+async fn write(stream: &mut Stream, outbox: &Outbox, mut bytes: impl Buf) -> io::Result<()> {
+    let written = async {
         stream.write_all_buf(&mut bytes).await?;
         stream.flush().await
-    });
-    written.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    };
+    tokio::select! {
+        biased;
+        written = written => written,
+        _ = outbox.cut() => Err(io::ErrorKind::ConnectionAborted.into()),
+        // Made only where the write has to wait.
+        () = async { tokio::time::sleep(WRITE_WAIT).await } => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// A time as headers have it (RFC 9110 section 5.6.7).
+fn http_date(unix_s: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+    let weekday = DAYS[(days % 7) as usize];
+    // Years that begin in March have their leap day at the end; 400 of them are 146,097 days.
+    let since = days + 719_468;
+    let (era, day) = (since / 146_097, since % 146_097);
+    let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let year = era * 400 + year_of_era + u64::from(month >= 10);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{weekday}, {day:02} {} {year:04} {hour:02}:{minute:02}:{second:02} GMT", MONTHS[month as usize])
 }
 
 impl AsyncRead for Lent {
@@ -167,6 +192,25 @@ impl AsyncWrite for Lent {
         match &mut self.0.lock().stream {
             Some(stream) => Pin::new(stream).poll_shutdown(context),
             None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_headers_have_them() {
+        for (unix_s, date) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_827_696, "Tue, 29 Feb 2000 12:34:56 GMT"),
+            (951_868_800, "Wed, 01 Mar 2000 00:00:00 GMT"),
+            (1_798_761_599, "Thu, 31 Dec 2026 23:59:59 GMT"),
+            (4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT"),
+        ] {
+            assert_eq!(http_date(unix_s), date);
         }
     }
 }

@@ -167,6 +167,14 @@ impl Host {
         Ok(home)
     }
 
+    /// A user's home, if it is in memory: they were here lately, or something happened to them.
+    pub fn awake_home(&self, user: &UserId) -> Option<Arc<Home>> {
+        let home = self.homes.get(user)?;
+        self.metrics.cache_hits.of(Cache::Homes).inc();
+        home.touch(self.sweep_now());
+        Some(home)
+    }
+
     async fn load_home(&self, user: &UserId) -> Result<HomeState, TablesError> {
         let row = self.home_row(user).await?;
         let mut state = HomeState::new(user.clone(), self.shards.epoch(user.shard()), row);

@@ -9,6 +9,7 @@ use tidings_proto::{
 };
 
 use crate::{
+    conversation::decide::Refusal,
     home::{actor::Home, event::Audience, presence::LAST_SEEN_STEP, state::HomeState},
     session::outbox::{Class, Outbox, SessionId},
 };
@@ -66,10 +67,13 @@ impl Host {
         }
     }
 
-    /// Tells the other members of a small conversation that somebody types.
+    /// Tells the other members of a small conversation that somebody types. Who is no member is refused.
     pub async fn typing(&self, user: &UserId, id: ConversationId, session: SessionId) -> Result<(), ActError> {
         let state = self.conversation(id).await?.state();
-        if state.members.get(user).is_none() || !state.members.is_small() || state.is_blocked(user) {
+        if state.members.get(user).is_none() {
+            return Err(Refusal::unknown_conversation().into());
+        }
+        if !state.members.is_small() || state.is_blocked(user) {
             return Ok(());
         }
         // A blocker tells the blocked one nothing, either.

@@ -22,6 +22,7 @@ use tidings_proto::{Code, DeviceId, UserId, frames::client::Hello};
 use crate::{
     config::{self, AuthMode},
     home::{
+        actor::Home,
         event::{HomeChange, HomeEvent},
         state::Device,
     },
@@ -269,6 +270,11 @@ pub async fn identify(auth: &Auth, hello: &Hello, shown: Option<&Identity>, now_
 /// Logs somebody in: the user and the device are known, durably, when this returns.
 pub async fn log_in(host: &Arc<Host>, identity: &Identity) -> Result<Caller, Answer> {
     let home = host.home(&identity.user).await.map_err(|error| host.answer(error.into()))?;
+    log_in_at(host, home, identity).await
+}
+
+/// The same, with the user's home.
+pub async fn log_in_at(host: &Arc<Host>, home: Arc<Home>, identity: &Identity) -> Result<Caller, Answer> {
     let now_ms = host.clock.unix_ms();
     let unnamed = || DeviceId::new(UNNAMED_DEVICE).expect("it is a name");
     let id = identity.device.clone().unwrap_or_else(unnamed);

@@ -38,8 +38,7 @@ const ROWS: &[(&str, Cells)] = &[
     (r#"{"type":"sync"}"#, users("changes")),
     (r#"{"type":"mark_read","conversation":"GROUP","seq":1}"#, members("ok")),
     (r#"{"type":"ack","conversation":"GROUP","seq":1}"#, members("ok")),
-    // It is told to members by members; from anybody else it is taken and told to nobody.
-    (r#"{"type":"typing","conversation":"GROUP"}"#, users("ok")),
+    (r#"{"type":"typing","conversation":"GROUP"}"#, members("ok")),
     (r#"{"type":"watch","users":["owner"]}"#, users("ok")),
     (r#"{"type":"create","client_msg_id":"c-ME","name":"Mine"}"#, users("created")),
     (r#"{"type":"members","client_msg_id":"a-ME","conversation":"GROUP","add":["new"]}"#, members(F)),

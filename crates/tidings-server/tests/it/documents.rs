@@ -119,14 +119,16 @@ fn an_answer_that_is_not_described_is_found() {
     };
     let wrong = |answer: &Answer| contract::answer_findings("GET", "/v1/me", answer, b"{}");
     let waits = ("retry-after", "1");
-    assert_eq!(wrong(&problem(401, "unauthenticated", &[])), [""; 0]);
+    let how = ("www-authenticate", "Bearer");
+    assert_eq!(wrong(&problem(401, "unauthenticated", &[how])), [""; 0]);
     assert_eq!(wrong(&problem(503, "unavailable", &[waits])), [""; 0]);
     for answer in [
         problem(503, "unavailable", &[]),
         problem(418, "unavailable", &[waits]),
-        problem(401, "internal", &[]),
-        Answer { body: json!({"code": "unauthenticated", "status": 401}), ..problem(401, "", &[]) },
-        Answer { status: 200, ..problem(401, "unauthenticated", &[]) },
+        problem(401, "unauthenticated", &[]),
+        problem(401, "internal", &[how]),
+        Answer { body: json!({"code": "unauthenticated", "status": 401}), ..problem(401, "", &[how]) },
+        Answer { status: 200, ..problem(401, "unauthenticated", &[how]) },
     ] {
         assert_ne!(wrong(&answer), [""; 0], "{answer:?}");
     }

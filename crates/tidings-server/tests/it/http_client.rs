@@ -50,6 +50,7 @@ impl Answer {
     pub fn problem(self, status: u16, code: &str) -> String {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{self:?}");
         assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(self.headers.contains_key("www-authenticate"), status == 401, "{self:?}");
         assert_eq!(self.body["status"], status);
         assert!(!self.body["title"].as_str().expect("a title").is_empty());
         self.body["detail"].as_str().expect("a detail").to_owned()

@@ -4,11 +4,16 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
     contract,
     http_client::{Answer, Caller},
+    metrics::figures_when,
     support::{PATIENCE, TestServer},
 };
 
@@ -133,6 +138,52 @@ async fn a_ticket_opens_events_once_and_a_planned_end_is_told() {
     stream.next_of("move").await;
     assert_eq!(stream.next_of("close").await.1["reason"], "draining");
     assert!(stream.next().await.is_none());
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_goes_over_a_line_that_was_used_before_and_its_clients_end_is_noticed() {
+    let (_folder, server, ada, bob) = start().await;
+    let mut line = TcpStream::connect(server.address).await.unwrap();
+    let token = bob.token.clone().unwrap();
+    let say = async |line: &mut TcpStream, path: &str| {
+        let origin = format!("http://{}", server.address);
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\norigin: {origin}\r\n", server.address);
+        let request = format!("{head}authorization: Bearer {token}\r\n\r\n");
+        line.write_all(request.as_bytes()).await.unwrap();
+    };
+    let read_until = async |line: &mut TcpStream, end: &str| {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(end) {
+            let count = timeout(PATIENCE, line.read_buf(&mut read)).await.expect("something comes").unwrap();
+            assert!(count > 0, "{}", String::from_utf8_lossy(&read));
+        }
+        String::from_utf8(read).unwrap()
+    };
+    say(&mut line, "/v1/me").await;
+    assert!(read_until(&mut line, "}").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    say(&mut line, "/v1/events").await;
+    let begin = read_until(&mut line, r#""type":"welcome""#).await;
+    let (head, _) = begin.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\ndate: "), "{head}");
+    for header in ["content-type: text/event-stream", "transfer-encoding: chunked", "connection: close"] {
+        assert!(head.contains(header), "{head}");
+    }
+    // What is said meanwhile is of no account.
+    say(&mut line, "/v1/me").await;
+    send(&ada, "bob", "one").await;
+    read_until(&mut line, r#""text":"one""#).await;
+    assert_eq!(figures_when(&server, |_| true).await["tidings_sessions"], 1.0);
+    drop(line);
+    figures_when(&server, |figures| figures["tidings_sessions"] == 0.0).await;
+
+    // One that was there when the server stops hears its end.
+    let mut line = TcpStream::connect(server.address).await.unwrap();
+    say(&mut line, "/v1/events").await;
+    read_until(&mut line, r#""type":"welcome""#).await;
+    let stopping = tokio::spawn(server.stop());
+    let end = read_until(&mut line, "\r\n0\r\n\r\n").await;
+    assert!(end.contains(r#""reason":"draining""#), "{end}");
     stopping.await.unwrap();
 }
 

@@ -3,7 +3,11 @@
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use tokio::{net::TcpSocket, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+    time::timeout,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, client_async,
     tungstenite::{self, Message, client::IntoClientRequest},
@@ -65,6 +69,34 @@ async fn a_reader_that_stalls_is_closed_and_the_others_feel_nothing() {
     let changes = again.next_of("changes").await;
     assert_eq!(changes["items"][0]["last_seq"], MESSAGES);
     drop(stalled);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_is_cut() {
+    const MESSAGES: u64 = 400;
+    let folder = tempdir().unwrap();
+    let server = TestServer::start(folder.path(), &[("rates.sends_burst", "100000")]).await;
+    let token = server.log_in("eve", "narrow").await.token.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    let request = format!("GET /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains(r#""type":"welcome""#) {
+        assert!(timeout(PATIENCE, stream.read_buf(&mut read)).await.unwrap().unwrap() > 0);
+    }
+    let mut ada = server.connect("ada", "laptop").await;
+    let text = "x".repeat(16_000);
+    for n in 1..=MESSAGES {
+        assert_eq!(ada.send("eve", &format!("c-{n}"), &text).await["seq"], n);
+    }
+    // It is not waited for until it reads again: its session has ended, and its line with it.
+    figures_when(&server, |figures| figures["tidings_sessions"] == 1.0).await;
+    let rest = async { while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {} };
+    timeout(PATIENCE, rest).await.expect("the line is at its end");
+    assert!(!read.ends_with(b"0\r\n\r\n"), "no good end: something is missing");
     server.stop().await;
 }
 

@@ -156,6 +156,62 @@ async fn a_poll_counts_as_a_request() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn a_poll_of_somebody_who_was_away_waits_its_turn_and_other_polls_go_on() {
+    const USERS: usize = 30;
+    let folder = tempdir().unwrap();
+    let server = TestServer::start(folder.path(), &[]).await;
+    let mut tokens = Vec::new();
+    for user in 0..USERS {
+        tokens.push(server.log_in(&format!("user{user}"), "d").await.token.expect("a token"));
+    }
+    server.stop().await;
+    let crowd = [("rates.admissions_per_s", "1"), ("rates.admissions_burst", "2")];
+    let server = TestServer::start(folder.path(), &crowd).await;
+    let first = server.with_token(&tokens[0]);
+    first.get("/v1/sync").await.ok();
+    let mut refused = None;
+    for token in &tokens[1..] {
+        let caller = server.with_token(token);
+        let answer = caller.get("/v1/sync").await;
+        if answer.status != 200 {
+            refused = Some((caller, answer));
+            break;
+        }
+    }
+    let (late, answer) = refused.expect("thirty at once are too many");
+    assert!(answer.header("retry-after").parse::<u64>().expect("a time") > 0);
+    answer.problem(503, "unavailable");
+    // Whoever is here polls on; and a call that is no poll brings the other one in.
+    first.get("/v1/sync").await.ok();
+    late.get("/v1/me").await.ok();
+    late.get("/v1/sync").await.ok();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn subscriptions_count_as_requests() {
+    let folder = tempdir().unwrap();
+    let settings = [
+        ("store", "memory"),
+        ("mqtt.listen", "127.0.0.1:0"),
+        ("rates.requests_per_s", "1"),
+        ("rates.requests_burst", "3"),
+        ("rates.slow_read_max_ms", "0"),
+    ];
+    let server = TestServer::start(folder.path(), &settings).await;
+    for (version, user, refusal) in [(V4, "ada", 0x80), (V5, "bob", 0x97)] {
+        let (mut client, _) = Mqtt::connect(&server, &Hello::new(version, user, "d")).await;
+        let mut answers = Vec::new();
+        for _ in 0..TRIES {
+            answers.push(client.subscribe("tidings/live", 0).await);
+        }
+        assert_eq!(answers[0], 0);
+        assert!(answers.contains(&refusal), "{answers:?}");
+    }
+    server.stop().await;
+}
+
 /// The ways in.
 const COMING_IN: &[&str] = &["login", "websocket", "sse", "mqtt_3", "mqtt_5", "mqtt_5_websocket"];
 

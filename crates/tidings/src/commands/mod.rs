@@ -2,6 +2,7 @@
 
 mod config;
 mod dev_login;
+mod devices;
 mod export;
 mod history;
 mod import;
@@ -34,6 +35,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Tail(tail) => tail::run(&shared, tail).await,
         Command::History(history) => history::run(&shared, history).await,
         Command::Inbox => inbox::run(&shared).await,
+        Command::Devices { act } => devices::run(&shared, act.as_ref()).await,
         Command::Chat { conversation } => chat::run(&shared, conversation.as_deref()).await,
         Command::Import(import) => import::run(&shared, import).await,
         Command::Export(export) => export::run(&shared, export).await,

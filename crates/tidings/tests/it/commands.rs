@@ -1,6 +1,7 @@
 //! The command line: what it prints, its exit codes, import and export.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Write},
     process::Stdio,
@@ -34,6 +35,28 @@ fn two_people_talk_and_a_restart_forgets_nothing() {
     assert_eq!(texts, ["hi bob", "-- twice?"]);
     let shown = server.run("bob", &["history", "ada", "--after", "1"]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("ada: -- twice?"));
+}
+
+#[test]
+fn devices_are_listed_named_and_logged_out() {
+    let server = Server::start();
+    server.run("ada", &["login", "ada", "--device", "laptop"]);
+    server.run("ada at work", &["login", "ada", "--device", "work"]);
+    let names = || {
+        let devices = server.json("ada", &["devices"]);
+        devices.iter().map(|device| device["device"].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(names(), BTreeSet::from(["laptop".to_owned(), "work".to_owned()]));
+    let named = &server.json("ada", &["devices", "name", "work", "In the office"])[0];
+    assert_eq!(named["name"], "In the office");
+    let shown = server.run("ada", &["devices", "list"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let line = |name: &str| shown.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("work").contains("In the office") && !line("work").contains("(this one)"), "{shown}");
+    assert!(line("laptop").contains("(this one)"), "{shown}");
+    server.json("ada", &["devices", "revoke", "work"]);
+    assert_eq!(names(), BTreeSet::from(["laptop".to_owned()]));
+    assert_eq!(code(&server.run("ada", &["devices", "revoke", "nothing-of-mine"])), Some(1));
 }
 
 #[test]

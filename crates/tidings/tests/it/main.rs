@@ -7,6 +7,7 @@ mod commands;
 mod drain;
 mod mqtt;
 mod proof;
+mod renew;
 mod resume;
 mod script;
 mod server;

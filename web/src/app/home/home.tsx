@@ -2,6 +2,7 @@
 import { createMemo, createSignal, Match, Show, Switch } from 'solid-js';
 import { displayName, homeOrder, type Item, itemName } from '../../sdk';
 import { useApp } from '../context';
+import { DevicesDialog } from '../people/devices';
 import { ProfileDialog } from '../people/profile_dialog';
 import { Avatar } from '../ui/avatar';
 import { Compose, People, Person, Search } from '../ui/icons';
@@ -23,7 +24,7 @@ export function Home(props: { onSwitch: () => void }) {
   const { state } = useApp();
   const [query, setQuery] = createSignal('');
   const [filter, setFilter] = createSignal<Filter>('All');
-  const [dialog, setDialog] = createSignal<'conversation' | 'group' | 'profile' | null>(null);
+  const [dialog, setDialog] = createSignal<'conversation' | 'group' | 'profile' | 'devices' | null>(null);
 
   const shown = createMemo(() => {
     const sought = query().trim().toLowerCase();
@@ -32,6 +33,11 @@ export function Home(props: { onSwitch: () => void }) {
     if (sought === '') return homeOrder(all.filter(FILTERS[filter()]), state().outbox);
     return homeOrder(all.filter(item => itemName(state(), item).toLowerCase().includes(sought)));
   });
+
+  /** A dialog that another one has replaced closes, too. */
+  function close(which: 'profile' | 'devices'): void {
+    if (dialog() === which) setDialog(null);
+  }
 
   function openNew(event: MouseEvent & { currentTarget: Element }): void {
     openMenu(event.currentTarget, {
@@ -101,7 +107,10 @@ export function Home(props: { onSwitch: () => void }) {
           <NewGroup onClose={() => setDialog(null)} />
         </Match>
         <Match when={dialog() === 'profile'}>
-          <ProfileDialog onClose={() => setDialog(null)} />
+          <ProfileDialog onClose={() => close('profile')} onDevices={() => setDialog('devices')} />
+        </Match>
+        <Match when={dialog() === 'devices'}>
+          <DevicesDialog onClose={() => close('devices')} />
         </Match>
       </Switch>
     </nav>

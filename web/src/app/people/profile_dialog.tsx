@@ -1,4 +1,4 @@
-/** One's own profile on this device: the name others see, and the way out. */
+/** One's own profile: the name others see, the way to one's devices, and the way out of this one. */
 import { createSignal, onMount } from 'solid-js';
 import { own } from '../../sdk';
 import { useApp } from '../context';
@@ -6,7 +6,7 @@ import { Avatar } from '../ui/avatar';
 import { Dialog } from '../ui/dialog';
 import { attempt, toast } from '../ui/toast';
 
-export function ProfileDialog(props: { onClose: () => void }) {
+export function ProfileDialog(props: { onClose: () => void; onDevices: () => void }) {
   const { client, state, logOut } = useApp();
   const me = () => own(state().users, state().me);
   const [name, setName] = createSignal(me()?.name ?? '');
@@ -43,6 +43,9 @@ export function ProfileDialog(props: { onClose: () => void }) {
         </div>
       </form>
       <div class="dialog-end">
+        <button class="button wide" type="button" onClick={() => props.onDevices()}>
+          Devices
+        </button>
         <button class="button danger wide" type="button" onClick={logOut}>
           Log out
         </button>

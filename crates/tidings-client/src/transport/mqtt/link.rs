@@ -19,11 +19,13 @@ use tokio::time::Instant;
 use super::{
     super::{Link, calls::Calls, http::PONG},
     KEEP_ALIVE_S, Opening, Talk,
-    publishes::Publishes,
+    publishes::{Acknowledged, Publishes, Purpose},
     wire::{Incoming, put_disconnect, put_ping, put_puback, put_publish},
 };
 use crate::{error::Lost, http::Http};
 
+/// Where any frame but a message is published.
+const REQUEST: &str = "tidings/request";
 /// Frames that wait for room among the publishes under way.
 const WAITING_FRAMES: usize = 64;
 
@@ -62,6 +64,8 @@ enum Way {
     Send(String, Option<RequestId>),
     /// Anything else that acts. Its answer comes as a frame.
     Request,
+    /// The same, with a new token that counts when it is acknowledged.
+    Renewal(String),
 }
 
 impl MqttLink {
@@ -116,12 +120,8 @@ impl Open {
                 To::Conversation(conversation) => Way::Send(format!("tidings/send/{conversation}"), id),
                 To::List(_) => Way::Request,
             },
-            command => {
-                if let Command::Auth(auth) = command {
-                    self.calls.begin(self.http.clone().with_token(&auth.token));
-                }
-                Way::Request
-            }
+            Command::Auth(auth) => Way::Renewal(auth.token),
+            _ => Way::Request,
         };
         self.waiting.push_back((text, way));
         Ok(())
@@ -132,9 +132,10 @@ impl Open {
         while self.publishes.len() < self.publishes_max {
             let Some((frame, way)) = self.waiting.pop_front() else { break };
             let (topic, packet_id) = match way {
-                Way::Send(topic, id) => (topic, self.publishes.begin(Some(id))),
+                Way::Send(topic, id) => (topic, self.publishes.begin(Purpose::Send(id))),
                 // Also what wants no answer is acknowledged, so that what reads can wait for it.
-                Way::Request => ("tidings/request".to_owned(), self.publishes.begin(None)),
+                Way::Request => (REQUEST.to_owned(), self.publishes.begin(Purpose::Request)),
+                Way::Renewal(token) => (REQUEST.to_owned(), self.publishes.begin(Purpose::Renewal(token))),
             };
             put_publish(&mut self.talk.out, &topic, Some(packet_id), &frame)?;
         }
@@ -144,8 +145,11 @@ impl Open {
     fn on_packet(&mut self, packet: Incoming) -> Result<(), Lost> {
         match packet {
             Incoming::Puback(puback) => {
-                let answer = self.publishes.acknowledged(&puback)?;
-                self.talk.frames.extend(answer.map(|answer| answer.to_json()));
+                match self.publishes.acknowledged(&puback)? {
+                    Acknowledged::Answer(answer) => self.talk.frames.push_back(answer.to_json()),
+                    Acknowledged::Renewed(token) => self.http.renew(&token),
+                    Acknowledged::Nothing => {}
+                }
                 Ok(())
             }
             Incoming::Pong => {

@@ -14,8 +14,27 @@ use crate::error::Lost;
 #[derive(Debug)]
 struct UnderWay {
     packet_id: u16,
-    /// Of a message, whose acknowledgement is the answer. The answer to anything else comes as a frame.
-    send: Option<Option<RequestId>>,
+    purpose: Purpose,
+}
+
+/// What is said with it.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// A message, whose acknowledgement is the answer, under this name.
+    Send(Option<RequestId>),
+    /// Anything else: the answer comes as a frame.
+    Request,
+    /// The same, with a new token.
+    Renewal(String),
+}
+
+/// What an acknowledgement brings.
+#[derive(Debug)]
+pub(super) enum Acknowledged {
+    Answer(Box<ServerFrame<'static>>),
+    /// This token counts from now on.
+    Renewed(String),
+    Nothing,
 }
 
 #[derive(Debug, Default)]
@@ -41,36 +60,40 @@ impl Publishes {
         self.ended
     }
 
-    /// Begins one, and gives it a packet id. `send`: it is a message, and whose answer its acknowledgement is.
-    pub fn begin(&mut self, send: Option<Option<RequestId>>) -> u16 {
+    /// Begins one, and gives it a packet id.
+    pub fn begin(&mut self, purpose: Purpose) -> u16 {
         // Far fewer are under way than there are ids.
         self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
         self.begun += 1;
-        self.under_way.push_back(UnderWay { packet_id: self.last_packet_id, send });
+        self.under_way.push_back(UnderWay { packet_id: self.last_packet_id, purpose });
         self.last_packet_id
     }
 
-    /// The oldest was acknowledged. Tells the answer, where that is one.
-    pub fn acknowledged(&mut self, puback: &Puback) -> Result<Option<ServerFrame<'static>>, Lost> {
+    /// The oldest was acknowledged.
+    pub fn acknowledged(&mut self, puback: &Puback) -> Result<Acknowledged, Lost> {
         let broken = |what: &str| Lost::Broken(format!("an acknowledgement {what}"));
         let is_first = self.under_way.front().is_some_and(|first| first.packet_id == puback.packet_id);
         let first = self.under_way.pop_front().filter(|_| is_first).ok_or_else(|| broken("out of order"))?;
         self.ended += 1;
-        let Some(re) = first.send else { return Ok(None) };
+        let re = match first.purpose {
+            Purpose::Send(re) => re,
+            Purpose::Renewal(token) if !puback.is_refused => return Ok(Acknowledged::Renewed(token)),
+            Purpose::Renewal(_) | Purpose::Request => return Ok(Acknowledged::Nothing),
+        };
         let property = |name: &str| puback.properties.iter().find(|(key, _)| key == name).map(|(_, value)| &**value);
         if puback.is_refused {
             let code = property("code")
                 .and_then(|code| code.parse().ok())
                 .ok_or_else(|| broken("that does not say why not"))?;
             let users = puback.properties.iter().filter(|(key, _)| key == "user");
-            return Ok(Some(ServerFrame::Error(Refused {
+            return Ok(Acknowledged::Answer(Box::new(ServerFrame::Error(Refused {
                 re,
                 code,
                 message: property("message").unwrap_or_default().to_owned(),
                 retry_after_ms: property("retry_after_ms").and_then(|wait| wait.parse().ok()),
                 users: users.filter_map(|(_, user)| user.parse().ok()).collect(),
                 login_url: None,
-            })));
+            }))));
         }
         let sent = (|| {
             Some(Sent {
@@ -81,6 +104,7 @@ impl Publishes {
                 repeat: property("repeat") == Some("true"),
             })
         })();
-        sent.map(|sent| Some(ServerFrame::Sent(sent))).ok_or_else(|| broken("that does not say where"))
+        sent.map(|sent| Acknowledged::Answer(Box::new(ServerFrame::Sent(sent))))
+            .ok_or_else(|| broken("that does not say where"))
     }
 }

@@ -21,7 +21,7 @@ use axum::{
     body::Body,
     extract::{ConnectInfo, FromRequestParts, State},
     http::{
-        HeaderMap, HeaderValue, StatusCode, Uri,
+        HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
         header::{AUTHORIZATION, CONTENT_TYPE},
         request::Parts,
     },
@@ -34,7 +34,7 @@ use tidings_proto::{
 };
 
 use crate::session::{
-    auth::{Identity, log_in},
+    auth::{Identity, log_in, log_in_at},
     execute::{Caller, is_read, paced, read, take_request},
     reply::{Answer, Reply},
 };
@@ -132,7 +132,7 @@ fn people_routes() -> Router<Edge> {
 
 const NO_TOKEN: &str = "show a token: Authorization: Bearer …; POST /v1/login gives one, or says who does";
 /// Which of the user's devices calls, where the token does not say it.
-pub const DEVICE_HEADER: &str = "tidings-device";
+pub const DEVICE_HEADER: HeaderName = HeaderName::from_static("tidings-device");
 
 /// The token of the `Authorization` header (RFC 6750 section 2.1).
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -166,20 +166,45 @@ impl FromRequestParts<Edge> for Caller {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
-        let refused = |answer: Answer| {
-            answer.count(&edge.host.metrics);
-            problem::of(&answer)
-        };
-        let ConnectInfo(peer) =
-            ConnectInfo::<Peer>::from_request_parts(parts, edge).await.map_err(IntoResponse::into_response)?;
-        let identity = match identity(edge, peer.socket.ip(), None, &parts.headers).await {
-            Ok(identity) => identity.ok_or_else(|| refused(edge.auth.refuse(NO_TOKEN)))?,
-            Err(refusal) => return Err(wrong_token(edge, peer).unwrap_or_else(|| refused(refusal))),
-        };
-        let caller = log_in(&edge.host, &identity).await.map_err(refused)?;
-        paced(take_request(&edge.host, &caller)).await.map_err(refused)?;
-        Ok(caller)
+        caller(parts, edge, false).await
     }
+}
+
+/// A poll: where sessions are none but polls, they come back with these. Whoever was not here lately comes in as one of the crowd.
+pub struct Poller(pub Caller);
+
+impl FromRequestParts<Edge> for Poller {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Response> {
+        caller(parts, edge, true).await.map(Self)
+    }
+}
+
+/// Who calls. With `is_crowd`, whoever was not here lately comes in when it is their turn.
+async fn caller(parts: &mut Parts, edge: &Edge, is_crowd: bool) -> Result<Caller, Response> {
+    let refused = |answer: Answer| {
+        answer.count(&edge.host.metrics);
+        problem::of(&answer)
+    };
+    let ConnectInfo(peer) =
+        ConnectInfo::<Peer>::from_request_parts(parts, edge).await.map_err(IntoResponse::into_response)?;
+    let identity = match identity(edge, peer.socket.ip(), None, &parts.headers).await {
+        Ok(identity) => identity.ok_or_else(|| refused(edge.auth.refuse(NO_TOKEN)))?,
+        Err(refusal) => return Err(wrong_token(edge, peer).unwrap_or_else(|| refused(refusal))),
+    };
+    let caller = match edge.host.awake_home(&identity.user) {
+        Some(home) => log_in_at(&edge.host, home, &identity).await,
+        None => {
+            if is_crowd {
+                edge.admit_crowd().map_err(|later| problem::of(&later.answer()))?;
+            }
+            log_in(&edge.host, &identity).await
+        }
+    };
+    let caller = caller.map_err(refused)?;
+    paced(take_request(&edge.host, &caller)).await.map_err(refused)?;
+    Ok(caller)
 }
 
 /// Whoever shows one wrong token after the other is told to wait instead.

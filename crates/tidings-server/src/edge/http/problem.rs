@@ -51,6 +51,14 @@ pub async fn every(response: Response) -> Response {
     problem
 }
 
+/// Tells who is asked to log in how to show that (RFC 9110 section 11.6.1, RFC 6750 section 3).
+pub fn challenge(response: &mut Response, shown_token: bool) {
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let challenge = if shown_token { r#"Bearer error="invalid_token""# } else { "Bearer" };
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+}
+
 /// A request that could not be read.
 pub fn frame_error(error: &FrameError) -> Response {
     of(&Answer::refused(error.code, error.message.clone()))

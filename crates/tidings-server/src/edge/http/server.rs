@@ -22,6 +22,8 @@ use hyper_util::{
 };
 use tokio_util::task::TaskTracker;
 
+use crate::session::outbox::Outbox;
+
 use super::{
     super::{
         Edge,
@@ -109,6 +111,7 @@ impl Calls {
         let peer = told.resolved(request.headers(), &edge.host.config.http.trusted_proxies);
         request.extensions_mut().insert(ConnectInfo(peer));
         let is_alone = request.version() == Version::HTTP_11 && request.method() == Method::GET;
+        let shown_token = request.headers().contains_key(header::AUTHORIZATION);
         let is_call = is_v1(request.uri().path());
         let cors = match is_call.then(|| origins::check(&edge, &request)) {
             Some(Err(answer)) => return *answer,
@@ -122,22 +125,24 @@ impl Calls {
         };
         if is_call {
             response = problem::every(response).await;
+            problem::challenge(&mut response, shown_token);
         }
         if let Some(cors) = cors {
             cors.put(&mut response);
         }
-        if is_alone && response.extensions().get::<Endless>().is_some() {
-            return take_over(&edge, &lender, response);
+        if is_alone && let Some(Endless(outbox)) = response.extensions_mut().remove() {
+            return take_over(&edge, &lender, response, outbox);
         }
         response
     }
 }
 
 /// Takes the connection back for an answer without an end, if that can be. The call's own answer then goes nowhere.
-fn take_over(edge: &Edge, lender: &Lender, response: Response) -> Response {
+fn take_over(edge: &Edge, lender: &Lender, response: Response, outbox: Arc<Outbox>) -> Response {
     let Some(stream) = lender.take_back() else { return response };
+    let unix_s = edge.host.clock.unix_ms() / 1_000;
     edge.shutdown.spawn(async move {
-        if let Err(error) = takeover::serve(stream, response).await {
+        if let Err(error) = takeover::serve(stream, response, &outbox, unix_s).await {
             tracing::debug!(%error, "a stream ended with its client");
         }
     });

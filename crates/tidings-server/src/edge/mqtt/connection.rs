@@ -1,10 +1,16 @@
 //! The loop of one client: one task that reads packets, carries them out, and writes what waits, all that is ready at once.
 
-use std::{collections::VecDeque, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tidings_proto::CloseCode;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use crate::{
     home::kept::{KeptSession, PUBLISHED_MAX, Published},
@@ -188,13 +194,18 @@ impl Connection {
             return Ok(());
         }
         self.is_cut = true;
-        let written = timeout(WRITE_WAIT, self.line.write(&self.out)).await;
-        self.is_cut = !matches!(written, Ok(Ok(())));
+        let written = tokio::select! {
+            biased;
+            written = self.line.write(&self.out) => written,
+            // Made only where the write has to wait.
+            () = async { sleep(WRITE_WAIT).await } => Err(std::io::ErrorKind::TimedOut.into()),
+        };
+        self.is_cut = written.is_err();
         self.out.clear();
         if self.out.capacity() > KEEP_BYTES {
             self.out = Vec::new();
         }
-        written.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        written
     }
 
     /// Says why, where the protocol has a way to, and gives the client a moment to read it.
@@ -229,20 +240,23 @@ impl Client {
         if let Err(end) = Box::pin(self.begin()).await {
             return end;
         }
+        let mut timer = pin!(sleep_until(self.deadline()));
         loop {
-            if let Err(end) = self.turn().await {
+            if let Err(end) = self.turn(timer.as_mut()).await {
                 return end;
             }
         }
     }
 
     /// Takes what was read, brings what is owed, writes, and waits for more.
-    async fn turn(&mut self) -> Done {
+    async fn turn(&mut self, mut timer: Pin<&mut Sleep>) -> Done {
         while self.may_take() {
             match self.connection.next_packet() {
                 Ok(Some(packet)) => {
                     self.session.heard_at = Instant::now();
-                    Box::pin(self.on_packet(packet)).await?;
+                    if let Some(packet) = self.take_small(packet) {
+                        Box::pin(self.on_packet(packet)).await?;
+                    }
                 }
                 Ok(None) => break,
                 Err(reason) => return Err(End::Fault(reason)),
@@ -253,12 +267,16 @@ impl Client {
         }
         self.flush().await?;
         let (may_take, is_behind) = (self.may_take(), self.is_behind());
+        // A deadline that moves on leaves the timer as it is: when it runs out, nothing is due, and it is set anew.
         let deadline = self.deadline();
+        if deadline < timer.deadline() || timer.is_elapsed() {
+            timer.as_mut().reset(deadline);
+        }
         tokio::select! {
             done = self.connection.fill(), if may_take => done,
             () = self.attachment.outbox.changed() => self.drain().await,
             () = std::future::ready(()), if is_behind => Ok(()),
-            () = sleep_until(deadline) => Box::pin(self.on_time()).await,
+            () = timer => Box::pin(self.on_time()).await,
         }
     }
 
@@ -266,22 +284,27 @@ impl Client {
         self.session.awaited.len() < usize::from(RECEIVE_MAX)
     }
 
-    async fn on_packet(&mut self, packet: Incoming) -> Done {
+    /// Takes what is done at once, which most packets are. Others come back.
+    fn take_small(&mut self, packet: Incoming) -> Option<Incoming> {
         match packet {
-            Incoming::Publish(publish) => self.on_publish(publish).await,
             Incoming::Puback { packet_id } => {
                 if let Some(deliveries) = &mut self.session.deliveries {
                     deliveries.acked(packet_id);
                 }
                 self.note_moved();
-                Ok(())
             }
+            Incoming::Ping => self.connection.wire.put_pong(&mut self.connection.out),
+            other => return Some(other),
+        }
+        None
+    }
+
+    async fn on_packet(&mut self, packet: Incoming) -> Done {
+        match packet {
+            Incoming::Publish(publish) => self.on_publish(publish).await,
+            Incoming::Puback { .. } | Incoming::Ping => unreachable!("these are taken at once"),
             Incoming::Subscribe(subscribe) => self.on_subscribe(subscribe).await,
             Incoming::Unsubscribe { packet_id, filters } => self.on_unsubscribe(packet_id, &filters).await,
-            Incoming::Ping => {
-                self.connection.wire.put_pong(&mut self.connection.out);
-                Ok(())
-            }
             Incoming::Disconnect { expiry_s } if self.session.kept.expiry_s == 0 && expiry_s.is_some_and(|s| s > 0) => {
                 // A session that was not to be kept cannot be any more (MQTT 5 section 3.14.2.2.2).
                 Err(End::Fault(Reason::PROTOCOL_ERROR))

@@ -45,13 +45,14 @@ impl Client {
     /// A frame of the outbox: an answer to a publish, or something that happened.
     pub fn on_frame(&mut self, frame: &Bytes) -> Done {
         let Ok(text) = std::str::from_utf8(frame) else { return Ok(()) };
+        if let Some((conversation, seq)) = entry_place(text) {
+            self.on_entry(conversation, seq, frame);
+            return Ok(());
+        }
         let Ok(head) = serde_json::from_str::<Head<'_>>(text) else { return Ok(()) };
         match (head.kind, head.re, head.conversation, head.seq) {
             ("entry", None, Some(conversation), Some(seq)) => {
-                let is_next = self.session.deliveries.as_mut().is_some_and(|all| all.take(conversation, seq));
-                if is_next {
-                    self.deliver(conversation, seq, frame);
-                }
+                self.on_entry(conversation, seq, frame);
                 Ok(())
             }
             (_, Some(number), conversation, seq) => {
@@ -78,6 +79,13 @@ impl Client {
                 }
                 Ok(())
             }
+        }
+    }
+
+    fn on_entry(&mut self, conversation: ConversationId, seq: Seq, frame: &Bytes) {
+        let is_next = self.session.deliveries.as_mut().is_some_and(|all| all.take(conversation, seq));
+        if is_next {
+            self.deliver(conversation, seq, frame);
         }
     }
 
@@ -157,6 +165,44 @@ impl Client {
     fn deliveries(&mut self, change: impl FnOnce(&mut Deliveries)) {
         if let Some(deliveries) = &mut self.session.deliveries {
             change(deliveries);
+        }
+    }
+}
+
+/// Where an entry has its place, as far as that stands where this server writes it: most frames are entries, and reading the
+/// whole of one costs more than sending it. `None`: look closer.
+fn entry_place(text: &str) -> Option<(ConversationId, Seq)> {
+    let rest = text.strip_prefix(r#"{"type":"entry","conversation":""#)?;
+    let (conversation, rest) = rest.split_once('"')?;
+    let (seq, _) = rest.strip_prefix(r#","seq":"#)?.split_once(',')?;
+    Some((conversation.parse().ok()?, Seq(seq.parse().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_proto::{
+        UserId,
+        frames::server::{Entry, Kind},
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_place_of_an_entry_is_read_as_it_is_written() {
+        let conversation = ConversationId::group(&UserId::new("ada").unwrap(), "team");
+        let text = r#"","seq":9,"type":"sent"#;
+        let entry: Entry<'_> =
+            serde_json::from_value(serde_json::json!({"seq": 7, "kind": "message", "text": text})).unwrap();
+        assert_eq!(entry.kind, Kind::Message);
+        let frame = ServerFrame::Entry(LiveEntry { conversation, entry }).to_json();
+        assert_eq!(entry_place(&frame), Some((conversation, Seq(7))), "{frame}");
+        for other in [
+            format!(r#"{{"type":"sent","conversation":"{conversation}","seq":7,"at":1}}"#),
+            format!(r#"{{"type":"entry","seq":7,"conversation":"{conversation}"}}"#),
+            r#"{"type":"entry","conversation":"?","seq":7,"kind":"void"}"#.to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(entry_place(&other), None, "{other}");
         }
     }
 }

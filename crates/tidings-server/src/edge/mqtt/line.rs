@@ -1,13 +1,19 @@
 //! The bytes of one connection, over TCP, under TLS, or in the binary frames of a WebSocket. A packet may begin in one frame and end in
 //! another.
 
-use std::io;
+use std::{
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
 
@@ -23,27 +29,26 @@ pub enum Line {
     WebSocket(Box<WebSocket>),
 }
 
+/// Puts what came behind `into`; false: that was all. The buffer is on the stack while there is something to read: an idle
+/// connection keeps none.
+fn poll_read(
+    stream: &mut (impl AsyncRead + Unpin),
+    into: &mut Vec<u8>,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<bool>> {
+    let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+    let mut read = ReadBuf::uninit(&mut bytes);
+    ready!(Pin::new(stream).poll_read(context, &mut read))?;
+    into.extend_from_slice(read.filled());
+    Poll::Ready(Ok(!read.filled().is_empty()))
+}
+
 impl Line {
     /// Puts what came behind `into`; false: that was all. May be dropped at any time, nothing is lost then.
     pub async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<bool> {
         match self {
-            Self::Tcp(stream) => loop {
-                stream.readable().await?;
-                // On the stack while there is something to read: an idle connection keeps no buffer.
-                let mut buffer = [0; READ_BYTES];
-                match stream.try_read(&mut buffer) {
-                    Ok(count) => {
-                        into.extend_from_slice(&buffer[..count]);
-                        return Ok(count > 0);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
-                }
-            },
-            Self::Secure(stream) => {
-                into.reserve(READ_BYTES);
-                Ok(stream.read_buf(into).await? > 0)
-            }
+            Self::Tcp(stream) => poll_fn(|context| poll_read(stream, into, context)).await,
+            Self::Secure(stream) => poll_fn(|context| poll_read(&mut **stream, into, context)).await,
             Self::WebSocket(socket) => loop {
                 match socket.next().await {
                     Some(Ok(Message::Binary(bytes))) => {

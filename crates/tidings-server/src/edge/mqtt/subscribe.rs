@@ -5,7 +5,10 @@ use crate::{
         event::HomeChange,
         kept::{InboxSubscription, KeptSession, NEVER_S},
     },
-    session::reply::Answer,
+    session::{
+        execute::{paced, take_request},
+        reply::Answer,
+    },
 };
 
 use super::{
@@ -17,6 +20,11 @@ use super::{
 
 impl Client {
     pub async fn on_subscribe(&mut self, subscribe: Subscribe) -> Done {
+        if !self.may_ask().await? {
+            let reasons = vec![Reason::QUOTA; subscribe.filters.len()];
+            self.connection.wire.put_suback(&mut self.connection.out, subscribe.packet_id, &reasons);
+            return Ok(());
+        }
         let mut kept = self.session.kept.clone();
         let grant = |filter: &Filter| {
             if subscribe.has_identifier { Reason::NO_IDENTIFIERS } else { grant(&mut kept, filter) }
@@ -28,6 +36,12 @@ impl Client {
     }
 
     pub async fn on_unsubscribe(&mut self, packet_id: u16, filters: &[String]) -> Done {
+        if !self.may_ask().await? {
+            // This answer has no code that says more.
+            let reasons = vec![Reason::UNSPECIFIED; filters.len()];
+            self.connection.wire.put_unsuback(&mut self.connection.out, packet_id, &reasons);
+            return Ok(());
+        }
         let mut kept = self.session.kept.clone();
         let reasons: Vec<Reason> = filters
             .iter()
@@ -44,6 +58,14 @@ impl Client {
         self.change_subscriptions(kept).await?;
         self.connection.wire.put_unsuback(&mut self.connection.out, packet_id, &reasons);
         Ok(())
+    }
+
+    /// What is listened to costs a request of the device's rate, as any frame does; a little too fast is read more slowly.
+    async fn may_ask(&mut self) -> Result<bool, End> {
+        let host = self.connection.edge.host.clone();
+        let taken = take_request(&host, &self.attachment.caller);
+        let paced = self.drive(paced(taken)).await?;
+        Ok(paced.inspect_err(|refusal| refusal.count(&host.metrics)).is_ok())
     }
 
     /// From now on the client listens to this. It is durable, where the session is to last, before the client learns of it.

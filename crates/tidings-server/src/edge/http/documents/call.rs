@@ -249,6 +249,9 @@ impl Call<'_> {
             if [429, 503].contains(&code.status()) {
                 problem["headers"]["Retry-After"] = header("In how many seconds to try again.");
             }
+            if code.status() == 401 {
+                problem["headers"]["WWW-Authenticate"] = header("How to show who one is: `Bearer`.");
+            }
             self.operation["responses"][status] = problem;
         }
     }

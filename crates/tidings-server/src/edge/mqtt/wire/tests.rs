@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Incoming, Reason, Wire};
+use super::{Delivery, Incoming, Reason, Wire};
 
 const MAX_BYTES: usize = 64 * 1024;
 
@@ -59,6 +59,30 @@ fn pieces_of_any_size_make_the_same_packets() {
 fn a_packet_that_is_too_large_is_refused_before_it_comes() {
     let mut wire = Wire::new(1_000);
     assert_eq!(wire.read(&[0x30, 0xe8, 0x07]).1.expect_err("it is too large"), Reason(0x95));
+}
+
+#[test]
+fn deliveries_are_read_as_they_were_written() {
+    for (version, aliases) in [(0, 0), (1, 0), (1, 3)] {
+        let (mut writer, mut reader) = (opened(version), opened(version));
+        writer.aliases_out_max = aliases;
+        let long = vec![b'x'; 200];
+        for (packet_id, payload) in [(Some(1), &b"first"[..]), (Some(0x0102), &long), (None, b"")] {
+            let mut out = Vec::new();
+            let delivery = Delivery { topic: "tidings/inbox", place: Some(0), packet_id, payload, correlation: None };
+            assert!(writer.put_publish(&mut out, &delivery));
+            let found = read(&mut reader, &out, out.len()).expect("it is right");
+            let [Incoming::Publish(publish)] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!((publish.topic.as_str(), publish.packet_id), ("tidings/inbox", packet_id));
+            assert_eq!(publish.payload, payload);
+        }
+        writer.max_out_bytes = 20;
+        let mut out = b"before".to_vec();
+        let delivery =
+            Delivery { topic: "tidings/inbox", place: Some(0), packet_id: None, payload: &long, correlation: None };
+        assert!(!writer.put_publish(&mut out, &delivery), "larger than the client takes");
+        assert_eq!(out, b"before");
+    }
 }
 
 proptest! {

@@ -4,8 +4,7 @@ use mqtt_protocol_core::mqtt::{
     packet::{
         AssignedClientIdentifier, AuthenticationMethod, CorrelationData, GenericPacketTrait, MaximumPacketSize,
         MaximumQos, Property, Qos, ReasonString, ReceiveMaximum, ResponseInformation, RetainAvailable,
-        SharedSubscriptionAvailable, SubscriptionIdentifierAvailable, TopicAlias, TopicAliasMaximum, UserProperty,
-        v3_1_1, v5_0,
+        SharedSubscriptionAvailable, SubscriptionIdentifierAvailable, TopicAliasMaximum, UserProperty, v3_1_1, v5_0,
     },
     result_code::{
         AuthReasonCode, ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, PubackReasonCode, SubackReasonCode,
@@ -14,6 +13,11 @@ use mqtt_protocol_core::mqtt::{
 };
 
 use super::{Reason, Refusal, TOPIC_ALIASES, Version, Wire};
+
+/// The first byte of a publish, by its quality of service, and the property that is a topic's number.
+const PUBLISH: u8 = 0x30;
+const PUBLISH_QOS_1: u8 = 0x32;
+const TOPIC_ALIAS: u8 = 0x23;
 
 const RIGHT: &str = "all its parts were made here";
 
@@ -109,6 +113,9 @@ impl Wire {
 
     /// False: it is larger than the client takes, and was left out.
     pub fn put_publish(&mut self, out: &mut Vec<u8>, delivery: &Delivery<'_>) -> bool {
+        if let Delivery { place: Some(place), correlation: None, .. } = delivery {
+            return self.put_own(out, delivery, *place);
+        }
         let qos = if delivery.packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
         if self.version != Some(Version::V5) {
             let Ok(builder) = v3_1_1::Publish::builder().topic_name(delivery.topic) else { return false };
@@ -124,13 +131,7 @@ impl Wire {
         if let Some(correlation) = delivery.correlation {
             properties.push(CorrelationData::new(correlation.to_vec()).expect(RIGHT).into());
         }
-        let number = delivery.place.filter(|place| *place < usize::from(self.aliases_out_max));
-        let is_known = number.is_some_and(|place| self.aliases_out[place]);
-        if let Some(place) = number {
-            properties.push(TopicAlias::new(u16::try_from(place + 1).expect(RIGHT)).expect(RIGHT).into());
-        }
-        let topic = if is_known { "" } else { delivery.topic };
-        let Ok(builder) = v5_0::Publish::builder().topic_name(topic) else { return false };
+        let Ok(builder) = v5_0::Publish::builder().topic_name(delivery.topic) else { return false };
         let builder = builder.qos(qos).payload(delivery.payload).props(properties);
         let builder = match delivery.packet_id {
             Some(packet_id) => builder.packet_id(packet_id),
@@ -140,10 +141,42 @@ impl Wire {
         if packet.size() > self.max_out_bytes {
             return false;
         }
-        if let Some(place) = number {
-            self.aliases_out[place] = true;
-        }
         put(out, &packet);
+        true
+    }
+
+    /// A publish on one of our own topics, which nearly all are: written where it is to be, without a packet in between.
+    fn put_own(&mut self, out: &mut Vec<u8>, delivery: &Delivery<'_>, place: usize) -> bool {
+        let is_v5 = self.is_v5();
+        let alias = (is_v5 && place < usize::from(self.aliases_out_max)).then_some(place);
+        let topic = if alias.is_some_and(|place| self.aliases_out[place]) { "" } else { delivery.topic };
+        let properties_bytes = match alias {
+            Some(_) => 4,
+            None if is_v5 => 1,
+            None => 0,
+        };
+        let id_bytes = if delivery.packet_id.is_some() { 2 } else { 0 };
+        let length = 2 + topic.len() + id_bytes + properties_bytes + delivery.payload.len();
+        let begin = out.len();
+        out.push(if delivery.packet_id.is_some() { PUBLISH_QOS_1 } else { PUBLISH });
+        put_length(out, length);
+        if out.len() - begin + length > self.max_out_bytes {
+            out.truncate(begin);
+            return false;
+        }
+        out.extend(u16::try_from(topic.len()).expect(RIGHT).to_be_bytes());
+        out.extend_from_slice(topic.as_bytes());
+        out.extend(delivery.packet_id.iter().flat_map(|packet_id| packet_id.to_be_bytes()));
+        match alias {
+            Some(place) => {
+                let [high, low] = u16::try_from(place + 1).expect(RIGHT).to_be_bytes();
+                out.extend([3, TOPIC_ALIAS, high, low]);
+                self.aliases_out[place] = true;
+            }
+            None if is_v5 => out.push(0),
+            None => {}
+        }
+        out.extend_from_slice(delivery.payload);
         true
     }
 
@@ -207,6 +240,18 @@ impl Wire {
         if packet.size() <= self.max_out_bytes {
             put(out, &packet);
         }
+    }
+}
+
+/// The length of what follows (MQTT 5 section 1.5.5).
+fn put_length(out: &mut Vec<u8>, mut length: usize) {
+    loop {
+        let low = u8::try_from(length % 128).expect(RIGHT);
+        length /= 128;
+        if length == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
     }
 }
 
