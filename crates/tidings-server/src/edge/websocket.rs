@@ -433,7 +433,7 @@ async fn next_answer(reading: &mut Option<Reading>) -> String {
     }
 }
 
-fn is_protocol_error(error: axum::Error) -> bool {
+pub(super) fn is_protocol_error(error: axum::Error) -> bool {
     let error = error.into_inner().downcast::<tungstenite::Error>();
     error.is_ok_and(|error| {
         matches!(

@@ -31,7 +31,7 @@ impl Nodes {
         nodes.far.host.shards.set_nodes(vec![node(NEAR, &nodes.near), node(FAR, &nodes.far)]);
         nodes.far.host.shards.set(all(Slot::Here { epoch: 1 }));
         nodes.far_is_there();
-        nodes.place(Slot::There { node: FAR, epoch: 1 });
+        nodes.place(there(1));
         nodes
     }
 
@@ -66,6 +66,11 @@ impl Nodes {
         near.stop().await;
         far.stop().await;
     }
+}
+
+/// On the far node, since that epoch.
+pub fn there(epoch: u64) -> Slot {
+    Slot::There { node: FAR, epoch }
 }
 
 async fn start(folder: &TempDir, settings: &[(&str, &str)], url: &str) -> TestServer {

@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     http_live::events,
     mqtt_client::{Hello, Mqtt, Packet, V4, V5},
-    nodes::{FAR_URL, Nodes},
+    nodes::{FAR_URL, Nodes, there},
     support::PATIENCE,
 };
 
@@ -38,6 +38,9 @@ async fn whoever_says_hello_to_the_wrong_node_talks_all_the_same() {
     ada.say(&json!({"type": "hello", "username": "ada"})).await;
     let closed = ada.closed().await;
     assert_eq!((u16::from(closed.code), closed.reason.as_str()), (3500, "bad_frame"));
+    let mut ada = nodes.near.connect("ada", "laptop").await;
+    ada.throw(&"x".repeat(70_000)).await;
+    assert_eq!(u16::from(ada.closed().await.code), 3500, "too long a frame");
     nodes.stop().await;
 }
 
@@ -102,8 +105,6 @@ async fn calls_and_what_comes_of_its_own_accord_are_answered_by_the_right_node()
     }
     assert_eq!(nodes.figure("tidings_relayed{transport=\"sse\"}").await, 1);
     assert!(nodes.figure("tidings_relayed_begun_total{transport=\"http\"}").await > 8);
-    let operator = nodes.near.operator();
-    operator.put("/v1/admin/users/eve", json!({"name": "Eve"})).await;
     drop(stream);
     nodes.stop().await;
 }
@@ -128,9 +129,6 @@ async fn mqtt_is_carried_whole_with_a_port_of_its_own_and_over_websocket() {
             while client.delivery("tidings/inbox").await.1["text"] != text {}
         }
         assert_eq!(nodes.figure("tidings_relayed{transport=\"mqtt\"}").await, 2);
-        let mut stranger = Mqtt::open(&nodes.near, version).await;
-        stranger.send(&Hello { device: "", is_clean: false, ..Hello::new(version, "ada", "") }.packet()).await;
-        stranger.next().await;
         drop((direct, framed));
     }
     nodes.stop().await;
@@ -187,7 +185,7 @@ async fn whose_home_is_on_its_way_waits_and_is_then_served_or_told_to_come_back(
     let mut socket = nodes.near.open().await;
     socket.say(&json!({"type": "hello", "username": "ada"})).await;
     tokio::task::yield_now().await;
-    nodes.place(Slot::There { node: tidings_server::node::NodeId::from_u128(2), epoch: 2 });
+    nodes.place(there(2));
     call.await.unwrap().ok();
     assert_eq!(socket.next().await["type"], "welcome");
     // Nothing becomes known, or two nodes take each other for the host: both take a moment, and end the same way.
@@ -206,7 +204,7 @@ async fn whose_home_is_on_its_way_waits_and_is_then_served_or_told_to_come_back(
     };
     nodes.place(Slot::Unknown);
     too_late().await;
-    nodes.place(Slot::There { node: tidings_server::node::NodeId::from_u128(2), epoch: 3 });
+    nodes.place(there(3));
     nodes.far_disagrees();
     too_late().await;
     nodes.stop().await;

@@ -29,7 +29,8 @@ use super::{
         Edge,
         addresses::Peer,
         door::{Door, Stream},
-        origins, relay,
+        origins,
+        relay::http::{Kept, relay},
         takeover::{self, Endless, Lender},
     },
     is_v1, problem, router,
@@ -71,10 +72,10 @@ impl Server {
 async fn serve_connection(calls: &Calls, stream: Stream, peer: Peer) {
     let shutdown = calls.edge.shutdown.clone();
     let (lent, lender) = takeover::lend(stream);
-    let kept = Arc::new(relay::http::Kept::default());
+    let kept = calls.edge.host.shards.is_fleet().then(Arc::default);
     let answer = service_fn(|request| {
         let (calls, lender, kept) = (calls.clone(), lender.clone(), kept.clone());
-        async move { Ok::<_, Infallible>(calls.answer(request, peer, lender, &kept).await) }
+        async move { Ok::<_, Infallible>(calls.answer(request, peer, lender, kept).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     // WebSockets over HTTP/2 begin with CONNECT (RFC 8441).
@@ -99,13 +100,7 @@ struct Calls {
 }
 
 impl Calls {
-    async fn answer(
-        self,
-        request: Request<Incoming>,
-        told: Peer,
-        lender: Lender,
-        kept: &relay::http::Kept,
-    ) -> Response {
+    async fn answer(self, request: Request<Incoming>, told: Peer, lender: Lender, kept: Option<Arc<Kept>>) -> Response {
         let Self { edge, router } = self;
         let mut request = request.map(Body::new);
         let peer = told.resolved(request.headers(), &edge.host.config.http.trusted_proxies);
@@ -118,7 +113,11 @@ impl Calls {
             Some(Ok(cors)) => cors,
             None => None,
         };
-        let relayed = if is_call { relay::http::relay(&edge, kept, told, request).await } else { Ok(request) };
+        let relayed = match kept {
+            // Boxed: the calls of a server that is alone have no room for this.
+            Some(kept) if is_call => Box::pin(relay(&edge, &kept, told, request)).await,
+            _ => Ok(request),
+        };
         let mut response = match relayed {
             Ok(request) => router.call(request).await.unwrap_or_else(|never| match never {}),
             Err(response) => response,

@@ -20,7 +20,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tidings_proto::{
-    CloseCode, ShardId, UserId,
+    CloseCode, Code, ShardId, UserId,
     frames::server::{Close, ServerFrame},
 };
 use tokio::{task::AbortHandle, time::timeout};
@@ -76,10 +76,11 @@ impl Drop for Driven {
 
 /// `Ok`: the call is to be answered here. `Err`: its answer from elsewhere.
 pub async fn relay(edge: &Edge, kept: &Kept, peer: Peer, request: Request<Body>) -> Result<Request<Body>, Response> {
-    if !edge.host.shards.is_fleet() {
-        return Ok(request);
-    }
     let Some(shard) = shard(edge, peer, request.uri(), request.headers()).await else { return Ok(request) };
+    if is_too_large(edge, &request) {
+        let why = "the body is larger than this call takes; send it in parts";
+        return Err(problem::of(&Answer::refused(Code::TooLarge, why)));
+    }
     let is_upgrade = upgrade::is_asked(&request);
     match edge.find(shard, &peer, |node| kept.line(edge, node, peer, is_upgrade)).await {
         Found::Here => Ok(request),
@@ -115,6 +116,13 @@ async fn shard(edge: &Edge, peer: Peer, uri: &Uri, headers: &HeaderMap) -> Optio
     // Whoever is wrong is told so here.
     let identity = identity(edge, peer.socket.ip(), None, headers).await.ok()??;
     Some(identity.user.shard())
+}
+
+/// A body that would be refused there: an answer that comes while it is still being sent might be lost. Files are larger.
+fn is_too_large(edge: &Edge, request: &Request<Body>) -> bool {
+    let takes_files = ["/v1/media", "/v1/uploads"].iter().any(|path| request.uri().path().starts_with(path));
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    !takes_files && length.is_some_and(|length: usize| length > edge.host.config.limits.frame_bytes)
 }
 
 fn ticket(query: &str) -> Option<&str> {

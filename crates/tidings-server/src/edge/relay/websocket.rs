@@ -27,7 +27,11 @@ use tungstenite::{
 use crate::{cluster::view::Node, metrics::Transport};
 
 use super::{
-    super::{Edge, addresses::Peer, websocket::SUBPROTOCOL},
+    super::{
+        Edge,
+        addresses::Peer,
+        websocket::{SUBPROTOCOL, is_protocol_error},
+    },
     CLOSE_WAIT, Leg, Life, silence,
 };
 
@@ -72,15 +76,30 @@ pub async fn pump(edge: Edge, client: WebSocket, Line { mut socket, life }: Line
     let (mut to_client, mut from_client) = client.split();
     let last = tokio::select! {
         last = down(&edge, &life, from_node, &mut to_client) => last,
-        () = up(&mut from_client, to_node) => return,
+        end = up(&mut from_client, to_node) => match end {
+            Some(last) => last,
+            None => return,
+        },
     };
     let Ok(client) = to_client.reunite(from_client) else { return };
     say_last(client, last).await;
 }
 
-/// From the client to the node, until the client has ended.
-async fn up(from: &mut SplitStream<WebSocket>, mut to: impl Sink<tungstenite::Message, Error: Send> + Unpin) {
-    while let Some(Ok(message)) = from.next().await {
+/// From the client to the node, until the client has ended: what is to be said then.
+async fn up(
+    from: &mut SplitStream<WebSocket>,
+    mut to: impl Sink<tungstenite::Message, Error: Send> + Unpin,
+) -> Option<CloseFrame> {
+    let mut last = None;
+    while let Some(message) = from.next().await {
+        let message = match message {
+            Ok(message) => message,
+            // Too long a frame, or bytes that are no text.
+            Err(error) => {
+                last = is_protocol_error(error).then(|| frame(CloseCode::BadFrame));
+                break;
+            }
+        };
         let message = match message {
             Message::Text(text) => tungstenite::Message::text(text.as_str()),
             Message::Binary(bytes) => tungstenite::Message::Binary(bytes),
@@ -93,6 +112,7 @@ async fn up(from: &mut SplitStream<WebSocket>, mut to: impl Sink<tungstenite::Me
         }
     }
     let _ = timeout(CLOSE_WAIT, to.close()).await;
+    last
 }
 
 /// From the node to the client, until the node has ended: what it said last.
