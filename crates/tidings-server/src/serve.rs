@@ -231,13 +231,14 @@ async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>
 
 /// Takes calls and sessions until the stop has begun, and drains the sessions then.
 async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
+    let relay = Arc::new(relay::Relay::new(opened.auth.relay_key()));
     let edge = Edge::new(EdgeParts {
         host: opened.host.clone(),
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
         admission: Arc::new(Admission::default()),
         mqtt: Arc::default(),
-        relay: Arc::new(relay::Relay::new(opened.auth.relay_key())),
+        relay: relay.clone(),
         session_rules: Arc::new(Edge::session_rules(&opened.host)),
         shutdown: shutdown.clone(),
     });
@@ -257,7 +258,7 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
     };
     let drained = async {
         shutdown.begun().await;
-        drain(&opened.host, shutdown).await;
+        drain(&opened.host, &relay, shutdown).await;
     };
     // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.
     let calls = async {
@@ -271,11 +272,14 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
 }
 
 /// Tells every session to move, within the time that a stop may take, and closes those that are still there then.
-async fn drain(host: &Arc<Host>, shutdown: &Shutdown) {
+async fn drain(host: &Arc<Host>, relay: &relay::Relay, shutdown: &Shutdown) {
     let after_ms = host.config.drain_ms / 2;
     let frame = bytes::Bytes::from(ServerFrame::Move(Move { after_ms }).to_json());
     host.for_each_session(|outbox| outbox.push(frame.clone(), Class::Durable));
-    let _ = tokio::time::timeout(Duration::from_millis(after_ms), host.sessions_ended()).await;
+    let _ = tokio::time::timeout(Duration::from_millis(after_ms), async {
+        tokio::join!(host.sessions_ended(), relay.connections_ended());
+    })
+    .await;
     host.for_each_session(|outbox| outbox.close(CloseCode::Draining));
     // Their tasks end with a word to the client, or without where nobody reads.
     let _ = tokio::time::timeout(CLOSE_WAIT, shutdown.finished()).await;

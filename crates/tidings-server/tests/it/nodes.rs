@@ -9,8 +9,12 @@ use tidings_server::{
     host::shards::Slot,
     node::NodeId,
 };
+use tokio::time::timeout;
 
-use crate::{http_client::ADMIN, support::TestServer};
+use crate::{
+    http_client::ADMIN,
+    support::{PATIENCE, TestServer},
+};
 
 pub const FAR_URL: &str = "http://far.example:8080";
 const NEAR: NodeId = NodeId::from_u128(1);
@@ -59,6 +63,16 @@ impl Nodes {
         let text = self.near.nobody().text("/metrics").await;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("{name} is counted")).parse().expect("a number")
+    }
+
+    /// Waits until a figure of the near node is this.
+    pub async fn becomes(&self, name: &str, value: u64) {
+        let wait = async {
+            while self.figure(name).await != value {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{name} becomes {value}"));
     }
 
     pub async fn stop(self) {

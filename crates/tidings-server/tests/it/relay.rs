@@ -31,7 +31,7 @@ async fn whoever_says_hello_to_the_wrong_node_talks_all_the_same() {
         bob.send("ada", &format!("b-many-{at}"), &"x".repeat(10_000)).await;
     }
     assert_eq!(ada.texts(&sent["conversation"]).await.len(), 52);
-    assert_eq!(nodes.figure("tidings_relayed{transport=\"websocket\"}").await, 1);
+    nodes.becomes("tidings_relayed{transport=\"websocket\"}", 1).await;
     // What the far node has to say at the end comes as it was said.
     ada.throw("not JSON").await;
     assert_eq!(ada.next_of("error").await["code"], "bad_frame");
@@ -103,7 +103,7 @@ async fn calls_and_what_comes_of_its_own_accord_are_answered_by_the_right_node()
             .await
             .problem(403, "forbidden");
     }
-    assert_eq!(nodes.figure("tidings_relayed{transport=\"sse\"}").await, 1);
+    nodes.becomes("tidings_relayed{transport=\"sse\"}", 1).await;
     assert!(nodes.figure("tidings_relayed_begun_total{transport=\"http\"}").await > 8);
     drop(stream);
     nodes.stop().await;
@@ -128,7 +128,7 @@ async fn mqtt_is_carried_whole_with_a_port_of_its_own_and_over_websocket() {
         for client in [&mut direct, &mut framed] {
             while client.delivery("tidings/inbox").await.1["text"] != text {}
         }
-        assert_eq!(nodes.figure("tidings_relayed{transport=\"mqtt\"}").await, 2);
+        nodes.becomes("tidings_relayed{transport=\"mqtt\"}", 2).await;
         drop((direct, framed));
     }
     nodes.stop().await;
@@ -160,8 +160,8 @@ async fn the_door_for_nodes_takes_nobody_else() {
     let strange_head = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01\0\x01\0\x02";
     for said in [
         &b"GET /v1/conversations HTTP/1.1\r\nhost: x\r\n\r\n"[..],
-        strange_head,
-        &[0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &strange_head[..],
+        &[0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
     ] {
         let mut stream = TcpStream::connect(nodes.far.node.unwrap()).await.unwrap();
         stream.write_all(said).await.unwrap();

@@ -59,9 +59,7 @@ async fn when_the_far_node_is_gone_everybody_is_closed_at_once() {
     let sync = ada.get("/v1/sync").await.ok()["sync"].as_str().unwrap().to_owned();
     let poll = tokio::spawn(async move { ada.get(&format!("/v1/sync?sync={sync}&wait=60")).await });
     // The far node says nothing of it, as one that hangs.
-    while nodes.figure("tidings_relayed{transport=\"long_poll\"}").await == 0 {
-        tokio::task::yield_now().await;
-    }
+    nodes.becomes("tidings_relayed{transport=\"long_poll\"}", 1).await;
     nodes.far_is_gone();
     clients.closed().await;
     assert_eq!(stream.next_of("close").await.1["code"], 3000);
@@ -93,9 +91,7 @@ async fn when_the_near_node_stops_those_it_relays_are_moved_too() {
     stream.next_of("welcome").await;
     let sync = ada.get("/v1/sync").await.ok()["sync"].as_str().unwrap().to_owned();
     let poll = tokio::spawn(async move { ada.get(&format!("/v1/sync?sync={sync}&wait=60")).await });
-    while nodes.figure("tidings_relayed{transport=\"long_poll\"}").await == 0 {
-        tokio::task::yield_now().await;
-    }
+    nodes.becomes("tidings_relayed{transport=\"long_poll\"}", 1).await;
     let Nodes { near, far, .. } = nodes;
     let stopping = tokio::spawn(near.stop());
     clients.told_to_move().await;

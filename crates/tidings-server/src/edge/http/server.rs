@@ -72,7 +72,7 @@ impl Server {
 async fn serve_connection(calls: &Calls, stream: Stream, peer: Peer) {
     let shutdown = calls.edge.shutdown.clone();
     let (lent, lender) = takeover::lend(stream);
-    let kept = calls.edge.host.shards.is_fleet().then(Arc::default);
+    let kept: Option<Arc<Kept>> = calls.edge.host.shards.is_fleet().then(Arc::default);
     let answer = service_fn(|request| {
         let (calls, lender, kept) = (calls.clone(), lender.clone(), kept.clone());
         async move { Ok::<_, Infallible>(calls.answer(request, peer, lender, kept).await) }

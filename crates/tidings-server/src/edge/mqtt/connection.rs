@@ -154,7 +154,7 @@ impl Connection {
 
     /// Carries bytes to and fro from here on.
     async fn relay(self, Elsewhere { leg: Leg { stream, life }, heard }: Elsewhere) {
-        let _counted = self.edge.host.metrics.relayed(Transport::Mqtt);
+        let _held = (self.edge.host.metrics.relayed(Transport::Mqtt), self.edge.relay.connection());
         pump(&self.edge, Carried::new(self.line), stream, &life, heard, relay::pump::Bytes::Plain).await;
     }
 

@@ -26,7 +26,10 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use crate::{
     cluster::view::Node,
@@ -52,6 +55,8 @@ pub struct Relay {
     key: blake3::Hash,
     /// Cancelled for a node that is gone: what is left of its legs says nothing any more.
     nodes: Mutex<HashMap<NodeId, CancellationToken>>,
+    /// Connections that are relayed; a stop waits for them as for sessions.
+    connections: TaskTracker,
 }
 
 /// Where somebody is served.
@@ -77,7 +82,7 @@ pub struct Life {
 
 impl Relay {
     pub fn new(key: blake3::Hash) -> Self {
-        Self { key, nodes: Mutex::default() }
+        Self { key, nodes: Mutex::default(), connections: TaskTracker::new() }
     }
 
     /// Cancelled as soon as the node is no longer in the view.
@@ -88,6 +93,17 @@ impl Relay {
             token.cancel();
         }
         token
+    }
+
+    /// Held as long as a connection is relayed.
+    pub fn connection(&self) -> TaskTrackerToken {
+        self.connections.token()
+    }
+
+    /// Ready when no connection is relayed.
+    pub async fn connections_ended(&self) {
+        self.connections.close();
+        self.connections.wait().await;
     }
 
     fn forget_gone(&self, shards: &Shards) {

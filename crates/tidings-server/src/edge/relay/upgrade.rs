@@ -63,13 +63,13 @@ pub fn join(
     counted: InUse,
 ) -> Response {
     let node = hyper::upgrade::on(&mut answer);
-    let carrying = edge.clone();
+    let (carrying, held) = (edge.clone(), edge.relay.connection());
     edge.shutdown.spawn(async move {
         if let (Ok(client), Ok(node)) = tokio::join!(client, node) {
             let (client, node) = (TokioIo::new(client), TokioIo::new(node));
             pump(&carrying, client, node, &life.life, Vec::new(), Bytes::of_websocket()).await;
         }
-        drop(counted);
+        drop((counted, held));
     });
     let (mut parts, _) = answer.into_parts();
     strip(&mut parts.headers);

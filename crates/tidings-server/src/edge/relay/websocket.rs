@@ -68,7 +68,7 @@ pub async fn open(edge: &Edge, node: Arc<Node>, peer: Peer) -> io::Result<Line> 
 
 /// Says `hello` there, then carries until one side ends.
 pub async fn pump(edge: Edge, client: WebSocket, Line { mut socket, life }: Line, hello: Utf8Bytes) {
-    let _counted = edge.host.metrics.relayed(Transport::WebSocket);
+    let (_counted, _held) = (edge.host.metrics.relayed(Transport::WebSocket), edge.relay.connection());
     if socket.send(tungstenite::Message::text(hello.as_str())).await.is_err() {
         return close(client, CloseCode::TryLater).await;
     }
