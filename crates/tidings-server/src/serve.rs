@@ -30,6 +30,7 @@ use crate::{
         file::{FileJournal, FileJournalOptions, OpenError, Recovered},
         memory::MemoryJournal,
     },
+    listeners::{InheritError, Inherited},
     metrics::Metrics,
     session::{
         auth::{Auth, KeyStoreError},
@@ -68,6 +69,8 @@ pub enum ServeError {
     Door(#[from] DoorError),
     #[error(transparent)]
     Keys(#[from] KeyStoreError),
+    #[error(transparent)]
+    Inherit(#[from] InheritError),
     #[error("failed to listen on {address}: {error}; is another server running there? choose another with --listen")]
     Listen { address: SocketAddr, error: std::io::Error },
     #[error("failed to serve: {0}")]
@@ -87,14 +90,21 @@ pub async fn run_with(
     on_ready: impl FnOnce(Listening, &Arc<Host>),
 ) -> Result<(), ServeError> {
     let refused = |address| move |error| ServeError::Listen { address, error };
-    let listener = TcpListener::bind(config.listen).await.map_err(refused(config.listen))?;
-    let bind_mqtt =
-        |address: Option<SocketAddr>| address.map(|address| mqtt::bind(address).map_err(refused(address))).transpose();
-    let (mqtt, mqtt_tls) = (bind_mqtt(config.mqtt.listen)?, bind_mqtt(config.mqtt.tls_listen)?);
-    let node = match shards.is_some() || config.bus == BusKind::Nats {
-        true => Some(TcpListener::bind(config.node.listen).await.map_err(refused(config.node.listen))?),
-        false => None,
+    let mut inherited = Inherited::take()?;
+    let listener = match inherited.at(config.listen).map_err(ServeError::Serve)? {
+        Some(inherited) => inherited,
+        None => TcpListener::bind(config.listen).await.map_err(refused(config.listen))?,
     };
+    // A silent other side is found out by the system.
+    let mut bind = |address| match inherited.at(address).map_err(ServeError::Serve)? {
+        Some(inherited) => Ok(inherited),
+        None => mqtt::bind(address).map_err(refused(address)),
+    };
+    let mqtt_tls = config.mqtt.tls_listen.map(&mut bind).transpose()?;
+    let mqtt = config.mqtt.listen.map(&mut bind).transpose()?;
+    let is_node = shards.is_some() || config.bus == BusKind::Nats;
+    let node = is_node.then_some(config.node.listen).map(&mut bind).transpose()?;
+    inherited.all_taken()?;
     let listening = Listening {
         http: listener.local_addr().map_err(ServeError::Serve)?,
         mqtt: mqtt.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::Serve)?,

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use tidings_proto::CloseCode;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::{
     home::kept::{KeptSession, PUBLISHED_MAX, Published},
@@ -39,6 +39,10 @@ pub const RECEIVE_MAX: u16 = PUBLISHED_MAX as u16;
 const TAKE_BYTES: usize = 64 * 1024;
 /// A buffer that grew larger is given back.
 const KEEP_BYTES: usize = 16 * 1024;
+/// What a connection keeps for what it reads: room for a few acknowledgements.
+const INPUT_KEPT_BYTES: usize = 32;
+/// The timer of a connection for which nothing is due.
+const NOTHING_DUE: Duration = Duration::from_secs(3_600);
 /// How long one write may take.
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 /// How long a client that is being closed may take to read why.
@@ -182,7 +186,8 @@ impl Connection {
             }
         };
         if taken == self.input.len() {
-            self.input = Vec::new();
+            self.input.clear();
+            self.input.shrink_to(INPUT_KEPT_BYTES);
         } else {
             self.input.drain(..taken);
         }
@@ -240,7 +245,7 @@ impl Client {
         if let Err(end) = Box::pin(self.begin()).await {
             return end;
         }
-        let mut timer = pin!(sleep_until(self.deadline()));
+        let mut timer = pin!(sleep(NOTHING_DUE));
         loop {
             if let Err(end) = self.turn(timer.as_mut()).await {
                 return end;
@@ -253,7 +258,9 @@ impl Client {
         while self.may_take() {
             match self.connection.next_packet() {
                 Ok(Some(packet)) => {
-                    self.session.heard_at = Instant::now();
+                    if self.session.keep_alive.is_some() {
+                        self.session.heard_at = Instant::now();
+                    }
                     if let Some(packet) = self.take_small(packet) {
                         Box::pin(self.on_packet(packet)).await?;
                     }
@@ -269,8 +276,8 @@ impl Client {
         let (may_take, is_behind) = (self.may_take(), self.is_behind());
         // A deadline that moves on leaves the timer as it is: when it runs out, nothing is due, and it is set anew.
         let deadline = self.deadline();
-        if deadline < timer.deadline() || timer.is_elapsed() {
-            timer.as_mut().reset(deadline);
+        if timer.is_elapsed() || deadline.is_some_and(|deadline| deadline < timer.deadline()) {
+            timer.as_mut().reset(deadline.unwrap_or_else(|| Instant::now() + NOTHING_DUE));
         }
         tokio::select! {
             done = self.connection.fill(), if may_take => done,
@@ -352,6 +359,9 @@ impl Client {
 
     /// Writes, but does not wait for a reader whose session is cut meanwhile.
     pub async fn flush(&mut self) -> Done {
+        if self.connection.out.is_empty() {
+            return Ok(());
+        }
         let outbox = self.attachment.outbox.clone();
         tokio::select! {
             biased;
@@ -360,12 +370,13 @@ impl Client {
         }
     }
 
-    fn deadline(&self) -> Instant {
+    /// When something is to be done, whatever the client does.
+    fn deadline(&self) -> Option<Instant> {
         let silent = self.session.keep_alive.map(|wait| self.session.heard_at + wait);
         let Session { store_at, leave_at, expiry, .. } = self.session;
         let expiry_at = expiry.deadline_ms().and_then(|at_ms| expiry::instant(&self.connection.edge, at_ms));
         let all = [silent, store_at, leave_at, expiry_at];
-        all.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600))
+        all.into_iter().flatten().min()
     }
 
     async fn on_time(&mut self) -> Done {
@@ -397,6 +408,8 @@ impl Client {
         let wait = match self.session.deliveries.as_ref().map_or(0, Deliveries::moved_count) {
             0 => return,
             CURSORS_MAX.. => Duration::ZERO,
+            // They go with those that wait already.
+            _ if self.session.store_at.is_some() => return,
             _ => CURSORS_WAIT,
         };
         let at = Instant::now() + wait;

@@ -152,6 +152,8 @@ pub struct Wire {
     /// None until CONNECT says which.
     pub version: Option<Version>,
     builder: PacketBuilder,
+    /// A packet was begun and is not whole.
+    is_within: bool,
     /// Topics that the client has given a number; the place is the number less one.
     aliases_in: Vec<Option<String>>,
     /// Which of our topics have their number by now.
@@ -169,6 +171,7 @@ impl Wire {
     pub fn new(max_bytes: usize) -> Self {
         Self {
             version: None,
+            is_within: false,
             builder: PacketBuilder::with_maximum_packet_size(u32::try_from(max_bytes).unwrap_or(u32::MAX)),
             aliases_in: Vec::new(),
             aliases_out: [false; 3],

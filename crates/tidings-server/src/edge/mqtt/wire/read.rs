@@ -12,6 +12,7 @@ use super::{Auth, Connect, Filter, Incoming, Publish, Reason, Subscribe, TOPIC_A
 const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
 const PUBACK: u8 = 4;
+const PUBACK_BYTE: u8 = PUBACK << 4;
 const PUBREL: u8 = 6;
 const SUBSCRIBE: u8 = 8;
 const UNSUBSCRIBE: u8 = 10;
@@ -22,14 +23,26 @@ const AUTH: u8 = 15;
 impl Wire {
     /// Reads the next packet out of `bytes`; what it has taken goes to the front of the next call. `None`: it is not whole.
     pub fn read(&mut self, bytes: &[u8]) -> (usize, Result<Option<Incoming>, Reason>) {
+        // Most packets of a client that listens are these: they need not be built.
+        if let [PUBACK_BYTE, 2, high, low, ..] = *bytes
+            && !self.is_within
+            && self.version.is_some()
+            && (high, low) != (0, 0)
+        {
+            return (4, Ok(Some(Incoming::Puback { packet_id: u16::from_be_bytes([high, low]) })));
+        }
         let mut cursor = Cursor::new(bytes);
         let built = self.builder.feed(&mut cursor);
         let taken = usize::try_from(cursor.position()).unwrap_or(bytes.len());
         let read = match built {
-            PacketBuildResult::Incomplete => Ok(None),
+            PacketBuildResult::Incomplete => {
+                self.is_within |= taken > 0;
+                return (taken, Ok(None));
+            }
             PacketBuildResult::Error(error) => Err(reason(error)),
             PacketBuildResult::Complete(raw) => self.packet(&raw).map(Some),
         };
+        self.is_within = false;
         (taken, read)
     }
 
