@@ -64,6 +64,10 @@ async fn tokens_and_tickets_find_the_right_node_with_the_first_byte() {
             again.problem(401, "unauthenticated");
         }
     }
+    let mut mqtt = Mqtt::open_websocket(&nodes.near, V5, &[("authorization", &token)]).await;
+    mqtt.send(&Hello::new(V5, "bob", "phone").packet()).await;
+    assert!(matches!(mqtt.next().await, Packet::Connack { code: 0, .. }));
+    nodes.becomes("tidings_relayed{transport=\"mqtt\"}", 1).await;
     let mut last = nodes.far.connect("eve", "laptop").await;
     last.send("bob", "e-1", "hi").await;
     assert_eq!(with_token.next_of("entry").await["text"], "hi");

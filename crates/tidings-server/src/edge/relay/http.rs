@@ -37,7 +37,7 @@ use super::{
         addresses::Peer,
         http::{identity, problem},
     },
-    Found, Leg, Life,
+    Found, Leg, Life, pump,
     upgrade::{self, Upgrade},
 };
 
@@ -197,7 +197,11 @@ async fn forward(edge: &Edge, kept: &Kept, peer: Peer, mut line: Line, mut reque
     };
     match upgrade {
         Some(upgrade) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            upgrade::join(edge, upgrade, answer, line.life, counted)
+            let bytes = match transport {
+                Transport::WebSocket => pump::Bytes::of_websocket(),
+                _ => pump::Bytes::Plain,
+            };
+            upgrade::join(edge, upgrade, answer, bytes, (line.life, counted))
         }
         _ => {
             let life = line.life.clone();

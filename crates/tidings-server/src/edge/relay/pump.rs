@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum Bytes {
     /// Frames of a WebSocket: the node says something at least at each heartbeat, and the client is told why it ends.
     WebSocket(Boundary),
-    /// Anything else, of which nothing is known.
+    /// Anything else, of which nothing is known: it may be silent for hours.
     Plain,
 }
 
@@ -110,7 +110,9 @@ where
                     if leave_at.is_some() || is_over {
                         return End::Node;
                     }
-                    self.heard_at = self.heard_at.max(Instant::now() - patience / 2);
+                    if !is_chatty {
+                        self.heard_at = Instant::now();
+                    }
                 }
             }
         }

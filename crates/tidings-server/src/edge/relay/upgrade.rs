@@ -59,15 +59,15 @@ pub fn join(
     edge: &Edge,
     Upgrade { client, is_http_2 }: Upgrade,
     mut answer: Response<Incoming>,
-    life: Arc<Driven>,
-    counted: InUse,
+    bytes: Bytes,
+    (life, counted): (Arc<Driven>, InUse),
 ) -> Response {
     let node = hyper::upgrade::on(&mut answer);
     let (carrying, held) = (edge.clone(), edge.relay.connection());
     edge.shutdown.spawn(async move {
         if let (Ok(client), Ok(node)) = tokio::join!(client, node) {
             let (client, node) = (TokioIo::new(client), TokioIo::new(node));
-            pump(&carrying, client, node, &life.life, Vec::new(), Bytes::of_websocket()).await;
+            pump(&carrying, client, node, &life.life, Vec::new(), bytes).await;
         }
         drop((counted, held));
     });
