@@ -105,7 +105,8 @@ pub async fn relay_login(edge: &Edge, peer: Peer, user: &UserId, body: Bytes) ->
 /// Whose call it is: the shard of that user's home. `None`: nobody's, or it is answered wherever it comes.
 async fn shard(edge: &Edge, peer: Peer, uri: &Uri, headers: &HeaderMap) -> Option<ShardId> {
     let path = uri.path();
-    if path.starts_with("/v1/admin/") {
+    // Who logs in is in the body.
+    if path.starts_with("/v1/admin/") || path == "/v1/login" {
         return None;
     }
     if matches!(path, "/v1/ws" | "/v1/events" | "/v1/mqtt")
