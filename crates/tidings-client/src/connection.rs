@@ -285,7 +285,10 @@ async fn say_hello(transport: &dyn Transport, hello: Hello, listens: bool) -> Re
     while let Some(text) = link.next().await {
         let text = text?;
         match ServerFrame::parse(&text) {
-            Ok(Some(ServerFrame::Welcome(welcome))) => return Ok(Opened { link, welcome }),
+            Ok(Some(ServerFrame::Welcome(welcome))) => {
+                transport.welcomed(welcome.prefer.as_deref());
+                return Ok(Opened { link, welcome });
+            }
             Ok(Some(ServerFrame::Error(refused))) => return Err(Lost::Refused(Box::new(refused))),
             Ok(_) => {}
             Err(error) => return Err(Lost::Broken(format!("the server sent what is no frame: {error}"))),

@@ -12,13 +12,13 @@ use tokio::net::TcpListener;
 
 use crate::{
     clock::Clock,
-    config::{Config, Store},
+    config::{BusKind, Config, Store},
     data_folder::{DataFolder, DataFolderError, Lineage},
     edge::{
         Edge, EdgeParts,
         admission::Admission,
         door::{Door, DoorError},
-        http, mqtt,
+        http, mqtt, relay,
     },
     host::{
         Host,
@@ -79,34 +79,48 @@ pub enum ServeError {
 
 /// Serves until `shutdown` begins. `on_ready` is told where, once everything is open and connections are taken.
 pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(Listening)) -> Result<(), ServeError> {
+    run_with(config, shutdown, None, |listening, _| on_ready(listening)).await
+}
+
+/// As [`run`], as one node of several: whoever gives the `shards` says, by the host, which of them are where.
+pub async fn run_with(
+    config: Config,
+    shutdown: Shutdown,
+    shards: Option<Shards>,
+    on_ready: impl FnOnce(Listening, &Arc<Host>),
+) -> Result<(), ServeError> {
     let refused = |address| move |error| ServeError::Listen { address, error };
     let mut inherited = Inherited::take()?;
     let listener = match inherited.at(config.listen).map_err(ServeError::Serve)? {
         Some(inherited) => inherited,
         None => TcpListener::bind(config.listen).await.map_err(refused(config.listen))?,
     };
-    let mut mqtt = |address| match inherited.at(address).map_err(ServeError::Serve)? {
+    // A silent other side is found out by the system.
+    let mut bind = |address| match inherited.at(address).map_err(ServeError::Serve)? {
         Some(inherited) => Ok(inherited),
         None => mqtt::bind(address).map_err(refused(address)),
     };
-    let mqtt_tls = config.mqtt.tls_listen.map(&mut mqtt).transpose()?;
-    let mqtt = config.mqtt.listen.map(&mut mqtt).transpose()?;
+    let mqtt_tls = config.mqtt.tls_listen.map(&mut bind).transpose()?;
+    let mqtt = config.mqtt.listen.map(&mut bind).transpose()?;
+    let is_node = shards.is_some() || config.bus == BusKind::Nats;
+    let node = is_node.then_some(config.node.listen).map(&mut bind).transpose()?;
     inherited.all_taken()?;
     let listening = Listening {
         http: listener.local_addr().map_err(ServeError::Serve)?,
         mqtt: mqtt.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::Serve)?,
         mqtt_tls: mqtt_tls.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::Serve)?,
+        node: node.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::Serve)?,
     };
-    let opened = open(config, &shutdown).await?;
+    let opened = open_with(config, &shutdown, shards).await?;
     let settings = &opened.host.config;
     let mqtt_tls = mqtt_tls.map(|listener| Door::open_tls(listener, settings)).transpose()?;
-    let doors = Doors { http: Door::open(listener, settings)?, mqtt, mqtt_tls };
+    let doors = Doors { http: Door::open(listener, settings)?, mqtt, mqtt_tls, node };
     for (address, how) in [(listening.mqtt, "plain"), (listening.mqtt_tls, "under TLS")] {
         if let Some(address) = address {
             tracing::info!(%address, how, "MQTT listens");
         }
     }
-    on_ready(listening);
+    on_ready(listening, &opened.host);
     serve(doors, &opened, &shutdown).await.map_err(ServeError::Serve)?;
     if let Some(store) = opened.store {
         // What it holds is in the journal, or was not acknowledged: a cluster that is away must not hold up the stop.
@@ -127,6 +141,8 @@ pub struct Listening {
     /// Of MQTT, if it has a port of its own.
     pub mqtt: Option<SocketAddr>,
     pub mqtt_tls: Option<SocketAddr>,
+    /// For other nodes, in a fleet.
+    pub node: Option<SocketAddr>,
 }
 
 /// Where connections are taken.
@@ -134,6 +150,7 @@ struct Doors {
     http: Door,
     mqtt: Option<TcpListener>,
     mqtt_tls: Option<Door>,
+    node: Option<TcpListener>,
 }
 
 /// A host that takes messages, and what it holds open.
@@ -149,14 +166,19 @@ pub struct Opened {
 
 /// Opens the data folder, replays what the tables lack, and begins to take events.
 pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeError> {
+    open_with(config, shutdown, None).await
+}
+
+async fn open_with(config: Config, shutdown: &Shutdown, shards: Option<Shards>) -> Result<Opened, ServeError> {
     let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
     let metrics = Arc::new(Metrics::default());
-    let parts = |config, lineage, epoch| Parts {
+    let counting = metrics.clone();
+    let parts = move |config, lineage, epoch| Parts {
         config,
         clock: Clock::system(),
-        metrics: metrics.clone(),
+        metrics: counting,
         lineage,
-        shards: Shards::all(epoch),
+        shards: shards.unwrap_or_else(|| Shards::all(epoch)),
     };
     match config.store {
         Store::Memory => {
@@ -219,12 +241,14 @@ async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>
 
 /// Takes calls and sessions until the stop has begun, and drains the sessions then.
 async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
+    let relay = Arc::new(relay::Relay::new(opened.auth.relay_key()));
     let edge = Edge::new(EdgeParts {
         host: opened.host.clone(),
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
         admission: Arc::new(Admission::default()),
         mqtt: Arc::default(),
+        relay: relay.clone(),
         session_rules: Arc::new(Edge::session_rules(&opened.host)),
         shutdown: shutdown.clone(),
     });
@@ -234,13 +258,17 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
     if let Some(door) = doors.mqtt_tls {
         shutdown.spawn(mqtt::serve_tls(door, edge.clone()));
     }
+    if let Some(listener) = doors.node {
+        shutdown.spawn(relay::door::serve(listener, edge.clone()));
+        shutdown.spawn(relay::watch(edge.clone()));
+    }
     let too_late = async {
         shutdown.begun().await;
         tokio::time::sleep(Duration::from_millis(opened.host.config.drain_ms) + CLOSE_WAIT).await;
     };
     let drained = async {
         shutdown.begun().await;
-        drain(&opened.host, shutdown).await;
+        drain(&opened.host, &relay, shutdown).await;
     };
     // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.
     let calls = async {
@@ -254,11 +282,14 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
 }
 
 /// Tells every session to move, within the time that a stop may take, and closes those that are still there then.
-async fn drain(host: &Arc<Host>, shutdown: &Shutdown) {
+async fn drain(host: &Arc<Host>, relay: &relay::Relay, shutdown: &Shutdown) {
     let after_ms = host.config.drain_ms / 2;
     let frame = bytes::Bytes::from(ServerFrame::Move(Move { after_ms }).to_json());
     host.for_each_session(|outbox| outbox.push(frame.clone(), Class::Durable));
-    let _ = tokio::time::timeout(Duration::from_millis(after_ms), host.sessions_ended()).await;
+    let _ = tokio::time::timeout(Duration::from_millis(after_ms), async {
+        tokio::join!(host.sessions_ended(), relay.connections_ended());
+    })
+    .await;
     host.for_each_session(|outbox| outbox.close(CloseCode::Draining));
     // Their tasks end with a word to the client, or without where nobody reads.
     let _ = tokio::time::timeout(CLOSE_WAIT, shutdown.finished()).await;

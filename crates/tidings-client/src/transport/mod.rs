@@ -47,13 +47,7 @@ impl Way {
 
     /// This way to whichever of a fleet's servers lets in.
     pub(crate) fn to_any(self, urls: &[String]) -> Result<Arc<dyn Transport>, ClientError> {
-        match urls {
-            [url] => self.to(url),
-            urls => {
-                let servers = urls.iter().map(|url| self.to(url)).collect::<Result<_, _>>()?;
-                Ok(Arc::new(several::Several::new(servers)))
-            }
-        }
+        Ok(Arc::new(several::Several::new(self, urls)?))
     }
 }
 
@@ -68,6 +62,9 @@ pub trait Transport: Send + Sync + 'static {
     fn servers(&self) -> usize {
         1
     }
+
+    /// The link that was opened last was let in, and this is where the user is best served, if not there.
+    fn welcomed(&self, _prefer: Option<&str>) {}
 }
 
 /// An open link. As a sink it may gather what is fed until it is flushed; its stream ends with the error that tells why.

@@ -72,8 +72,13 @@ impl Line {
     }
 
     pub async fn welcome(&mut self) {
+        self.welcome_preferring(None).await;
+    }
+
+    /// A welcome that says where the user is best served.
+    pub async fn welcome_preferring(&mut self, prefer: Option<&str>) {
         self.says(json!({
-            "type":"welcome","user":"ada","device":"laptop","session":"s-1","sync":"t-w","prefer":null,"heartbeat_s":25,
+            "type":"welcome","user":"ada","device":"laptop","session":"s-1","sync":"t-w","prefer":prefer,"heartbeat_s":25,
             "limits":{"text_bytes":16384,"of_a_later_version":1},"features":[]
         }))
         .await;

@@ -17,6 +17,8 @@ pub struct Peer {
     pub socket: SocketAddr,
     /// The client, as far as is known.
     pub client: SocketAddr,
+    /// Another node told of both: the client came to that one, and is to be served here.
+    pub is_relayed: bool,
 }
 
 impl Peer {
@@ -57,10 +59,10 @@ fn read_address(text: &str) -> Option<IpAddr> {
     plain.or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+pub(super) const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Of version 1, line end included; and of version 2's addresses and additions.
 const V1_BYTES_MAX: usize = 107;
-const V2_BYTES_MAX: usize = 2_048;
+pub(super) const V2_BYTES_MAX: usize = 2_048;
 
 /// Reads the head that the PROXY protocol (versions 1 and 2) puts in front: the client, or `None` where the proxy speaks for itself.
 pub async fn read_proxy_head(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
@@ -103,7 +105,7 @@ fn v1_client(line: &str) -> Option<Option<SocketAddr>> {
     }
 }
 
-fn v2_client(version_command: u8, family: u8, body: &[u8]) -> Option<Option<SocketAddr>> {
+pub(super) fn v2_client(version_command: u8, family: u8, body: &[u8]) -> Option<Option<SocketAddr>> {
     let port = |at: usize| Some(u16::from_be_bytes([*body.get(at)?, *body.get(at + 1)?]));
     match (version_command, family) {
         // LOCAL: the proxy asks for itself, as a health check does.

@@ -123,11 +123,11 @@ impl Preparing {
             Some(tls) => Stream::Tls(Box::new(tls.acceptor().accept(stream).await?)),
             None => Stream::Plain(stream),
         };
-        Ok((stream, Peer { socket, client }))
+        Ok((stream, Peer { socket, client, is_relayed: false }))
     }
 }
 
-async fn take(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+pub(super) async fn take(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, socket)) => {
@@ -155,7 +155,7 @@ impl Door {
         match &mut self.0 {
             Way::Plain(listener) => {
                 let (stream, socket) = take(listener).await;
-                (Stream::Plain(stream), Peer { socket, client: socket })
+                (Stream::Plain(stream), Peer { socket, client: socket, is_relayed: false })
             }
             Way::Prepared { ready, .. } => match ready.recv().await {
                 Some(ready) => ready,

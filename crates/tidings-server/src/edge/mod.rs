@@ -10,6 +10,7 @@ pub mod long_poll;
 pub mod mqtt;
 pub mod origins;
 pub mod pages;
+pub mod relay;
 pub mod sse;
 pub mod takeover;
 pub mod tls;
@@ -35,6 +36,7 @@ pub struct EdgeParts {
     pub admin_token: Arc<str>,
     pub admission: Arc<Admission>,
     pub mqtt: Arc<mqtt::Seats>,
+    pub relay: Arc<relay::Relay>,
     /// The same for all sessions.
     pub session_rules: Arc<Rules>,
     pub shutdown: Shutdown,

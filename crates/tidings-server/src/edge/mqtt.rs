@@ -5,6 +5,7 @@
 //! takes what the client publishes, `deliver` brings what it is owed. `seats` sees to it that a client id has one connection.
 
 mod line;
+mod carried;
 mod wire;
 mod topics;
 mod seats;
@@ -16,14 +17,14 @@ mod subscribe;
 mod deliveries;
 mod deliver;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use axum::{
     extract::{ConnectInfo, Query, State, WebSocketUpgrade},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::{metrics::Transport, session::auth::Identity};
 
@@ -64,7 +65,8 @@ pub async fn serve(listener: TcpListener, edge: Edge) {
             Ok((stream, address)) => {
                 // Packets are small and wanted at once.
                 let _ = stream.set_nodelay(true);
-                edge.shutdown.spawn(run(edge.clone(), Line::Tcp(stream), address.ip(), None));
+                let peer = Peer { socket: address, client: address, is_relayed: false };
+                edge.shutdown.spawn(run(edge.clone(), Line::Tcp(stream), peer, None));
             }
             Err(error) => {
                 // Out of files, most likely: those that are open go on, and make room when they end.
@@ -82,7 +84,7 @@ pub async fn serve_tls(mut door: Door, edge: Edge) {
             accepted = door.accept() => accepted,
             () = edge.shutdown.begun() => return,
         };
-        edge.shutdown.spawn(run(edge.clone(), Line::Secure(Box::new(stream)), peer.client.ip(), None));
+        edge.shutdown.spawn(run(edge.clone(), Line::Secure(Box::new(stream)), peer, None));
     }
 }
 
@@ -122,12 +124,17 @@ pub async fn upgrade(
     }
     upgrade.on_upgrade(move |socket| {
         let shutdown = edge.shutdown.clone();
-        shutdown.track(run(edge, Line::WebSocket(Box::new(socket)), peer.client.ip(), shown))
+        shutdown.track(run(edge, Line::WebSocket(Box::new(socket)), peer, shown))
     })
 }
 
+/// A client of another node, through the door for nodes.
+pub async fn run_relayed(edge: Edge, stream: TcpStream, peer: Peer) {
+    run(edge, Line::Tcp(stream), peer, None).await;
+}
+
 /// `shown`: whom headers or a ticket named already.
-async fn run(edge: Edge, line: Line, address: IpAddr, shown: Option<Identity>) {
+async fn run(edge: Edge, line: Line, peer: Peer, shown: Option<Identity>) {
     let _connected = edge.host.metrics.connected(Transport::Mqtt);
-    Connection::new(edge, line, address, shown).run().await;
+    Connection::new(edge, line, peer, shown).run().await;
 }

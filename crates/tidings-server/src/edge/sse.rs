@@ -94,7 +94,7 @@ pub async fn events(
     }
     // The address stays the same when a browser comes back; the header is newer.
     let shown = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned).or(params.sync);
-    match Events::begin(edge, &identity, shown.as_deref(), tail).await {
+    match Events::begin(edge, &identity, shown.as_deref(), tail, peer.is_relayed).await {
         Ok(events) => response(events),
         Err(refusal) => problem::of(&refusal),
     }
@@ -141,6 +141,7 @@ impl Events {
         who: &crate::session::auth::Identity,
         shown: Option<&str>,
         tail: usize,
+        is_relayed: bool,
     ) -> Result<Self, Answer> {
         let host = edge.host.clone();
         let caller = log_in(&host, who).await?;
@@ -153,7 +154,7 @@ impl Events {
             Some(since) => shown.filter(|_| since.is_some()),
             None => Some(token.as_str()),
         };
-        put(&mut ready, id, &welcome(&host, &caller, &attachment.outbox, token.clone()));
+        put(&mut ready, id, &welcome(&host, &caller, &attachment.outbox, token.clone(), is_relayed));
         while let Some(page) = differences {
             let (next, more) = (page.next, page.more);
             let changes = host.changes(&caller.home, None, page, tail).await.map_err(|error| host.answer(error))?;

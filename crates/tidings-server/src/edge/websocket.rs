@@ -46,6 +46,7 @@ use super::{
     admission::Later,
     expiry::{self, now_ms, sleep_until},
     http::{documents::Calls, identity, problem},
+    relay,
 };
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
@@ -105,7 +106,7 @@ pub async fn upgrade(
         shutdown.track(async move {
             let _connected = edge.host.metrics.connected(Transport::WebSocket);
             // Boxed: the task would else take the room of all this a second time.
-            let connection = Box::new(Connection::new(edge, socket));
+            let connection = Box::new(Connection::new(edge, socket, peer));
             match later {
                 None => Box::pin(connection.run(identity)).await,
                 Some(later) => Box::pin(connection.send_away(later)).await,
@@ -128,6 +129,8 @@ enum End {
     /// The socket failed, or the client closed it.
     Gone,
     Close(CloseCode),
+    /// Another node serves this client, which has said this to come in.
+    Elsewhere(Box<relay::websocket::Line>, Utf8Bytes),
 }
 
 type Done = Result<(), End>;
@@ -135,6 +138,7 @@ type Reading = Pin<Box<dyn Future<Output = String> + Send>>;
 
 struct Connection {
     edge: Edge,
+    peer: Peer,
     socket: WebSocket,
     outbox: Arc<Outbox>,
     unanswered: Arc<Counter>,
@@ -146,7 +150,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(edge: Edge, socket: WebSocket) -> Self {
+    fn new(edge: Edge, socket: WebSocket, peer: Peer) -> Self {
         Self {
             outbox: Arc::new(Outbox::new(edge.host.config.limits.outbox_bytes)),
             unanswered: Arc::default(),
@@ -154,6 +158,7 @@ impl Connection {
             frames: Vec::new(),
             reading: None,
             edge,
+            peer,
             socket,
         }
     }
@@ -167,6 +172,10 @@ impl Connection {
                 self.edge.host.detach(&caller.home, &self.outbox);
                 self.edge.host.metrics.sessions.dec();
                 end
+            }
+            Err(End::Elsewhere(line, hello)) => {
+                let Self { edge, socket, .. } = *self;
+                return Box::pin(relay::websocket::pump(edge, socket, *line, hello)).await;
             }
             Err(end) => end,
         };
@@ -424,7 +433,7 @@ async fn next_answer(reading: &mut Option<Reading>) -> String {
     }
 }
 
-fn is_protocol_error(error: axum::Error) -> bool {
+pub(super) fn is_protocol_error(error: axum::Error) -> bool {
     let error = error.into_inner().downcast::<tungstenite::Error>();
     error.is_ok_and(|error| {
         matches!(

@@ -47,6 +47,11 @@ pub struct Metrics {
     pub received_bytes: Counter,
     pub sent_bytes: Counter,
 
+    /// Clients of other nodes: what is under way for them here, and how many connections to other nodes there are for it.
+    relayed: Per<Transport, Gauge>,
+    relayed_begun: Per<Transport, Counter>,
+    pub relay_legs: Gauge,
+
     pub sessions: Gauge,
     pub frames_in: PerName<Counter>,
     pub frames_out: PerName<Counter>,
@@ -99,6 +104,9 @@ impl Default for Metrics {
             connections_closed: make.per("connections_closed", "Connections that the server closed"),
             received_bytes: make.with_unit("received", "Frames from clients", Unit::Bytes),
             sent_bytes: make.with_unit("sent", "Frames to clients", Unit::Bytes),
+            relayed: make.per("relayed", "Connections and calls under way that another node serves"),
+            relayed_begun: make.per("relayed_begun", "Connections and calls that another node served, since the start"),
+            relay_legs: make.one("relay_legs", "Connections to other nodes on behalf of clients"),
             sessions: make.one("sessions", "Logged-in sessions"),
             frames_in: make.per_name("frames_in", "Frames from clients", "type", Command::TYPES),
             frames_out: make.per_name("frames_out", "Frames to clients", "type", ServerFrame::TYPES),
@@ -162,6 +170,12 @@ impl Metrics {
     pub fn connected(&self, transport: Transport) -> InUse {
         self.connections_opened.of(transport).inc();
         InUse::of(self.connections.of(transport))
+    }
+
+    /// Counts a connection or call as relayed until the answer is dropped.
+    pub fn relayed(&self, transport: Transport) -> InUse {
+        self.relayed_begun.of(transport).inc();
+        InUse::of(self.relayed.of(transport))
     }
 }
 

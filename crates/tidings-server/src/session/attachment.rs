@@ -60,14 +60,14 @@ impl Drop for Attachment {
     }
 }
 
-/// The first frame of a session.
-pub fn welcome(host: &Host, caller: &Caller, outbox: &Outbox, token: String) -> String {
+/// The first frame of a session. A client that came by another node (`is_relayed`) is told where it is served.
+pub fn welcome(host: &Host, caller: &Caller, outbox: &Outbox, token: String, is_relayed: bool) -> String {
     let welcome = Welcome {
         user: caller.user.clone(),
         device: caller.device.clone(),
         session: format!("s-{}", outbox.session.0),
         sync: token,
-        prefer: None,
+        prefer: host.config.node.public_url.clone().filter(|_| is_relayed),
         heartbeat_s: host.config.limits.heartbeat_s,
         limits: host.rules.limits.clone(),
         features: Vec::new(),

@@ -41,7 +41,11 @@ use super::{
     reply::{Answer, Reply},
 };
 
-pub use self::{key_store::KeyStoreError, open_token::TOKEN_PREFIX, tickets::TICKET_LIFE};
+pub use self::{
+    key_store::KeyStoreError,
+    open_token::TOKEN_PREFIX,
+    tickets::{TICKET_LIFE, shard as ticket_shard},
+};
 
 /// A device's last-seen is stored anew after so long.
 const DEVICE_SEEN_STEP_MS: u64 = 3_600_000;
@@ -80,6 +84,8 @@ pub struct Auth {
     mode: Mode,
     tickets: Tickets,
     login_url: Option<String>,
+    /// Of the secret that this server, or all nodes of its fleet, and nobody else has.
+    relay_key: blake3::Hash,
 }
 
 enum Mode {
@@ -103,7 +109,13 @@ impl Auth {
             AuthMode::Jwt => Mode::Jwt(Box::new(Jwt::open(config, now_ms).await?)),
             AuthMode::Header => Mode::Header { gateways: config.gateways.clone() },
         };
-        Ok(Self { mode, tickets: Tickets::default(), login_url: config.login_url.clone() })
+        let relay_key = blake3::derive_key("tidings 2026 what nodes relay", secret.as_bytes()).into();
+        Ok(Self { mode, tickets: Tickets::default(), login_url: config.login_url.clone(), relay_key })
+    }
+
+    /// By it the nodes of a fleet know each other when one hands a client on.
+    pub fn relay_key(&self) -> blake3::Hash {
+        self.relay_key
     }
 
     /// Whether people log in here, with a name alone.

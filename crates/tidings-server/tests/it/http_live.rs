@@ -18,14 +18,14 @@ use crate::{
 };
 
 /// Events as a browser reads them: id and data.
-struct Events<B> {
+pub struct Events<B> {
     body: B,
     text: String,
 }
 
 impl<B: BodyExt<Data = Bytes, Error: std::fmt::Debug> + Unpin> Events<B> {
     /// The next event; `None`: the stream ended.
-    async fn next(&mut self) -> Option<(String, Value)> {
+    pub async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let (event, rest) = (event.to_owned(), rest.to_owned());
@@ -44,7 +44,7 @@ impl<B: BodyExt<Data = Bytes, Error: std::fmt::Debug> + Unpin> Events<B> {
         }
     }
 
-    async fn next_of(&mut self, kind: &str) -> (String, Value) {
+    pub async fn next_of(&mut self, kind: &str) -> (String, Value) {
         loop {
             let (id, frame) = self.next().await.expect("the stream goes on");
             if frame["type"] == kind {
@@ -54,7 +54,7 @@ impl<B: BodyExt<Data = Bytes, Error: std::fmt::Debug> + Unpin> Events<B> {
     }
 }
 
-async fn events(
+pub async fn events(
     caller: &Caller,
     query: &str,
     headers: &[(&str, &str)],

@@ -5,6 +5,7 @@ mod contract;
 mod http_client;
 mod login_service;
 mod mqtt_client;
+mod nodes;
 mod support;
 
 mod access_frames;
@@ -29,5 +30,7 @@ mod mqtt_wrong;
 mod people;
 mod presence;
 mod rates;
+mod relay;
+mod relay_ends;
 mod restart;
 mod talk;

@@ -1,10 +1,15 @@
 //! A server to talk to, and a client that says and hears plain JSON.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tidings_server::{config::Config, serve, shutdown::Shutdown};
+use tidings_server::{
+    config::Config,
+    host::{Host, shards::Shards},
+    serve,
+    shutdown::Shutdown,
+};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -22,6 +27,9 @@ pub struct TestServer {
     pub mqtt: Option<SocketAddr>,
     /// The same under TLS, with `mqtt.tls_listen`.
     pub mqtt_tls: Option<SocketAddr>,
+    /// Where other nodes connect, if it is one of several.
+    pub node: Option<SocketAddr>,
+    pub host: Arc<Host>,
     shutdown: Shutdown,
     serving: JoinHandle<Result<(), serve::ServeError>>,
 }
@@ -34,6 +42,15 @@ impl TestServer {
 
     /// The same where it may refuse to: what it says then.
     pub async fn try_start(folder: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
+        Self::try_start_with(folder, settings, None).await
+    }
+
+    /// One node of several: it hosts nothing until its host's shards are set.
+    pub async fn start_node(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::try_start_with(folder, settings, Some(Shards::of_fleet())).await.expect("the server starts")
+    }
+
+    async fn try_start_with(folder: &Path, settings: &[(&str, &str)], shards: Option<Shards>) -> Result<Self, String> {
         let data = folder.to_str().expect("test folders have plain names").to_owned();
         let base =
             [("listen", "127.0.0.1:0"), ("data", &data), ("drain_ms", "200"), ("journal.segment_bytes", "8 MiB")];
@@ -44,18 +61,21 @@ impl TestServer {
         let (ready_tx, ready) = tokio::sync::oneshot::channel();
         let stopping = shutdown.clone();
         let mut serving = tokio::spawn(async move {
-            let on_ready = |listening| ready_tx.send(listening).expect("the test waits");
-            serve::run(config, stopping, on_ready).await
+            let on_ready = |listening, host: &Arc<Host>| {
+                assert!(ready_tx.send((listening, host.clone())).is_ok(), "the test waits");
+            };
+            serve::run_with(config, stopping, shards, on_ready).await
         });
         let started = async {
             tokio::select! {
                 biased;
-                Ok(listening) = ready => Ok(listening),
+                Ok(ready) = ready => Ok(ready),
                 ended = &mut serving => Err(ended.expect("it does not panic").expect_err("nobody stopped it").to_string()),
             }
         };
-        let listening = timeout(PATIENCE, started).await.expect("the server starts or says why not")?;
-        Ok(Self { address: listening.http, mqtt: listening.mqtt, mqtt_tls: listening.mqtt_tls, shutdown, serving })
+        let (listening, host) = timeout(PATIENCE, started).await.expect("the server starts or says why not")?;
+        let serve::Listening { http: address, mqtt, mqtt_tls, node } = listening;
+        Ok(Self { address, mqtt, mqtt_tls, node, host, shutdown, serving })
     }
 
     /// Stops as SIGTERM does.

@@ -15,7 +15,7 @@ use crate::session::{
 };
 
 use super::{
-    super::{Edge, addresses::Peer},
+    super::{Edge, addresses::Peer, relay::http::relay_login},
     documents::Calls,
     input::{Raw, parse},
     object, problem,
@@ -45,6 +45,9 @@ struct LoggedIn {
     token: String,
     user: UserId,
     device: DeviceId,
+    /// In a fleet: where the user is best served, if that is not here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefer: Option<String>,
 }
 
 /// `POST /v1/login`.
@@ -57,14 +60,19 @@ pub async fn log_in(State(edge): State<Edge>, ConnectInfo(peer): ConnectInfo<Pee
     }
     let outcome = async {
         let login: Login = parse(&body).map_err(|error| Answer::refused(Code::BadRequest, error))?;
-        let (user, device, now_ms) = (username(&login.username)?, device(login.device), edge.host.clock.unix_ms());
+        let user = username(&login.username)?;
+        if let Some(answer) = relay_login(&edge, peer, &user, body.clone()).await {
+            return Ok(answer);
+        }
+        let (device, now_ms) = (device(login.device), edge.host.clock.unix_ms());
         let caller = admit(&edge.host, &Identity::new(user.clone(), device.clone(), u64::MAX)).await?;
         let issued_ms = login_ms(&caller, now_ms);
         let token = edge.auth.open_token(&user, &device, issued_ms).ok_or_else(|| elsewhere(&edge))?;
-        Ok(LoggedIn { token, user, device })
+        let prefer = edge.host.config.node.public_url.clone().filter(|_| peer.is_relayed);
+        Ok(object(&LoggedIn { token, user, device, prefer }))
     };
     match outcome.await {
-        Ok(logged_in) => object(&logged_in),
+        Ok(answer) => answer,
         Err(refusal) => {
             Answer::count(&refusal, &edge.host.metrics);
             problem::of(&refusal)

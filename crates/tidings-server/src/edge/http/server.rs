@@ -30,6 +30,7 @@ use super::{
         addresses::Peer,
         door::{Door, Stream},
         origins,
+        relay::http::{Kept, relay},
         takeover::{self, Endless, Lender},
     },
     is_v1, problem, router,
@@ -37,14 +38,15 @@ use super::{
 
 /// Serves until the stop has begun and no call is under way.
 pub async fn serve(mut door: Door, edge: Edge) -> std::io::Result<()> {
-    let calls = Calls { router: TowerToHyperService::new(router(edge.clone())), edge };
+    let server = Server::new(edge);
     let connections = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
             taken = door.accept() => taken,
-            () = calls.edge.shutdown.begun() => break,
+            () = server.0.edge.shutdown.begun() => break,
         };
-        connections.spawn(serve_connection(calls.clone(), stream, peer));
+        let server = server.clone();
+        connections.spawn(async move { server.serve(stream, peer).await });
     }
     drop(door);
     connections.close();
@@ -52,12 +54,28 @@ pub async fn serve(mut door: Door, edge: Edge) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn serve_connection(calls: Calls, stream: Stream, peer: Peer) {
+/// Answers the calls of connections, whichever door they came through.
+#[derive(Clone)]
+pub struct Server(Calls);
+
+impl Server {
+    pub fn new(edge: Edge) -> Self {
+        Self(Calls { router: TowerToHyperService::new(router(edge.clone())), edge })
+    }
+
+    /// Serves one connection to its end, or until the stop has begun and none of its calls is under way.
+    pub async fn serve(&self, stream: Stream, peer: Peer) {
+        serve_connection(&self.0, stream, peer).await;
+    }
+}
+
+async fn serve_connection(calls: &Calls, stream: Stream, peer: Peer) {
     let shutdown = calls.edge.shutdown.clone();
     let (lent, lender) = takeover::lend(stream);
+    let kept: Option<Arc<Kept>> = calls.edge.host.shards.is_fleet().then(Arc::default);
     let answer = service_fn(|request| {
-        let (calls, lender) = (calls.clone(), lender.clone());
-        async move { Ok::<_, Infallible>(calls.answer(request, peer, lender).await) }
+        let (calls, lender, kept) = (calls.clone(), lender.clone(), kept.clone());
+        async move { Ok::<_, Infallible>(calls.answer(request, peer, lender, kept).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     // WebSockets over HTTP/2 begin with CONNECT (RFC 8441).
@@ -82,10 +100,10 @@ struct Calls {
 }
 
 impl Calls {
-    async fn answer(self, request: Request<Incoming>, peer: Peer, lender: Lender) -> Response {
+    async fn answer(self, request: Request<Incoming>, told: Peer, lender: Lender, kept: Option<Arc<Kept>>) -> Response {
         let Self { edge, router } = self;
         let mut request = request.map(Body::new);
-        let peer = peer.resolved(request.headers(), &edge.host.config.http.trusted_proxies);
+        let peer = told.resolved(request.headers(), &edge.host.config.http.trusted_proxies);
         request.extensions_mut().insert(ConnectInfo(peer));
         let is_alone = request.version() == Version::HTTP_11 && request.method() == Method::GET;
         let shown_token = request.headers().contains_key(header::AUTHORIZATION);
@@ -95,7 +113,15 @@ impl Calls {
             Some(Ok(cors)) => cors,
             None => None,
         };
-        let Ok(mut response) = router.call(request).await;
+        let relayed = match kept {
+            // Boxed: the calls of a server that is alone have no room for this.
+            Some(kept) if is_call => Box::pin(relay(&edge, &kept, told, request)).await,
+            _ => Ok(request),
+        };
+        let mut response = match relayed {
+            Ok(request) => router.call(request).await.unwrap_or_else(|never| match never {}),
+            Err(response) => response,
+        };
         if is_call {
             response = problem::every(response).await;
             problem::challenge(&mut response, shown_token);

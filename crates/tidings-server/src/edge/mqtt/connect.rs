@@ -6,19 +6,20 @@ use tidings_proto::{Code, DeviceId, frames::client::Hello};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    cluster::view::Node,
     home::kept::{Kept, KeptSession},
     session::{
         attachment::Attachment,
-        auth::{identify, log_in, renew},
-        execute::{Caller, take_request},
+        auth::{Identity, identify, log_in, renew},
+        execute::take_request,
         expiry::Expiry,
         reply::Answer,
     },
 };
 
 use super::{
-    super::{admission::Later, expiry},
-    connection::{Client, Connection, End, RECEIVE_MAX, Session},
+    super::{admission::Later, expiry, relay::Found},
+    connection::{Client, Connection, Elsewhere, End, RECEIVE_MAX, Session},
     seats::Seat,
     topics::ANSWER,
     wire::{Auth, Connack, Connect, Incoming, Reason, Refusal, Will},
@@ -32,8 +33,14 @@ const WINDOW_MAX: u16 = 64;
 impl Connection {
     /// Waits for CONNECT, lets its sender in, and answers.
     pub async fn connect(&mut self) -> Result<(Attachment, Box<Session>), End> {
-        let connect = self.read_connect().await?;
-        let (caller, assigned) = self.let_in(&connect).await.map_err(End::Refused)?;
+        let (connect, heard) = self.read_connect().await?;
+        let identity = self.identify(&connect).await.map_err(End::Refused)?;
+        self.find_home(&identity, heard).await?;
+        let caller = log_in(&self.edge.host, &identity).await.map_err(|answer| {
+            answer.count(&self.edge.host.metrics);
+            End::Refused(refusal(&answer))
+        })?;
+        let assigned = connect.client_id.is_empty().then(|| caller.device.clone());
         let busy = || End::Refused(Refusal::new(Reason::BUSY, "this client id is still busy elsewhere"));
         let seat = self.edge.mqtt.take(&caller.user, &caller.device).await.ok_or_else(busy)?;
         let refused = |answer: Answer| End::Refused(refusal(&answer));
@@ -54,14 +61,16 @@ impl Connection {
         Ok((attachment, Box::new(session)))
     }
 
-    /// Nobody is waited for longer, or listened to for more, than on any other transport.
-    async fn read_connect(&mut self) -> Result<Connect, End> {
+    /// Nobody is waited for longer, or listened to for more, than on any other transport. All that was said comes with it.
+    async fn read_connect(&mut self) -> Result<(Connect, Vec<u8>), End> {
         let limits = &self.edge.host.config.limits;
         let (max_bytes, wait_ms) = (limits.unauthenticated_bytes, limits.unauthenticated_ms);
         let deadline = Instant::now() + Duration::from_millis(wait_ms);
-        let mut read_bytes = 0;
+        let (mut read_bytes, mut heard) = (0, Vec::new());
         loop {
+            let before = self.input.len();
             timeout_at(deadline, self.fill()).await.unwrap_or(Err(End::Gone))?;
+            heard.extend_from_slice(&self.input[before..]);
             let held = self.input.len();
             let packet = self.next_packet();
             read_bytes += held - self.input.len();
@@ -70,7 +79,7 @@ impl Connection {
             }
             match packet {
                 Ok(None) => {}
-                Ok(Some(Incoming::Connect(connect))) => return Ok(*connect),
+                Ok(Some(Incoming::Connect(connect))) => return Ok((*connect, heard)),
                 Err(reason @ Reason::UNSUPPORTED_VERSION) => return Err(End::Refused(Refusal::new(reason, ""))),
                 // Who does not speak MQTT is not answered; a wrong CONNECT is.
                 Err(reason) if self.wire.version.is_some() => return Err(End::Refused(Refusal::new(reason, ""))),
@@ -79,10 +88,10 @@ impl Connection {
         }
     }
 
-    /// Logs in. Tells the device's name as well, if the server made it.
-    async fn let_in(&mut self, connect: &Connect) -> Result<(Caller, Option<DeviceId>), Refusal> {
+    /// Whom CONNECT names, if it is one that can be let in.
+    async fn identify(&mut self, connect: &Connect) -> Result<Identity, Refusal> {
         let refused = |reason, why: &str| Err(Refusal::new(reason, why));
-        if let Err(later) = self.edge.admit(self.address) {
+        if let Err(later) = self.edge.admit(self.peer.client.ip()) {
             let (reason, why) = match later {
                 Later::Address { .. } => (Reason::RATE, "too many connections from this address"),
                 Later::Crowd { .. } => (Reason::BUSY, "too many come at once"),
@@ -114,19 +123,32 @@ impl Connection {
             let hello = self.hello(connect, device.clone());
             identify(&self.edge.auth, &hello, self.shown.as_ref(), host.clock.unix_ms()).await
         };
-        let caller = match identity {
+        match identity {
             Ok(identity) if device.is_some() && device != identity.device => {
-                return refused(Reason::CLIENT_ID, "the token is of another device: use its name as the client id");
+                refused(Reason::CLIENT_ID, "the token is of another device: use its name as the client id")
             }
-            Ok(identity) => log_in(host, &identity).await,
-            Err(answer) => Err(answer),
+            Ok(identity) => Ok(identity),
+            Err(answer) => {
+                answer.count(&host.metrics);
+                Err(refusal(&answer))
+            }
+        }
+    }
+
+    /// Goes on if this node serves the user. `heard`: what another one has to hear.
+    async fn find_home(&mut self, identity: &Identity, heard: Vec<u8>) -> Result<(), End> {
+        let is_shown = self.shown.is_some();
+        let (edge, peer) = (&self.edge, &self.peer);
+        let open = async |node: Arc<Node>| match is_shown {
+            // A ticket or header of the WebSocket named the user, when this node still served them: it cannot be shown again.
+            true => Err(std::io::ErrorKind::Unsupported.into()),
+            false => edge.leg(&node, peer).await,
         };
-        let caller = caller.map_err(|answer| {
-            answer.count(&host.metrics);
-            refusal(&answer)
-        })?;
-        let assigned = is_empty.then(|| caller.device.clone());
-        Ok((caller, assigned))
+        match edge.find(identity.user.shard(), peer, open).await {
+            Found::Here => Ok(()),
+            Found::There(leg) => Err(End::Elsewhere(Box::new(Elsewhere { leg, heard }))),
+            Found::Nowhere => Err(End::Refused(refusal(&Answer::moving()))),
+        }
     }
 
     /// CONNECT as the `hello` of other transports.

@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     future::Future,
-    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -15,11 +14,18 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::{
     home::kept::{KeptSession, PUBLISHED_MAX, Published},
+    metrics::Transport,
     session::{attachment::Attachment, auth::Identity, expiry::Expiry, outbox::Next, unanswered::Counter},
 };
 
 use super::{
-    super::{Edge, expiry},
+    super::{
+        Edge,
+        addresses::Peer,
+        expiry,
+        relay::{self, Leg, pump::pump},
+    },
+    carried::Carried,
     deliveries::Deliveries,
     line::Line,
     request::Awaited,
@@ -49,7 +55,6 @@ const CURSORS_MAX: usize = 256;
 const OUTCOME_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a connection ends.
-#[derive(Debug)]
 pub enum End {
     /// The line failed, or the client closed it.
     Gone,
@@ -62,6 +67,14 @@ pub enum End {
     /// The client did what it must not.
     Fault(Reason),
     Close(CloseCode),
+    /// Another node serves this client.
+    Elsewhere(Box<Elsewhere>),
+}
+
+/// A way to the node that serves a client, and what the client has said to this one.
+pub struct Elsewhere {
+    pub leg: Leg,
+    pub heard: Vec<u8>,
 }
 
 pub type Done = Result<(), End>;
@@ -70,7 +83,7 @@ pub type Done = Result<(), End>;
 pub struct Connection {
     pub edge: Edge,
     pub wire: Wire,
-    pub address: IpAddr,
+    pub peer: Peer,
     /// Whom the connection names itself, before CONNECT.
     pub shown: Option<Identity>,
     line: Line,
@@ -119,9 +132,9 @@ pub struct Session {
 }
 
 impl Connection {
-    pub fn new(edge: Edge, line: Line, address: IpAddr, shown: Option<Identity>) -> Self {
+    pub fn new(edge: Edge, line: Line, peer: Peer, shown: Option<Identity>) -> Self {
         let wire = Wire::new(edge.host.config.limits.frame_bytes);
-        Self { edge, wire, address, shown, line, input: Vec::new(), out: Vec::new(), is_cut: false }
+        Self { edge, wire, peer, shown, line, input: Vec::new(), out: Vec::new(), is_cut: false }
     }
 
     pub async fn run(mut self) {
@@ -137,9 +150,16 @@ impl Connection {
                 drop(client.session);
                 end
             }
+            Err(End::Elsewhere(elsewhere)) => return Box::pin(self.relay(*elsewhere)).await,
             Err(end) => end,
         };
         Box::pin(self.close(end)).await;
+    }
+
+    /// Carries bytes to and fro from here on.
+    async fn relay(self, Elsewhere { leg: Leg { stream, life }, heard }: Elsewhere) {
+        let _held = (self.edge.host.metrics.relayed(Transport::Mqtt), self.edge.relay.connection());
+        pump(&self.edge, Carried::new(self.line), stream, &life, heard, relay::pump::Bytes::Plain).await;
     }
 
     /// Reads more. The end of the line is an error.
@@ -203,7 +223,7 @@ impl Connection {
         }
         self.out.clear();
         match end {
-            End::Gone => return,
+            End::Gone | End::Elsewhere(_) => return,
             End::Disconnected { .. } => {}
             End::Refused(refusal) => self.wire.put_refusal(&mut self.out, &refusal),
             End::Fault(reason) => self.wire.put_disconnect(&mut self.out, reason, ""),

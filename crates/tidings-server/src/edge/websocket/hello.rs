@@ -1,5 +1,8 @@
 //! How a WebSocket session begins: `hello`, `welcome`, and what a client that resumes has missed.
 
+use std::sync::Arc;
+
+use axum::extract::ws::{Message, Utf8Bytes};
 use futures_util::StreamExt;
 use tidings_proto::{
     CloseCode, Code,
@@ -10,7 +13,11 @@ use tidings_proto::{
 };
 
 use crate::{
-    edge::expiry::{self, now_ms, sleep_until},
+    cluster::view::Node,
+    edge::{
+        expiry::{self, now_ms, sleep_until},
+        relay::{self, Found},
+    },
     host::feed::Attached,
     session::{
         attachment::welcome,
@@ -27,34 +34,46 @@ impl Connection {
     /// Waits for the `hello`, logs in, and writes `welcome`, with the changes of a client that resumes.
     pub(super) async fn hello(&mut self, identity: Option<Identity>) -> Result<Caller, End> {
         loop {
+            let mut said = None;
             let effect = tokio::select! {
-                message = self.socket.next() => self.on_message(message)?,
+                message = self.socket.next() => {
+                    said = text(message.as_ref());
+                    self.on_message(message)?
+                }
                 () = sleep_until(&self.edge, self.state.deadline_ms()) => self.state.on_time(now_ms(&self.edge)),
             };
             match effect {
-                Effect::Hello(id, hello) => match self.welcome(&hello, identity.as_ref()).await? {
-                    Ok(caller) => return Ok(caller),
-                    Err(Answer::Refused(refused)) => {
-                        self.edge.host.metrics.refused.of(refused.code).inc();
-                        let is_unauthenticated = refused.code == Code::Unauthenticated;
-                        self.write(ServerFrame::Error(Refused { re: id, ..*refused }).to_json()).await?;
-                        if is_unauthenticated {
-                            return Err(End::Close(CloseCode::Unauthenticated));
+                Effect::Hello(id, hello) => {
+                    match self.welcome(&hello, said.unwrap_or_default(), identity.as_ref()).await? {
+                        Ok(caller) => return Ok(caller),
+                        Err(Answer::Refused(refused)) => {
+                            self.edge.host.metrics.refused.of(refused.code).inc();
+                            let is_unauthenticated = refused.code == Code::Unauthenticated;
+                            self.write(ServerFrame::Error(Refused { re: id, ..*refused }).to_json()).await?;
+                            if is_unauthenticated {
+                                return Err(End::Close(CloseCode::Unauthenticated));
+                            }
                         }
+                        Err(_) => unreachable!("a login is refused or done"),
                     }
-                    Err(_) => unreachable!("a login is refused or done"),
-                },
+                }
                 effect => self.answer(effect).await?,
             }
         }
     }
 
-    async fn welcome(&mut self, hello: &Hello, identity: Option<&Identity>) -> Result<Result<Caller, Answer>, End> {
+    async fn welcome(
+        &mut self,
+        hello: &Hello,
+        said: Utf8Bytes,
+        shown: Option<&Identity>,
+    ) -> Result<Result<Caller, Answer>, End> {
         let host = self.edge.host.clone();
-        let identity = match identify(&self.edge.auth, hello, identity, host.clock.unix_ms()).await {
+        let identity = match identify(&self.edge.auth, hello, shown, host.clock.unix_ms()).await {
             Ok(identity) => identity,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        self.find_home(&identity, said, shown.is_some()).await?;
         let caller = match log_in(&host, &identity).await {
             Ok(caller) => caller,
             Err(refusal) => return Ok(Err(refusal)),
@@ -73,9 +92,29 @@ impl Connection {
         begun.map(|()| Ok(caller))
     }
 
+    /// Goes on if this node serves the user.
+    async fn find_home(&mut self, identity: &Identity, said: Utf8Bytes, is_shown: bool) -> Done {
+        let (edge, peer) = (&self.edge, self.peer);
+        let open = async |node: Arc<Node>| match is_shown {
+            // A ticket or header named the user, when this node still served them: it cannot be shown again.
+            true => Err(std::io::ErrorKind::Unsupported.into()),
+            false => relay::websocket::open(edge, node, peer).await,
+        };
+        match edge.find(identity.user.shard(), &peer, open).await {
+            Found::Here => Ok(()),
+            Found::There(line) => Err(End::Elsewhere(Box::new(line), said)),
+            Found::Nowhere => {
+                let refusal = Answer::moving();
+                refusal.count(&self.edge.host.metrics);
+                self.write(refusal.into_frame(None).to_json()).await?;
+                Err(End::Close(CloseCode::TryLater))
+            }
+        }
+    }
+
     async fn begin(&mut self, caller: &Caller, tail: usize, attached: Attached) -> Done {
         let host = self.edge.host.clone();
-        self.write(welcome(&host, caller, &self.outbox, attached.token)).await?;
+        self.write(welcome(&host, caller, &self.outbox, attached.token, self.peer.is_relayed)).await?;
         if let Some(differences) = attached.differences {
             match host.changes(&caller.home, None, differences, tail).await {
                 Ok(changes) => self.write(changes).await?,
@@ -86,5 +125,13 @@ impl Connection {
             }
         }
         Ok(())
+    }
+}
+
+/// What a message says, if it is a frame.
+fn text(message: Option<&Result<Message, axum::Error>>) -> Option<Utf8Bytes> {
+    match message {
+        Some(Ok(Message::Text(text))) => Some(text.clone()),
+        _ => None,
     }
 }

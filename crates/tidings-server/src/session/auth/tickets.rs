@@ -1,4 +1,5 @@
-//! Tickets: good once and for half a minute, for browsers that can send no header with a WebSocket or an EventSource.
+//! Tickets: good once and for half a minute, for browsers that can send no header with a WebSocket or an EventSource. They are
+//! kept where the user's home is, and say which shard that is: so the node is found that knows them, and no name is in them.
 
 use std::time::Duration;
 
@@ -6,12 +7,21 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rand::Rng;
+use tidings_proto::{SHARDS, ShardId};
 
 use super::Identity;
 
 pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 /// Tickets that wait to be used. Full of living ones, a new one is good for nothing: its holder asks again.
 const TICKETS_MAX: usize = 100_000;
+
+const RANDOM_BYTES: usize = 24;
+
+/// The shard of the home whose ticket this is; `None`: it is none.
+pub fn shard(ticket: &str) -> Option<ShardId> {
+    let bytes: [u8; RANDOM_BYTES + 2] = URL_SAFE_NO_PAD.decode(ticket).ok()?.try_into().ok()?;
+    Some(ShardId(u16::from_be_bytes([bytes[RANDOM_BYTES], bytes[RANDOM_BYTES + 1]]) % SHARDS))
+}
 
 #[derive(Default)]
 pub struct Tickets {
@@ -21,7 +31,11 @@ pub struct Tickets {
 
 impl Tickets {
     pub fn give(&self, identity: Identity, now_ms: u64) -> String {
-        let ticket = URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; 24]>());
+        let mut bytes = [0; RANDOM_BYTES + 2];
+        let (random, shard) = bytes.split_at_mut(RANDOM_BYTES);
+        rand::rng().fill(random);
+        shard.copy_from_slice(&identity.user.shard().0.to_be_bytes());
+        let ticket = URL_SAFE_NO_PAD.encode(bytes);
         let mut given = self.given.lock();
         if given.len() >= TICKETS_MAX {
             given.retain(|_, (_, until_ms)| *until_ms > now_ms);
@@ -52,6 +66,8 @@ mod tests {
         let ada = || Identity::new(UserId::new("ada").unwrap(), DeviceId::new("laptop").unwrap(), 7);
         let tickets = Tickets::default();
         let ticket = tickets.give(ada(), 1_000);
+        assert_eq!(shard(&ticket), Some(ada().user.shard()));
+        assert_eq!([shard(""), shard(&ticket[1..]), shard(&format!("{ticket}A"))], [None; 3]);
         assert_eq!(tickets.redeem(&ticket, 30_999), Some(ada()));
         assert_eq!(tickets.redeem(&ticket, 30_999), None);
         assert_eq!(tickets.redeem(&tickets.give(ada(), 1_000), 31_000), None);
