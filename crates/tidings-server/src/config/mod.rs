@@ -6,12 +6,14 @@
 mod auth;
 mod contradictions;
 mod file;
+mod inherited;
 mod layers;
 pub mod origin;
 mod settings;
 mod value;
 
 pub use file::{check, sample};
+pub use inherited::inherited_names;
 pub use layers::{ConfigError, Place, Problem};
 pub use settings::{
     Auth, AuthMode, Blocking, BusKind, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log, LogFormat, Metrics,

@@ -5,7 +5,9 @@
 mod cassandra;
 mod commands;
 mod drain;
+mod inherited;
 mod mqtt;
+mod nemesis;
 mod proof;
 mod resume;
 mod script;
