@@ -46,9 +46,26 @@ impl Store {
         let mut patience = Patience::new(self);
         loop {
             let permit = self.permit().await;
+            let answer = self.session().execute_unpaged(statement, &values).await;
+            drop(permit);
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => patience.after(error).await?,
+            }
+        }
+    }
+
+    /// The same, past those who wait for their turn: for the few small requests that are to be in time.
+    pub(crate) async fn ask_at_once(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<QueryResult, StoreError> {
+        let mut patience = Patience::new(self);
+        loop {
             match self.session().execute_unpaged(statement, &values).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => patience.after(error, permit).await?,
+                Err(error) => patience.after(error).await?,
             }
         }
     }
@@ -57,9 +74,11 @@ impl Store {
         let mut patience = Patience::new(self);
         loop {
             let permit = self.permit().await;
-            match self.session().batch(batch, &values).await {
+            let answer = self.session().batch(batch, &values).await;
+            drop(permit);
+            match answer {
                 Ok(answer) => return Ok(answer),
-                Err(error) => patience.after(error, permit).await?,
+                Err(error) => patience.after(error).await?,
             }
         }
     }
@@ -91,8 +110,7 @@ impl Patience {
     }
 
     /// Returns when the next attempt may be made.
-    async fn after(&mut self, error: ExecutionError, permit: SemaphorePermit<'_>) -> Result<(), StoreError> {
-        drop(permit);
+    async fn after(&mut self, error: ExecutionError) -> Result<(), StoreError> {
         if !passes(&error) {
             return Err(StoreError::Refused(Box::new(error)));
         }

@@ -1,12 +1,15 @@
-//! The way to Apache Cassandra that journal and tables share: connecting (`connect`), asking until there is an answer
-//! (`ask`), the tables there (`schema`), and whether the cluster keeps what it acknowledges (`check`).
+//! The way to Apache Cassandra that journal, tables and membership share: connecting (`connect`), asking until there is an
+//! answer (`ask`), the tables there (`schema`), whether the cluster keeps what it acknowledges (`check`), how far each
+//! journal is in the tables (`marks`), and what the nodes of a fleet agree on (`fleet`).
 //!
-//! It knows no commit and no row's meaning. Nothing is retried by the driver: whoever asks decides, because of a
+//! It knows no commit and no message. Nothing is retried by the driver: whoever asks decides, because of a
 //! conditional statement without an answer nobody knows what became of it.
 
 pub mod ask;
 pub mod check;
 pub mod connect;
+pub mod fleet;
+pub(crate) mod marks;
 pub mod schema;
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,9 @@ use scylla::{
     statement::prepared::PreparedStatement,
 };
 use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+
+use crate::node::NodeId;
 
 /// What every request goes through: one session with the cluster, and the bound on requests under way.
 pub struct Store {
@@ -42,6 +48,11 @@ pub enum StoreError {
     NoAnswer(Box<ExecutionError>),
     #[error("Cassandra answered something unexpected: {0}")]
     Answer(String),
+}
+
+/// As the columns hold it.
+pub(crate) fn uuid(id: NodeId) -> Uuid {
+    Uuid::from_u128(id.as_u128())
 }
 
 impl StoreError {

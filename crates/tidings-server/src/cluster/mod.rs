@@ -9,5 +9,6 @@ pub mod placement;
 pub mod suspicion;
 pub mod store;
 pub mod hosting;
+pub mod member;
 #[cfg(test)]
 mod model;

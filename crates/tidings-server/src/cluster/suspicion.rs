@@ -41,7 +41,12 @@ impl Suspicion {
 
     /// Whose counter has stood still for too long.
     pub fn dead(&self, now: Instant) -> impl Iterator<Item = NodeId> {
-        self.seen.iter().filter(move |(_, seen)| now.duration_since(seen.since) >= STILL).map(|(&id, _)| id)
+        self.quiet(now).filter(|(_, quiet)| *quiet >= STILL).map(|(id, _)| id)
+    }
+
+    /// For how long each counter has stood still.
+    pub fn quiet(&self, now: Instant) -> impl Iterator<Item = (NodeId, Duration)> {
+        self.seen.iter().map(move |(&id, seen)| (id, now.duration_since(seen.since)))
     }
 }
 

@@ -77,11 +77,9 @@ async fn rows_move_together_or_not_at_all(store: &impl ClusterStore) {
         assert_eq!(*after, ShardRow { host: Some(one), epoch: before.epoch + 1 }, "{shard:?}");
     }
     // The last one is not as expected: by its host, by its epoch, or because it was expected to be new.
-    for wrong in [
-        ShardRow { host: Some(other), ..after[0].1 },
-        ShardRow { epoch: after[0].1.epoch + 1, ..after[0].1 },
-        ShardRow::default(),
-    ] {
+    let last = after[MOVES_AT_ONCE - 1].1;
+    let wrong_host = ShardRow { host: Some(other), ..last };
+    for wrong in [wrong_host, ShardRow { epoch: last.epoch + 1, ..last }, ShardRow::default()] {
         let mut moves = moved(&after, other);
         moves.last_mut().expect("there are some").from = wrong;
         assert!(!store.move_shards(part, &moves).await.unwrap(), "{wrong:?}");

@@ -30,6 +30,8 @@ use super::{AppendError, Journal, Pace, Position, ReadError};
 use crate::cassandra::{
     Store, StoreError,
     ask::{Found, found},
+    marks::Marks,
+    uuid,
 };
 use crate::node::NodeId;
 pub use current::Claim;
@@ -51,6 +53,7 @@ struct Inner {
     store: Arc<Store>,
     bucket: u64,
     statements: Statements,
+    marks: Marks,
 }
 
 struct Statements {
@@ -66,8 +69,6 @@ struct Statements {
     ids: PreparedStatement,
     written_at: PreparedStatement,
     delete_bucket: PreparedStatement,
-    set_flushed: PreparedStatement,
-    flushed: PreparedStatement,
     list: PreparedStatement,
 }
 
@@ -95,7 +96,8 @@ impl Journals {
     /// With other buckets than everybody's: for tests.
     pub(crate) async fn with_buckets(store: Arc<Store>, bucket: u64) -> Result<Self, StoreError> {
         let statements = Statements::prepare(&store).await?;
-        Ok(Self { inner: Arc::new(Inner { store, bucket, statements }) })
+        let marks = Marks::open(store.clone()).await?;
+        Ok(Self { inner: Arc::new(Inner { store, bucket, statements, marks }) })
     }
 
     /// A new journal of this process, listed before anything is in it.
@@ -132,16 +134,12 @@ impl Journals {
 
     /// Up to which position the tables have all events of this journal. Never goes back.
     pub async fn flushed(&self, id: NodeId) -> Result<Position, StoreError> {
-        let rows = found(self.inner.store.ask(&self.inner.statements.flushed, (uuid(id),)).await?)?;
-        Ok(rows.first().and_then(|row| row.number("flushed")).map_or(Position::NONE, position))
+        self.inner.marks.of(id).await
     }
 
     /// To be called only when all rows up to there were acknowledged. A lower one than before changes nothing.
     pub async fn set_flushed(&self, id: NodeId, up_to: Position) -> Result<(), StoreError> {
-        let number = number(up_to);
-        // Its own time stamp: so the highest stays, in whatever order they arrive.
-        self.inner.store.ask(&self.inner.statements.set_flushed, (number, number, uuid(id))).await?;
-        Ok(())
+        self.inner.marks.set(id, up_to).await
     }
 
     /// The commits of any journal after `after`, until about `max_bytes` are reached (at least one if there is one).
@@ -221,9 +219,6 @@ impl Statements {
             ))
             .await?,
             delete_bucket: prepare(format!("DELETE FROM {k}.journal USING TIMESTAMP ? WHERE {at}")).await?,
-            set_flushed: prepare(format!("UPDATE {k}.journals USING TIMESTAMP ? SET flushed = ? WHERE node = ?"))
-                .await?,
-            flushed: prepare(format!("SELECT flushed FROM {k}.journals WHERE node = ?")).await?,
             list: prepare(format!(
                 "SELECT node, flushed, token(node) AS place FROM {k}.journals WHERE token(node) > ? LIMIT 60"
             ))
@@ -307,10 +302,6 @@ fn failed(error: StoreError) -> AppendError {
 
 fn trimmed(asked: Position, trimmed: Position) -> ReadError {
     ReadError::Trimmed { asked, trimmed }
-}
-
-fn uuid(id: NodeId) -> Uuid {
-    Uuid::from_u128(id.as_u128())
 }
 
 fn number(position: Position) -> i64 {

@@ -24,6 +24,7 @@ use crate::{
     cassandra::{
         Store, StoreError,
         ask::{Found, found},
+        marks::Marks,
     },
     conversation::entry::Entry,
     journal::Position,
@@ -41,6 +42,7 @@ const WRITES_AT_ONCE: usize = 8;
 pub struct CassandraTables {
     store: Arc<Store>,
     statements: Statements,
+    marks: Marks,
     journal: NodeId,
     is_closed: AtomicBool,
 }
@@ -48,7 +50,8 @@ pub struct CassandraTables {
 impl CassandraTables {
     pub async fn open(store: Arc<Store>, journal: NodeId) -> Result<Self, StoreError> {
         let statements = Statements::prepare(&store).await?;
-        Ok(Self { store, statements, journal, is_closed: AtomicBool::new(false) })
+        let marks = Marks::open(store.clone()).await?;
+        Ok(Self { store, statements, marks, journal, is_closed: AtomicBool::new(false) })
     }
 
     async fn get_one(&self, key: Key) -> Result<Option<Stored>, TablesError> {
@@ -121,16 +124,11 @@ impl Tables for CassandraTables {
 
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {
         self.check()?;
-        let number = i64::try_from(position.0).unwrap_or(i64::MAX);
-        let values = (number, number, uuid::Uuid::from_u128(self.journal.as_u128()));
-        self.store.ask(&self.statements.set_flushed, values).await.map_err(|error| self.close(error))?;
-        Ok(())
+        self.marks.set(self.journal, position).await.map_err(|error| self.close(error))
     }
 
     async fn flushed(&self) -> Result<Position, TablesError> {
-        let id = uuid::Uuid::from_u128(self.journal.as_u128());
-        let rows = self.store.ask(&self.statements.flushed, (id,)).await.and_then(found).map_err(failed)?;
-        Ok(rows.first().and_then(|row| row.number("flushed")).map_or(Position::NONE, |at| Position(at.unsigned_abs())))
+        self.marks.of(self.journal).await.map_err(failed)
     }
 }
 

@@ -44,8 +44,6 @@ pub(super) struct Statements {
     pub log_up: PreparedStatement,
     pub log_down: PreparedStatement,
     pub part_has_rows: PreparedStatement,
-    pub set_flushed: PreparedStatement,
-    pub flushed: PreparedStatement,
 }
 
 impl Statements {
@@ -79,10 +77,6 @@ impl Statements {
             part_has_rows: store
                 .prepare(&format!("SELECT first_seq FROM {k}.log WHERE conversation = ? AND part = ? LIMIT 1"))
                 .await?,
-            set_flushed: store
-                .prepare(&format!("UPDATE {k}.journals USING TIMESTAMP ? SET flushed = ? WHERE node = ?"))
-                .await?,
-            flushed: store.prepare(&format!("SELECT flushed FROM {k}.journals WHERE node = ?")).await?,
         })
     }
 

@@ -1,0 +1,72 @@
+//! Letting shards go to whom the view wishes to have them.
+
+use std::collections::HashSet;
+
+use super::rows::{Own, Rows, Step, shards_of};
+use crate::cluster::store::{Move, ShardRow};
+
+/// Shards that are closed at once; the others are served meanwhile.
+const GIVEN_AT_ONCE: usize = 512;
+
+impl Rows {
+    pub(super) async fn give(&mut self) -> Step {
+        let me = Some(self.me());
+        let taken_back = self.take_back().await?;
+        let mut given =
+            self.those(|place, row, own| row.host == me && own != Own::Away && self.is_wished_elsewhere(place));
+        given.truncate(GIVEN_AT_ONCE);
+        if given.is_empty() {
+            return Ok(taken_back);
+        }
+        let is_closed = |rows: &Self, place: usize| matches!(rows.own[place], Own::Closed { .. });
+        let closing: Vec<_> = given.iter().copied().filter(|shard| !is_closed(self, usize::from(shard.0))).collect();
+        if !closing.is_empty() {
+            // Before it is asked for: if the answer does not come they are closed, too.
+            closing.iter().for_each(|shard| {
+                self.own[usize::from(shard.0)] = Own::Closing { epoch: self.row(*shard).epoch };
+            });
+            self.shared.hosting.release(&closing).await?;
+            closing.iter().for_each(|shard| {
+                self.own[usize::from(shard.0)] = Own::Closed { epoch: self.row(*shard).epoch };
+            });
+            // That took a while: who should have them may have gone.
+            let view = self.shared.store.view().await?;
+            self.wish(&view);
+            self.shared.note(view);
+        }
+        given.retain(|shard| self.is_wished_elsewhere(usize::from(shard.0)));
+        let moves = given.into_iter().map(|shard| {
+            let from = self.row(shard);
+            let to = ShardRow { host: self.wished[usize::from(shard.0)], epoch: from.epoch + 1 };
+            Move { shard, from, to }
+        });
+        let moved = self.move_rows(moves.collect()).await;
+        moved.iter().for_each(|one| self.own[usize::from(one.shard.0)] = Own::Away);
+        if moved.is_empty() {
+            return Ok(taken_back);
+        }
+        let hosts: HashSet<_> = moved.iter().filter_map(|one| one.to.host).collect();
+        tracing::info!(shards = moved.len(), nodes = hosts.len(), "gave shards to others");
+        self.shared.hosting.moved(&hosts.into_iter().collect::<Vec<_>>());
+        Ok(true)
+    }
+
+    fn is_wished_elsewhere(&self, place: usize) -> bool {
+        self.wished[place].is_some_and(|wished| wished != self.me())
+    }
+
+    /// What was closed and is to stay after all: opened again in an epoch of its own, so that a move of the row that is still on
+    /// its way moves nothing.
+    async fn take_back(&mut self) -> Step {
+        let me = Some(self.me());
+        let is_kept = |place: usize, row: ShardRow, own: Own| {
+            let is_closed = matches!(own, Own::Closing { epoch } | Own::Closed { epoch } if row.epoch <= epoch);
+            row.host == me && is_closed && !self.is_wished_elsewhere(place)
+        };
+        let raised = |from: ShardRow| ShardRow { epoch: from.epoch + 1, ..from };
+        let kept = self.those(is_kept).into_iter();
+        let moves = kept.map(|shard| Move { shard, from: self.row(shard), to: raised(self.row(shard)) }).collect();
+        let moved = self.move_rows(moves).await;
+        self.open(&shards_of(&moved)).await
+    }
+}
