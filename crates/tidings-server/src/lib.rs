@@ -9,6 +9,8 @@ pub mod conversation;
 pub mod home;
 pub mod journal;
 pub mod tables;
+pub mod archive;
+pub mod blobs;
 pub mod bus;
 pub mod cluster;
 
@@ -19,3 +21,4 @@ pub mod config;
 pub mod data_folder;
 pub mod metrics;
 pub mod shutdown;
+pub mod trust;

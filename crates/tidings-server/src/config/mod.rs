@@ -7,13 +7,14 @@ mod auth;
 mod file;
 mod layers;
 pub mod origin;
+mod s3;
 mod settings;
 mod value;
 
 pub use file::{check, sample};
 pub use layers::{ConfigError, Place, Problem};
 pub use settings::{
-    Auth, AuthMode, Blocking, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log, LogFormat, Metrics,
-    Presence, Rates, SETTINGS, Store, Tables, Tls, UnknownRecipient, Users,
+    Archive, Auth, AuthMode, BlobStore, Blocking, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log,
+    LogFormat, Metrics, Presence, Rates, S3, SETTINGS, Store, Tables, Tls, UnknownRecipient, Users,
 };
 pub use value::{Secret, Setting};

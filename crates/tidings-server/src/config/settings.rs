@@ -30,6 +30,10 @@ settings! {
         /// only.
         store: Store = Store::Embedded;
 
+        /// Where blobs are: what is written once and never changes, like the archive. `local`: in the folder `blobs` of the
+        /// data folder. `s3`: in a bucket (see the section `s3`).
+        blobs: BlobStore = BlobStore::Local;
+
         /// The token of operators (import, export, administration). Empty: the server makes one and keeps it in
         /// `admin.token` in the data folder, readable by its user alone.
         admin_token: Option<Secret> = None;
@@ -237,6 +241,28 @@ settings! {
         requests: u32 = 64, in 4..=4_096;
     }
 
+    /// The bucket, with `blobs = "s3"`. It must be there, and this server's alone.
+    [s3] S3 {
+        /// Where the store is, like `https://s3.example:9000`. Empty: Amazon's, by the region.
+        endpoint: Option<String> = None;
+        /// The bucket's name.
+        bucket: Option<String> = None;
+        /// The region. Stores that have none take any.
+        region: String = "us-east-1".to_owned();
+        /// Who this server is to the store.
+        access_key_id: Option<String> = None;
+        /// The secret of that key; rather in `TIDINGS_S3_SECRET_ACCESS_KEY` than in a file.
+        secret_access_key: Option<Secret> = None;
+        /// Lets the endpoint be one without TLS: what is stored can then be read on the way.
+        allow_http: bool = false;
+    }
+
+    /// Moving what is old out of the tables into blobs, where it takes less room. It is read as before.
+    [archive] Archive {
+        /// Entries older than so many months are moved, but for the newest 256 of each conversation. 0: nothing is.
+        after_months: u64 = 0, in 0..=1_200;
+    }
+
     /// Writing what the journal holds into the tables, later and coalesced.
     [flush] Flush {
         /// How long a flush gathers.
@@ -257,6 +283,8 @@ settings! {
         conversations_bytes: u64 = 128 * MIB, in MIB..=1024 * GIB;
         /// Homes: inboxes, devices and blocks of users.
         homes_bytes: u64 = 128 * MIB, in MIB..=1024 * GIB;
+        /// Parts of the archive that were read.
+        archive_bytes: u64 = 64 * MIB, in MIB..=1024 * GIB;
     }
 
     /// What is written about the server's own doing, to standard error.
@@ -277,6 +305,9 @@ settings! {
 choices! {
     /// Where messages are kept.
     pub enum Store { Embedded = "embedded", Cassandra = "cassandra", Memory = "memory" }
+
+    /// Where blobs are.
+    pub enum BlobStore { Local = "local", S3 = "s3" }
 
     /// How people log in.
     pub enum AuthMode { Open = "open", Jwt = "jwt", Header = "header" }
@@ -389,6 +420,7 @@ impl Config {
             ));
         }
         found.extend(self.cassandra.contradictions());
+        found.extend(self.s3.contradictions(self.blobs == BlobStore::S3));
         if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
             found.push(("tls.cert_file", "tls.cert_file and tls.key_file go together".to_owned()));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidings_proto::{ConversationId, Seq, UserId};
 
 use crate::{
+    archive,
     conversation::{
         actor::{Conversation, Stored},
         event::ProfileOf,
@@ -105,11 +106,11 @@ impl Host {
         if stored.last_seq == Seq::NONE {
             return Ok(repeats);
         }
-        if stored.fingerprints_from > Seq::FIRST {
-            self.read_fingerprints(id, &mut repeats).await?;
-        }
-        // Behind the last complete run the entries themselves tell.
+        // Behind the last complete run the entries themselves tell, unless the archive has taken some and left their fingerprints.
         let mut after = stored.fingerprints_from.previous();
+        if stored.fingerprints_from > Seq::FIRST || stored.last_seq.0 > archive::KEPT {
+            after = after.max(self.read_fingerprints(id, &mut repeats).await?);
+        }
         while after < stored.last_seq {
             let entries = self.tables.log(id, LogRange::After(after), ENTRIES).await?;
             let Some(last) = entries.last() else { break };
@@ -123,8 +124,9 @@ impl Host {
         Ok(repeats)
     }
 
-    async fn read_fingerprints(&self, id: ConversationId, repeats: &mut Repeats) -> Result<(), TablesError> {
-        let mut after = None;
+    /// Reads all runs. Tells the last seq that they have.
+    async fn read_fingerprints(&self, id: ConversationId, repeats: &mut Repeats) -> Result<Seq, TablesError> {
+        let (mut after, mut last) = (None, Seq::NONE);
         loop {
             let rows = self.tables.rows(Prefix::Fingerprints(id), after.clone(), ROWS).await?;
             let is_last = rows.len() < ROWS;
@@ -135,6 +137,7 @@ impl Host {
                     place: format!("the fingerprints of {id} from {first}"),
                     what: error.to_string(),
                 })?;
+                last = last.max(Seq(first.0 + run.len() as u64).previous());
                 for (seq, fingerprint) in (first.0..).zip(run) {
                     if let Some(fingerprint) = Fingerprint::stored(fingerprint) {
                         repeats.insert(fingerprint, Seq(seq));
@@ -142,7 +145,7 @@ impl Host {
                 }
             }
             if is_last {
-                return Ok(());
+                return Ok(last);
             }
         }
     }
