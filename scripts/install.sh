@@ -32,6 +32,8 @@ fi
 if [ "$purpose" = test ] || [ "$purpose" = fleet ]; then
   have java || packages+=(openjdk-17-jdk-headless)
   have mvn || packages+=(maven)
+  # Builds the store that stands in for S3.
+  have go || packages+=(golang)
 fi
 
 [ ${#packages[@]} -gt 0 ] || exit 0

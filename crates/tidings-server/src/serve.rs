@@ -241,6 +241,7 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
         host: opened.host.clone(),
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
+        archive: opened.archive.clone(),
         admission: Arc::new(Admission::default()),
         mqtt: Arc::default(),
         session_rules: Arc::new(Edge::session_rules(&opened.host)),

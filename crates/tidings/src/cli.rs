@@ -81,6 +81,9 @@ pub enum Command {
     Import(Import),
     /// Print a whole conversation as JSON lines (for operators)
     Export(Export),
+    /// Move what is old out of the tables, or see what was moved (for operators)
+    #[command(subcommand)]
+    Archive(Archive),
     /// Measure how fast this is on this machine
     Bench(BenchArgs),
     /// Stand in for a login service, to try auth.mode = "jwt" (never for production: whoever asks is believed)
@@ -198,6 +201,14 @@ pub struct Export {
     pub conversation: String,
     #[command(flatten)]
     pub operator: Operator,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Archive {
+    /// Do a round now, and wait for its end (Ctrl-C ends the waiting, not the round)
+    Run(Operator),
+    /// Say what was archived since the server started
+    Status(Operator),
 }
 
 #[derive(Debug, Subcommand)]

@@ -69,11 +69,22 @@ impl Job {
         }
     }
 
-    /// One round now, or after the one under way. Refused while nothing is to be archived.
-    pub async fn round(&self) -> Result<Report, RoundError> {
+    /// Begins a round, unless one is under way, and does not wait for it. Refused while nothing is to be archived.
+    pub fn begin(self: &Arc<Self>) -> Result<Status, RoundError> {
         if self.after_months == 0 {
             return Err(RoundError::Off);
         }
+        let mut status = self.status.lock();
+        if !status.is_running {
+            status.is_running = true;
+            let job = self.clone();
+            self.archiver.shutdown.spawn(async move { job.round().await.map(drop) });
+        }
+        Ok(status.clone())
+    }
+
+    /// One round now, or after the one under way.
+    async fn round(&self) -> Result<Report, RoundError> {
         let _turn = self.turn.lock().await;
         self.status.lock().is_running = true;
         let now_ms = self.clock.unix_ms();

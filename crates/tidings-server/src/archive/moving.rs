@@ -4,7 +4,7 @@
 //!
 //! 1. the segment is written under the name of its content;
 //! 2. it is read back, unpacked and compared with the rows entry by entry, as they are then;
-//! 3. the places of its blocks are written into the tables, and the fingerprints that repeats are found by;
+//! 3. the fingerprints that repeats are found by are written into the tables, then the places of the blocks;
 //! 4. the rows behind them are deleted, each only in the version that was compared.
 //!
 //! Without 3 a segment is a blob that nobody asks for, and the same entries are packed again. Without 4 an entry is in both, and equal.
@@ -17,7 +17,7 @@ use std::{
 use tidings_proto::{ConversationId, Seq};
 
 use super::{
-    ReadError,
+    ArchivedTables, ReadError,
     merge::{LogRow, log_rows},
     place::{Place, segment_name},
     round::{Archiver, Report, RoundError, broken},
@@ -27,7 +27,7 @@ use crate::{
     conversation::entry::Entry,
     host::row::ConversationRow,
     tables::{
-        Freshness, Key, Row, TablesError, Version, chunk,
+        Freshness, Key, LogRange, Row, Tables as _, TablesError, Version, chunk,
         fingerprints::{self, Fingerprint},
     },
 };
@@ -64,7 +64,8 @@ impl Archiver {
         let sealed = std::mem::take(segment).seal();
         self.archive.blobs.put_new(&segment_name(&sealed.digest), sealed.body.clone()).await?;
         let verified = self.verify(&sealed).await?;
-        self.tables.put_max(verified.rows(), Freshness::Unknown).await?;
+        self.tables.put_max(verified.fingerprint_rows(), Freshness::Unknown).await?;
+        self.tables.put_max(verified.place_rows(), Freshness::Unknown).await?;
         report.rows += self.take_out(verified.deletions).await?;
         let entries = verified.placed.iter().map(|placed| placed.place.to.0 - placed.place.from.0 + 1).sum::<u64>();
         report.segments += 1;
@@ -139,13 +140,12 @@ impl Archiver {
         let first = run.max(place.from);
         let before = usize::try_from(first.0 - run.0).expect("a run is short");
         if known.len() < before {
-            return Err(broken(id, &format!("fingerprints of entries from {run} to {first} are missing")));
+            let all = ArchivedTables::new(self.tables.clone(), self.archive.clone());
+            let after = LogRange::After(Seq(run.0 + known.len() as u64).previous());
+            known.extend(all.log(id, after, before - known.len()).await?.iter().map(print));
         }
         known.truncate(before);
-        known.extend(entries.iter().filter(|entry| entry.seq >= first).map(|entry| match &entry.client_msg_id {
-            Some(client_msg_id) => Fingerprint::of(&entry.from, client_msg_id),
-            None => Fingerprint::NO_ID,
-        }));
+        known.extend(entries.iter().filter(|entry| entry.seq >= first).map(print));
         verified.fingerprints.insert(id, (run, placed.version, known));
         Ok(())
     }
@@ -188,19 +188,30 @@ impl Archiver {
 }
 
 impl Verified {
-    /// The rows that make the archive known.
-    fn rows(&self) -> Vec<Row> {
-        let places = self.placed.iter().map(|Placed { conversation, version, place }| Row {
-            key: Key::Archived(*conversation, place.to),
-            version: *version,
-            value: Some(place.encode().into()),
-        });
-        let fingerprints = self.fingerprints.iter().map(|(id, (run, version, prints))| Row {
+    fn fingerprint_rows(&self) -> Vec<Row> {
+        let rows = self.fingerprints.iter().map(|(id, (run, version, prints))| Row {
             key: Key::Fingerprints(*id, *run),
             version: *version,
             value: Some(fingerprints::encode(prints).into()),
         });
-        places.chain(fingerprints).collect()
+        rows.collect()
+    }
+
+    /// The rows that make the archive known.
+    fn place_rows(&self) -> Vec<Row> {
+        let rows = self.placed.iter().map(|Placed { conversation, version, place }| Row {
+            key: Key::Archived(*conversation, place.to),
+            version: *version,
+            value: Some(place.encode().into()),
+        });
+        rows.collect()
+    }
+}
+
+fn print(entry: &Entry) -> Fingerprint {
+    match &entry.client_msg_id {
+        Some(client_msg_id) => Fingerprint::of(&entry.from, client_msg_id),
+        None => Fingerprint::NO_ID,
     }
 }
 

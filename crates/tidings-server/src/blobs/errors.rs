@@ -43,7 +43,8 @@ fn advice(text: &str) -> Option<String> {
     let code = text.split_once("<Code>")?.1.split_once("</Code>")?.0;
     let advice = match code {
         "NoSuchBucket" => "it has no such bucket: make it, or correct s3.bucket",
-        "InvalidAccessKeyId" => "it does not know the access key: correct s3.access_key_id",
+        // The second is said by versitygw.
+        "InvalidAccessKeyId" | "XAdminUserNotFound" => "it does not know the access key: correct s3.access_key_id",
         "SignatureDoesNotMatch" => "the secret is not that of the access key: correct s3.secret_access_key",
         "RequestTimeTooSkewed" | "RequestExpired" => {
             "the clock of this machine is not that of the store: let both follow a time service"
