@@ -10,11 +10,11 @@ step = @printf "\n==> %s\n" "$(1)"
 WEB := $(if $(wildcard web/index.html),web/dist/index.html)
 WEB_SOURCES := $(shell find web/src web/public web/build web/index.html web/*.ts web/package.json -type f 2>/dev/null)
 
-.PHONY: help run test bench lint web tools test-tools
+.PHONY: help run test bench lint fleet fleet-stop web tools test-tools fleet-tools
 .DEFAULT_GOAL := help
 
 help: ## Shows this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: tools $(WEB) ## Builds Tidings and starts it on http://127.0.0.1:8080, with its data in ./tidings-data
 	$(call step,Building the server (minutes the first time))
@@ -30,6 +30,15 @@ bench: tools $(WEB) ## Measures speed; one scenario alone: make bench ARGS=relay
 	cargo build --release --package tidings
 	$(call step,Measuring)
 	$(TARGET)/release/tidings bench $(ARGS)
+
+fleet: fleet-tools $(WEB) ## Starts a fleet on this machine: Cassandra, NATS and Tidings nodes (needs 3 GB of memory)
+	$(call step,Building the server (minutes the first time))
+	cargo build --release --package tidings
+	$(call step,Starting the fleet; make fleet-stop ends it)
+	scripts/fleet/fleet.sh start $(TARGET)/release/tidings
+
+fleet-stop: ## Stops that fleet and all its parts; the data stay
+	scripts/fleet/fleet.sh stop
 
 lint: tools $(if $(WEB),web/node_modules/.package-lock.json) $(WEB) ## Checks format and style; warnings are errors
 	$(call step,Format of the Rust code)
@@ -56,3 +65,6 @@ tools:
 
 test-tools:
 	@scripts/install.sh test
+
+fleet-tools:
+	@scripts/install.sh fleet

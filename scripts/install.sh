@@ -24,12 +24,12 @@ if [ "$purpose" = test ]; then
   have strace || packages+=(strace)
   # Clients of others, for MQTT.
   have mosquitto_sub || packages+=(mosquitto-clients)
-  python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
   have chromium || have chromium-browser || have google-chrome || packages+=(chromium fonts-liberation fonts-noto-color-emoji)
 fi
 
-# Cassandra runs on a JDK and comes through Maven.
+# Cassandra runs on a JDK and comes through Maven; NATS comes as a Python package.
 if [ "$purpose" = test ] || [ "$purpose" = fleet ]; then
+  python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
   have java || packages+=(openjdk-17-jdk-headless)
   have mvn || packages+=(maven)
   # Builds the store that stands in for S3.

@@ -42,7 +42,8 @@ pub(crate) enum Ask {
 /// How to connect.
 #[must_use]
 pub struct Builder {
-    url: String,
+    /// In the order in which they are tried.
+    urls: Vec<String>,
     hello: Hello,
     way: Way,
     transport: Option<Arc<dyn Transport>>,
@@ -104,6 +105,12 @@ impl Builder {
         self
     }
 
+    /// Another server of the same fleet. Servers are tried in turn, after a cut and when one asks to move.
+    pub fn also(mut self, url: &str) -> Self {
+        self.urls.push(url.to_owned());
+        self
+    }
+
     /// Another way than WebSocket.
     pub fn way(mut self, way: Way) -> Self {
         self.way = way;
@@ -116,7 +123,7 @@ impl Builder {
         self
     }
 
-    /// Connects, once: an error says why not. Afterwards the client comes back by itself. Returns when the account's state was handed on as the
+    /// Connects; each server is tried once, and an error says why the last one did not let in. Afterwards the client comes back by itself. Returns when the account's state was handed on as the
     /// first event, so that nothing that happens from now on is missed.
     pub async fn connect(self) -> Result<(Client, Events), ClientError> {
         let (outlet, events) = Outlet::channel(self.events);
@@ -131,9 +138,9 @@ impl Builder {
     async fn start(self, outlet: Outlet) -> Result<Client, ClientError> {
         let transport = match self.transport {
             Some(transport) => transport,
-            None => self.way.to(&self.url)?,
+            None => self.way.to_any(&self.urls)?,
         };
-        let settings = Settings { url: self.url, connect_timeout: self.connect_timeout };
+        let settings = Settings { url: self.urls.join(", "), connect_timeout: self.connect_timeout };
         let options = Options { hello: self.hello, window: self.window, retries: self.retries };
         let (asks, rx) = mpsc::channel(self.window);
         let started = connection::start(settings, transport, options, outlet, self.cursors, rx).await?;
@@ -162,7 +169,7 @@ impl Client {
     /// `url`: `http://host:port`.
     pub fn builder(url: &str) -> Builder {
         Builder {
-            url: url.to_owned(),
+            urls: vec![url.to_owned()],
             hello: Hello::default(),
             way: Way::default(),
             transport: None,

@@ -79,7 +79,7 @@ pub(crate) async fn start(
 ) -> Result<Started, ClientError> {
     let mut hello = options.hello.clone();
     hello.tail = hello.sync.is_some().then_some(0);
-    let opened = open(&*transport, hello, outlet.is_open(), settings.connect_timeout)
+    let opened = open_any(&*transport, hello, outlet.is_open(), settings.connect_timeout)
         .await
         .map_err(|lost| lost.into_error(&settings.url))?;
     let welcome = opened.welcome.clone();
@@ -258,6 +258,18 @@ impl Connection {
             open(&*transport, hello, listens, limit).await
         })
     }
+}
+
+/// Tries each server once; a refusal that another would repeat ends it.
+async fn open_any(transport: &dyn Transport, hello: Hello, listens: bool, limit: Duration) -> Result<Opened, Lost> {
+    let mut opened = open(transport, hello.clone(), listens, limit).await;
+    for _ in 1..transport.servers() {
+        match &opened {
+            Err(lost) if lost.comes_back() => opened = open(transport, hello.clone(), listens, limit).await,
+            _ => break,
+        }
+    }
+    opened
 }
 
 /// Opens a link and says `hello` on it.

@@ -20,5 +20,6 @@ pub mod clock;
 pub mod config;
 pub mod data_folder;
 pub mod metrics;
+pub mod node;
 pub mod shutdown;
 pub mod trust;

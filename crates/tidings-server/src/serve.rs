@@ -25,6 +25,7 @@ use crate::{
     host::{
         Host,
         open::{Parts, ReplayError, Tasks},
+        shards::Shards,
     },
     journal::{
         Journal, Position,
@@ -149,8 +150,13 @@ pub struct Opened {
 pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeError> {
     let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
     let metrics = Arc::new(Metrics::default());
-    let parts =
-        |config, lineage, epoch| Parts { config, clock: Clock::system(), metrics: metrics.clone(), lineage, epoch };
+    let parts = |config, lineage, epoch| Parts {
+        config,
+        clock: Clock::system(),
+        metrics: metrics.clone(),
+        lineage,
+        shards: Shards::all(epoch),
+    };
     match config.store {
         Store::Memory => {
             tracing::warn!("store = \"memory\": every message is lost when this process ends");
@@ -159,6 +165,7 @@ pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeEr
             let laid = lay_archive(Arc::new(MemoryTables::new()), &config, &admin_token, &metrics, shutdown).await?;
             let host = Host::new(parts(config, Lineage(rand::random()), 1), laid.tables);
             let tasks = host.run(Arc::new(MemoryJournal::new()), shutdown);
+            start_archive(&laid.job, &host);
             let (admin_token, archive) = (admin_token.into(), laid.job);
             Ok(Opened { host, auth, admin_token, tasks, archive, store: None, _folder: None })
         }
@@ -173,6 +180,7 @@ pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeEr
             let host = Host::new(parts(config, folder.lineage(), folder.starts()), laid.tables);
             let journal = replay(&host, journal).await?;
             let tasks = host.run(journal, shutdown);
+            start_archive(&laid.job, &host);
             let admin_token = given_token.unwrap_or(stored_token).into();
             Ok(Opened { host, auth, admin_token, tasks, archive: laid.job, store: None, _folder: Some(folder) })
         }
@@ -197,8 +205,13 @@ async fn lay_archive(
     let cache_bytes = usize::try_from(config.cache.archive_bytes).unwrap_or(usize::MAX);
     let archive = Arc::new(Archive::new(blobs, cache_bytes, metrics.clone()));
     let job = Job::new(hot.clone(), archive.clone(), config.archive.after_months, shutdown.clone());
-    shutdown.spawn(job.clone().run());
     Ok(Laid { tables: Arc::new(ArchivedTables::new(hot, archive)), job })
+}
+
+/// On a fleet each node archives the conversations that it hosts.
+fn start_archive(job: &Arc<Job>, host: &Arc<Host>) {
+    let host = host.clone();
+    job.start(move |conversation| host.shards.is_here(conversation.shard()));
 }
 
 async fn open_tables(config: &Config, folder: &Path) -> Result<Arc<dyn Tables>, TablesError> {

@@ -90,7 +90,7 @@ const ABSENCES: &[Absence] = &[
 ];
 
 /// The journal's numbers are the tables' low-water mark; nothing else of the journal is theirs.
-const TABLES_MAY_NAME: [&str; 2] = ["crate::journal::Position", "crate::journal::JournalId"];
+const TABLES_MAY_NAME: [&str; 2] = ["crate::journal::Position", "crate::journal::NodeId"];
 
 /// Words that DESIGN section 2 replaced, as parts of names and in prose, and what to say.
 const WORDS: &[(&str, &str)] = &[

@@ -6,6 +6,7 @@ mod events;
 pub mod http;
 pub mod mqtt;
 mod polls;
+pub mod several;
 pub mod websocket;
 
 use std::sync::Arc;
@@ -43,6 +44,17 @@ impl Way {
             Self::Mqtt => Arc::new(mqtt::Mqtt::new(url)?),
         })
     }
+
+    /// This way to whichever of a fleet's servers lets in.
+    pub(crate) fn to_any(self, urls: &[String]) -> Result<Arc<dyn Transport>, ClientError> {
+        match urls {
+            [url] => self.to(url),
+            urls => {
+                let servers = urls.iter().map(|url| self.to(url)).collect::<Result<_, _>>()?;
+                Ok(Arc::new(several::Several::new(servers)))
+            }
+        }
+    }
 }
 
 /// A way to reach a server.
@@ -51,6 +63,11 @@ pub trait Transport: Send + Sync + 'static {
     /// Opens a link on which nothing was said yet: `hello` is the first frame. An error says that nothing was sent. Unless somebody
     /// `listens`, what happens need not be brought: the answers are enough.
     async fn open(&self, listens: bool) -> Result<Box<dyn Link>, Lost>;
+
+    /// How many servers this leads to. Each `open` may go to another; whoever opens so often has tried all.
+    fn servers(&self) -> usize {
+        1
+    }
 }
 
 /// An open link. As a sink it may gather what is fed until it is flushed; its stream ends with the error that tells why.

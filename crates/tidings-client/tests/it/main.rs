@@ -6,3 +6,4 @@ mod raw;
 mod resume;
 mod script;
 mod sends;
+mod several;

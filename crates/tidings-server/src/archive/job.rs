@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use tidings_proto::ConversationId;
 use tokio::sync::Mutex as Turn;
 
 use super::{Archive, Report, RoundError, round::Archiver};
@@ -52,8 +53,14 @@ impl Job {
         Arc::new(Self { archiver, clock, after_months, turn: Turn::new(()), status: Mutex::new(status) })
     }
 
-    /// Rounds until the server stops.
-    pub async fn run(self: Arc<Self>) {
+    /// Does rounds until the server stops, for the conversations that are here then.
+    pub fn start(self: &Arc<Self>, is_here: impl Fn(ConversationId) -> bool + Send + Sync + 'static) {
+        let is_first = self.archiver.is_here.set(Box::new(is_here)).is_ok();
+        assert!(is_first, "it is started once");
+        self.archiver.shutdown.spawn(self.clone().run());
+    }
+
+    async fn run(self: Arc<Self>) {
         if self.after_months == 0 {
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -66,7 +66,10 @@ pub enum RoundError {
     Stopping,
 }
 
-/// What moves old entries. One round at a time.
+pub(super) type IsHere = Box<dyn Fn(ConversationId) -> bool + Send + Sync>;
+
+/// What moves old entries. One round at a time. On a fleet each node moves those of the conversations that it hosts; should two do
+/// the same for a moment, both places are right, and a row goes only in a version that was compared.
 pub struct Archiver {
     /// The tables themselves, without the archive under them.
     pub(super) tables: Arc<dyn Tables>,
@@ -74,13 +77,16 @@ pub struct Archiver {
     pub(super) shutdown: Shutdown,
     /// Of the time this many parts rest for each that works. 0 for tests.
     rest: u32,
+    /// Which conversations this node hosts. Until it is set: all.
+    pub(super) is_here: OnceLock<IsHere>,
     /// Rows that a crash left behind their places have been looked for since the start.
     is_swept: AtomicBool,
 }
 
 impl Archiver {
     pub(crate) fn new(tables: Arc<dyn Tables>, archive: Arc<Archive>, shutdown: Shutdown, rest: u32) -> Self {
-        Self { tables, archive, shutdown, rest, is_swept: AtomicBool::new(false) }
+        let (is_here, is_swept) = (OnceLock::new(), AtomicBool::new(false));
+        Self { tables, archive, shutdown, rest, is_here, is_swept }
     }
 
     /// Archives what is older than `before_ms`. What an earlier, interrupted round did stays done.
@@ -97,6 +103,9 @@ impl Archiver {
             let began = Instant::now();
             for (key, stored) in listed {
                 let Key::Conversation(id) = key else { continue };
+                if self.is_here.get().is_some_and(|is_here| !is_here(id)) {
+                    continue;
+                }
                 report.conversations += 1;
                 if let Err(error) = self.conversation(id, &stored.value, before_ms, &mut segment, &mut report).await {
                     self.note(id, error, &mut report)?;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tidings_proto::ShardId;
 
-use crate::cluster::view::NodeId;
+use crate::node::NodeId;
 
 use super::{Bus, FRAME_BYTES, INLET_FRAMES, Inlet, LANES, Lane, Received, SendError};
 
@@ -31,8 +31,8 @@ pub trait Network {
 }
 
 pub async fn run(mut network: impl Network) {
-    let mut one = network.join(NodeId([1; 16])).await;
-    let mut other = network.join(NodeId([2; 16])).await;
+    let mut one = network.join(NodeId::from_bytes([1; 16])).await;
+    let mut other = network.join(NodeId::from_bytes([2; 16])).await;
     frames_reach_their_lane_in_order(&one, &mut other).await;
     a_node_reaches_itself(&mut one).await;
     all_hear_a_broadcast(&mut one, &mut other).await;
@@ -90,7 +90,7 @@ async fn long_frames_pass_and_longer_ones_are_refused(one: &Joined, other: &mut 
 }
 
 async fn nobody_is_harmed_by_a_node_that_is_not_there(one: &Joined, other: &mut Joined) {
-    one.bus.send(NodeId([9; 16]), lane(0), Bytes::from_static(b"nobody")).unwrap();
+    one.bus.send(NodeId::from_bytes([9; 16]), lane(0), Bytes::from_static(b"nobody")).unwrap();
     one.bus.send(other.node, lane(0), Bytes::from_static(b"somebody")).unwrap();
     assert_eq!(&next_frame(&mut other.lanes[0]).await.1[..], b"somebody");
 }

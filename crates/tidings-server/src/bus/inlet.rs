@@ -8,7 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
-use crate::cluster::view::NodeId;
+use crate::node::NodeId;
 
 use super::INLET_FRAMES;
 

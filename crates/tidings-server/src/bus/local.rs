@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 
-use crate::cluster::view::NodeId;
+use crate::node::NodeId;
 
 use super::{
     Bus, Inlet, LANES, Lane, SendError, check_length,
@@ -111,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_is_cut_off_alone_neither_hears_nor_is_heard() {
         let network = LocalNetwork::default();
-        let (one, other) = (NodeId([1; 16]), NodeId([2; 16]));
+        let (one, other) = (NodeId::from_bytes([1; 16]), NodeId::from_bytes([2; 16]));
         let (first, mut lanes_of_first) = network.join(one);
         let (second, mut lanes_of_second) = network.join(other);
         network.cut_off(other);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 pub use inlet::{Inlet, Received};
 
-use crate::cluster::view::NodeId;
+use crate::node::NodeId;
 
 /// The longest frame. What is longer is asked for from the tables.
 pub const FRAME_BYTES: usize = 512 << 10;

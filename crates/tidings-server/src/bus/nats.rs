@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use crate::cluster::view::NodeId;
+use crate::node::NodeId;
 
 use super::{
     Bus, Inlet, LANES, Lane, OUTLET_FRAMES, SendError, check_length,
@@ -30,7 +30,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 const SUBSCRIPTION_FRAMES: usize = 4_096;
 
 /// Before each frame stands who sent it.
-const SENDER_BYTES: usize = 16;
+const SENDER_BYTES: usize = NodeId::BYTES;
 
 #[derive(Clone, Default)]
 pub struct NatsOptions {
@@ -119,7 +119,7 @@ impl NatsBus {
     fn put(&self, subject: String, frame: &Bytes) -> Result<(), SendError> {
         check_length(frame)?;
         let mut bytes = BytesMut::with_capacity(SENDER_BYTES + frame.len());
-        bytes.extend_from_slice(&self.node.0);
+        bytes.extend_from_slice(self.node.as_bytes());
         bytes.extend_from_slice(frame);
         self.outlet.try_send((subject, bytes.freeze())).map_err(|_| SendError::Full)
     }
@@ -209,7 +209,7 @@ async fn fill(mut subscriber: Subscriber, filler: Filler) {
             continue;
         }
         let sender = frame.split_to(SENDER_BYTES);
-        filler.put(NodeId(sender[..].try_into().expect("it was split off with this length")), frame);
+        filler.put(NodeId::from_bytes(sender[..].try_into().expect("it was split off with this length")), frame);
     }
 }
 

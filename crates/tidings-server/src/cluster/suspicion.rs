@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::view::NodeId;
+use crate::node::NodeId;
 
 /// How long a counter must have stood still.
 pub const STILL: Duration = Duration::from_secs(3);
@@ -49,8 +49,8 @@ impl Suspicion {
 mod tests {
     use super::*;
 
-    const ALIVE: NodeId = NodeId([1; 16]);
-    const STUCK: NodeId = NodeId([2; 16]);
+    const ALIVE: NodeId = NodeId::from_bytes([1; 16]);
+    const STUCK: NodeId = NodeId::from_bytes([2; 16]);
 
     /// Looks once a second; `writes` says whether the own write before each look succeeded. Who is dead after each.
     fn watch(writes: &[bool]) -> Vec<Vec<NodeId>> {

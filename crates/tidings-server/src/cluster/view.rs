@@ -8,14 +8,10 @@ use std::collections::HashSet;
 use minicbor::{Decode, Encode};
 
 use super::placement::{Candidate, Placement};
+use crate::node::NodeId;
 
 /// Over this time, at most `max(1, a third)` of the nodes may be removed without a person who says so.
 pub const REMOVAL_WINDOW_MS: u64 = 10 * 60 * 1_000;
-
-/// One run of a node, and the id of its journal: new at every start of a process, never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-#[cbor(transparent)]
-pub struct NodeId(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 16]);
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Node {
@@ -32,6 +28,9 @@ pub struct Node {
     pub weight: u32,
     #[n(4)]
     pub state: NodeState,
+    /// Where other nodes connect to it, as `host:port`.
+    #[n(5)]
+    pub door: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -154,18 +153,6 @@ impl View {
     }
 }
 
-impl std::fmt::Debug for NodeId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::fmt::Display for NodeId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tidings_proto::ShardId;
@@ -176,11 +163,12 @@ mod tests {
 
     fn node(number: u8) -> Node {
         Node {
-            id: NodeId([number; 16]),
+            id: NodeId::from_bytes([number; 16]),
             name: format!("node-{number}"),
             url: format!("https://{number}.chat.example"),
             weight: 1,
             state: NodeState::Live,
+            door: format!("10.0.0.{number}:8090"),
         }
     }
 
@@ -189,7 +177,7 @@ mod tests {
     }
 
     fn id(number: u8) -> NodeId {
-        NodeId([number; 16])
+        NodeId::from_bytes([number; 16])
     }
 
     #[test]

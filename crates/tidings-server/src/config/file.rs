@@ -156,6 +156,7 @@ mod tests {
             "accept",
             "json",
             "jwt",
+            "nats",
             "[::1]:1",
             "10.0.0.0/8",
             "1",

@@ -4,6 +4,7 @@
 //! Nothing here opens a socket or a data folder, and nobody else reads the environment or a settings file.
 
 mod auth;
+mod contradictions;
 mod file;
 mod layers;
 pub mod origin;
@@ -14,7 +15,7 @@ mod value;
 pub use file::{check, sample};
 pub use layers::{ConfigError, Place, Problem};
 pub use settings::{
-    Archive, Auth, AuthMode, BlobStore, Blocking, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log,
-    LogFormat, Metrics, Presence, Rates, S3, SETTINGS, Store, Tables, Tls, UnknownRecipient, Users,
+    Archive, Auth, AuthMode, BlobStore, Blocking, BusKind, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log,
+    LogFormat, Metrics, Nats, Node, Presence, Rates, S3, SETTINGS, Store, Tables, Tls, UnknownRecipient, Users,
 };
 pub use value::{Secret, Setting};

@@ -8,10 +8,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use tidings_proto::limits as wire;
 
-use super::{
-    origin::is_origin,
-    value::{Secret, choices, settings},
-};
+use super::value::{Secret, choices, settings};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -33,6 +30,11 @@ settings! {
         /// Where blobs are: what is written once and never changes, like the archive. `local`: in the folder `blobs` of the
         /// data folder. `s3`: in a bucket (see the section `s3`).
         blobs: BlobStore = BlobStore::Local;
+
+        /// How the nodes of a fleet reach each other. `local`: not at all, this server has the data alone and takes it
+        /// over from whoever had it before. `nats`: over NATS (see the sections `nats` and `node`), as one of many; with
+        /// `store = "cassandra"` only.
+        bus: BusKind = BusKind::Local;
 
         /// The token of operators (import, export, administration). Empty: the server makes one and keeps it in
         /// `admin.token` in the data folder, readable by its user alone.
@@ -263,6 +265,44 @@ settings! {
         after_months: u64 = 0, in 0..=1_200;
     }
 
+    /// This node, as the others and clients find it, with `bus = "nats"`.
+    [node] Node {
+        /// Its name: the same over restarts, and unlike that of every other node. Whoever starts under a name takes the
+        /// place of the one before.
+        name: String = "tidings".to_owned();
+        /// Where clients reach this node itself, past a load balancer. They are told of it in `prefer`. Empty: they are not.
+        public_url: Option<String> = None;
+        /// Where other nodes connect to hand over clients that came to them. Whoever reaches it is believed: keep it
+        /// within the fleet's own network.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8090));
+        /// The same as others have to call it, as `host:port`. Empty: `node.listen`.
+        advertise: Option<String> = None;
+        /// How much it carries beside the others.
+        weight: u32 = 1, in 1..=1_000;
+    }
+
+    /// The bus of a fleet, with `bus = "nats"`. It may lose frames: then messages come later, none is lost.
+    [nats] Nats {
+        /// Some of its servers, as `host:port`; the others are learned from them.
+        servers: Vec<String> = vec!["127.0.0.1:4222".to_owned()];
+        /// Fleets that share NATS servers have different names.
+        fleet: String = "main".to_owned();
+        /// Who this node is to NATS. Empty: nobody is asked.
+        user: Option<String> = None;
+        /// The password of `user`.
+        password: Option<Secret> = None;
+        /// A token instead of user and password.
+        token: Option<Secret> = None;
+        /// A file of credentials (`.creds`: a JWT and its key) instead of both.
+        credentials_file: Option<PathBuf> = None;
+        /// Who must have signed the servers' certificates, as PEM; asks for TLS.
+        ca_file: Option<PathBuf> = None;
+        /// This node's certificate, as PEM, where the servers ask for one.
+        cert_file: Option<PathBuf> = None;
+        /// The private key of that certificate, as PEM.
+        key_file: Option<PathBuf> = None;
+    }
+
     /// Writing what the journal holds into the tables, later and coalesced.
     [flush] Flush {
         /// How long a flush gathers.
@@ -309,6 +349,9 @@ choices! {
     /// Where blobs are.
     pub enum BlobStore { Local = "local", S3 = "s3" }
 
+    /// How nodes reach each other.
+    pub enum BusKind { Local = "local", Nats = "nats" }
+
     /// How people log in.
     pub enum AuthMode { Open = "open", Jwt = "jwt", Header = "header" }
 
@@ -348,109 +391,10 @@ impl Limits {
     }
 }
 
-impl Cassandra {
-    fn contradictions(&self) -> Vec<(&'static str, String)> {
-        let mut found = Vec::new();
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        let begins_right = self.keyspace.starts_with(|c: char| c.is_ascii_lowercase());
-        if self.keyspace.len() > 48 || !begins_right || !self.keyspace.chars().all(plain) {
-            found.push((
-                "cassandra.keyspace",
-                "must be up to 48 small letters, digits and _, with a letter first".to_owned(),
-            ));
-        }
-        if self.nodes.is_empty() {
-            found.push(("cassandra.nodes", "must name at least one node, like 127.0.0.1:9042".to_owned()));
-        }
-        if self.user.is_some() != self.password.is_some() {
-            found.push(("cassandra.user", "cassandra.user and cassandra.password go together".to_owned()));
-        }
-        if self.cert_file.is_some() != self.key_file.is_some() {
-            found.push(("cassandra.cert_file", "cassandra.cert_file and cassandra.key_file go together".to_owned()));
-        }
-        if !self.tls && (self.ca_file.is_some() || self.cert_file.is_some()) {
-            found.push(("cassandra.tls", "certificates are given, so set cassandra.tls = true".to_owned()));
-        }
-        found
-    }
-}
-
 impl Log {
     /// What to log, for the writer of the log. The storage engine tells its developers much, and the WebSocket library tells whole
     /// frames at `trace`, tokens among them: that is not for logs, whatever the level.
     pub fn filter(&self) -> String {
         format!("fjall=warn,lsm_tree=warn,scylla=error,{},tungstenite=info,tokio_tungstenite=info", self.level)
-    }
-}
-
-impl Config {
-    /// What a start with these settings should say loudly; empty for most.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.store == Store::Memory {
-            warnings.push("store = \"memory\": nothing lasts, all messages are lost when this process ends".to_owned());
-        }
-        for (_, address) in self.open_to_others() {
-            warnings.push(format!("auth.mode = \"open\" on {address}: whoever reaches it can be anybody"));
-        }
-        warnings
-    }
-
-    /// Where a username alone lets in who is on another machine.
-    fn open_to_others(&self) -> Vec<(&'static str, SocketAddr)> {
-        if self.auth.mode != AuthMode::Open {
-            return Vec::new();
-        }
-        let mqtt = [("mqtt.listen", self.mqtt.listen), ("mqtt.tls_listen", self.mqtt.tls_listen)];
-        let all = [("listen", Some(self.listen))].into_iter().chain(mqtt);
-        let others = all.filter_map(|(name, address)| Some((name, address?)));
-        others.filter(|(_, address)| !address.ip().to_canonical().is_loopback()).collect()
-    }
-
-    /// What is wrong with settings that are each right: the one to change, and why.
-    pub(super) fn contradictions(&self) -> Vec<(&'static str, String)> {
-        let mut found = self.auth.contradictions();
-        for (name, address) in self.open_to_others().into_iter().filter(|_| !self.auth.allow_open_anywhere) {
-            found.push((
-                name,
-                format!(
-                    "with auth.mode = \"open\" a username is enough to be anybody, so {address} is refused: listen on \
-                     127.0.0.1, or set auth.allow_open_anywhere = true if you trust everyone who can reach it"
-                ),
-            ));
-        }
-        found.extend(self.cassandra.contradictions());
-        found.extend(self.s3.contradictions(self.blobs == BlobStore::S3));
-        if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
-            found.push(("tls.cert_file", "tls.cert_file and tls.key_file go together".to_owned()));
-        }
-        if self.mqtt.tls_listen.is_some() && self.tls.cert_file.is_none() {
-            found.push(("mqtt.tls_listen", "needs a certificate: set tls.cert_file and tls.key_file".to_owned()));
-        }
-        if let Some(origin) = self.http.allowed_origins.iter().find(|origin| !is_origin(origin)) {
-            found.push(("http.allowed_origins", format!("{origin:?} is no origin; write it like https://app.example")));
-        }
-        if self.http.proxy_protocol && self.http.trusted_proxies.is_empty() {
-            found.push((
-                "http.proxy_protocol",
-                "name the proxies in http.trusted_proxies: nobody else can connect".to_owned(),
-            ));
-        }
-        if self.limits.text_bytes >= self.limits.frame_bytes {
-            found.push(("limits.text_bytes", "must be below limits.frame_bytes, or no frame can carry it".to_owned()));
-        }
-        if self.limits.outbox_bytes < self.limits.frame_bytes {
-            found.push(("limits.outbox_bytes", "must be at least limits.frame_bytes, to hold one frame".to_owned()));
-        }
-        if !self.journal.segment_bytes.is_multiple_of(4 * KIB) {
-            found.push(("journal.segment_bytes", "must be a multiple of 4 KiB, the block of a disk".to_owned()));
-        }
-        if self.flush.window_bytes > self.journal.backlog_bytes {
-            found.push((
-                "flush.window_bytes",
-                "must not exceed journal.backlog_bytes: sends would wait for a flush that does not start".to_owned(),
-            ));
-        }
-        found
     }
 }

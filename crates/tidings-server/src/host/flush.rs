@@ -209,7 +209,7 @@ impl Host {
                     Some(stored) => decode(&stored.value, || format!("the home row of {user}"))?,
                     None => HomeRow::default(),
                 };
-                let mut state = HomeState::new(user.clone(), self.epoch, row);
+                let mut state = HomeState::new(user.clone(), self.shards.epoch(user.shard()), row);
                 for id in waiting.iter().filter_map(|waiting| waiting.conversation(user)) {
                     if let Some(stored) = stored.remove(&Key::Inbox(user.clone(), id)).flatten() {
                         let item: Item = decode(&stored.value, || format!("the inbox row of {user} for {id}"))?;

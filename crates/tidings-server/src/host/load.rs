@@ -172,7 +172,7 @@ impl Host {
 
     async fn load_home(&self, user: &UserId) -> Result<HomeState, TablesError> {
         let row = self.home_row(user).await?;
-        let mut state = HomeState::new(user.clone(), self.epoch, row);
+        let mut state = HomeState::new(user.clone(), self.shards.epoch(user.shard()), row);
         let mut after = None;
         loop {
             let rows = self.tables.rows(Prefix::Inbox(user.clone()), after.clone(), ROWS).await?;
@@ -244,7 +244,7 @@ impl Host {
                         Some(stored) => decode(&stored.value, || format!("the home row of {user}"))?,
                         None => HomeRow::default(),
                     };
-                    let mut state = HomeState::new(user.clone(), self.epoch, row);
+                    let mut state = HomeState::new(user.clone(), self.shards.epoch(user.shard()), row);
                     for change in &waiting {
                         let _ = state.apply(change);
                     }

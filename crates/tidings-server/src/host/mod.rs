@@ -49,11 +49,13 @@ pub mod publish;
 pub mod read;
 pub mod registry;
 pub mod row;
+pub mod shards;
 #[cfg(test)]
 mod tests;
 
 use event::Submitted;
 use registry::{Cached, Registry};
+use shards::{Place, Shards};
 
 /// Everything a node hosts. One for the process, shared.
 pub struct Host {
@@ -62,8 +64,8 @@ pub struct Host {
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub lineage: Lineage,
-    /// Starts of this data folder: the upper part of home versions.
-    pub epoch: u64,
+    /// Which shards are here; their epochs are the upper part of home versions.
+    pub shards: Shards,
     pub(crate) tables: Arc<dyn Tables>,
     /// Set when the journal's past is in the tables and it takes commits.
     running: OnceLock<Running>,
@@ -221,6 +223,11 @@ impl Host {
     /// Up to which position of the journal the tables have everything.
     pub async fn flushed(&self) -> Result<Position, TablesError> {
         self.tables.flushed().await
+    }
+
+    /// Where the home of this user is.
+    pub fn place_of(&self, user: &UserId) -> Place {
+        self.shards.place(user.shard())
     }
 
     /// Calls `visit` with the outbox of every live session.

@@ -31,7 +31,7 @@ use crate::{
     tables::{Freshness, Tables, TablesError},
 };
 
-use super::{Dormant, Host, Running, Unflushed, event::Event, publish::Audience, registry::Registry};
+use super::{Dormant, Host, Running, Unflushed, event::Event, publish::Audience, registry::Registry, shards::Shards};
 
 /// Conversations that are loaded at once before their events are replayed.
 const LOADED_AT_ONCE: usize = 256;
@@ -50,7 +50,8 @@ pub struct Parts {
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub lineage: Lineage,
-    pub epoch: u64,
+    /// Which shards this node hosts.
+    pub shards: Shards,
 }
 
 impl Host {
@@ -63,7 +64,7 @@ impl Host {
             clock: parts.clock,
             metrics: parts.metrics,
             lineage: parts.lineage,
-            epoch: parts.epoch,
+            shards: parts.shards,
             tables,
             running: OnceLock::new(),
             conversations: Registry::default(),

@@ -41,28 +41,6 @@ impl fmt::Display for Position {
     }
 }
 
-/// Which journal, where many are kept together: new at every start of a process, never used again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JournalId(pub u128);
-
-impl JournalId {
-    pub fn random() -> Self {
-        Self(rand::random())
-    }
-}
-
-impl fmt::Display for JournalId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for JournalId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
 /// One append-only stream of commits.
 ///
 /// A single caller (the committer) appends, one commit at a time. An implementation may block the calling thread

@@ -13,15 +13,16 @@ use crate::{
     clock::Clock,
     config::{self, Config},
     data_folder::{DataFolder, Lineage},
-    host::{Host, open::Parts},
-    journal::{JournalId, Position, cassandra::Journals},
+    host::{Host, open::Parts, shards::Shards},
+    journal::{Position, cassandra::Journals},
     metrics::Metrics,
+    node::NodeId,
     session::auth::Auth,
     shutdown::Shutdown,
     tables::cassandra::CassandraTables,
 };
 
-use super::{Opened, REPLAY_BYTES, ServeError, lay_archive};
+use super::{Opened, REPLAY_BYTES, ServeError, lay_archive, start_archive};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CassandraError {
@@ -32,7 +33,7 @@ pub enum CassandraError {
     #[error("another server took this data over while this one was starting")]
     Overtaken,
     #[error("failed to read the journal {journal}: {what}")]
-    Journal { journal: JournalId, what: String },
+    Journal { journal: NodeId, what: String },
 }
 
 /// Makes keyspace and tables where they are missing.
@@ -53,7 +54,7 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
         return Err(CassandraError::Unsafe { wrong }.into());
     }
     let journals = Journals::open(store.clone()).await.map_err(CassandraError::from)?;
-    let id = JournalId::random();
+    let id = NodeId::random();
     let claim = journals.claim(id).await.map_err(CassandraError::from)?;
     let auth = Arc::new(Auth::new(&config.auth, &claim.secret, Clock::system().unix_ms()).await?);
     let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
@@ -61,7 +62,7 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
     let tables = CassandraTables::open(store.clone(), id).await.map_err(CassandraError::from)?;
     let laid = lay_archive(Arc::new(tables), &config, &claim.secret, &metrics, shutdown).await?;
     let lineage = Lineage(claim.lineage);
-    let parts = Parts { config, clock: Clock::system(), metrics, lineage, epoch: claim.epoch };
+    let parts = Parts { config, clock: Clock::system(), metrics, lineage, shards: Shards::all(claim.epoch) };
     let host = Host::new(parts, laid.tables);
     if let Some(previous) = claim.previous {
         replay(&host, &journals, previous).await?;
@@ -79,11 +80,12 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
         });
     }
     let tasks = host.run(Arc::new(journal), shutdown);
+    start_archive(&laid.job, &host);
     Ok(Opened { host, auth, admin_token, tasks, archive: laid.job, store: Some(store), _folder: Some(folder) })
 }
 
 /// Ends the journal of the one before and applies what the tables lack of it.
-async fn replay(host: &Arc<Host>, journals: &Journals, previous: JournalId) -> Result<(), ServeError> {
+async fn replay(host: &Arc<Host>, journals: &Journals, previous: NodeId) -> Result<(), ServeError> {
     let began = Instant::now();
     let last = journals.seal(previous).await.map_err(CassandraError::from)?;
     let first = journals.flushed(previous).await.map_err(CassandraError::from)?;
@@ -104,7 +106,7 @@ async fn replay(host: &Arc<Host>, journals: &Journals, previous: JournalId) -> R
     Ok(())
 }
 
-fn wrong(journal: JournalId, what: &dyn std::fmt::Display) -> CassandraError {
+fn wrong(journal: NodeId, what: &dyn std::fmt::Display) -> CassandraError {
     CassandraError::Journal { journal, what: what.to_string() }
 }
 

@@ -100,7 +100,7 @@ async fn a_wrong_password_is_refused_and_a_right_one_is_not() {
         login: NatsLogin::Password { user: "tidings".to_owned(), password: password.to_owned() },
         ..server.options()
     };
-    let node = NodeId([1; 16]);
+    let node = NodeId::from_bytes([1; 16]);
     let _right = join(&with("right"), node).await;
     let Err(error) = NatsBus::join(&with("wrong"), node).await else { panic!("it let anybody in") };
     assert!(matches!(error, NatsError::Connect { .. }), "{error}");

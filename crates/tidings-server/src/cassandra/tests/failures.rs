@@ -7,7 +7,8 @@ use tidings_proto::{ConversationId, UserId};
 
 use super::{journals::journals, *};
 use crate::{
-    journal::{Journal, JournalId, Position, conformance::sample},
+    journal::{Journal, Position, conformance::sample},
+    node::NodeId,
     tables::{Freshness, Key, Row, Tables, Version, cassandra::CassandraTables},
 };
 
@@ -100,7 +101,7 @@ async fn values(tables: &dyn Tables, keys: &[&Key]) -> Vec<Option<String>> {
 #[ignore = "needs Cassandra: make test"]
 async fn half_a_flush_and_its_late_rest_change_nothing() {
     let store = store().await;
-    let (old, new) = (JournalId::random(), JournalId::random());
+    let (old, new) = (NodeId::random(), NodeId::random());
     let id = ConversationId::from_bytes(rand::random());
     let user = UserId::new(&format!("ada-{:08x}", rand::random::<u32>())).unwrap();
     let (state, inbox, gone) =
@@ -130,7 +131,7 @@ async fn half_a_flush_and_its_late_rest_change_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Cassandra: make test"]
 async fn while_rows_are_not_acknowledged_there_is_no_mark() {
-    let tables = Arc::new(CassandraTables::open(store().await, JournalId::random()).await.unwrap());
+    let tables = Arc::new(CassandraTables::open(store().await, NodeId::random()).await.unwrap());
     let key = Key::Home(UserId::new(&format!("bob-{:08x}", rand::random::<u32>())).unwrap());
     let paused = Paused::nodes(&["1", "3"]);
     let flushing = tokio::spawn({

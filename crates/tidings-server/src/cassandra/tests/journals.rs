@@ -5,17 +5,18 @@ use bytes::Bytes;
 
 use super::*;
 use crate::journal::{
-    AppendError, Journal, JournalId, Position, ReadError,
+    AppendError, Journal, Position, ReadError,
     cassandra::Journals,
     conformance::{self, Place, sample},
 };
+use crate::node::NodeId;
 
 /// Small buckets, so that a short test crosses and trims several.
 const BUCKET: u64 = 16;
 
 struct InCassandra {
     journals: Journals,
-    id: Option<JournalId>,
+    id: Option<NodeId>,
 }
 
 #[async_trait]

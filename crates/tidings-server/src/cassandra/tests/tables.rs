@@ -7,7 +7,8 @@ use tidings_proto::{ConversationId, Seq, UserId};
 use super::*;
 use crate::{
     conversation::entry::{Body, Entry, Message},
-    journal::{JournalId, Position},
+    journal::Position,
+    node::NodeId,
     tables::{
         Freshness, Key, LogRange, Row, Tables, Version,
         cassandra::CassandraTables,
@@ -19,7 +20,7 @@ use crate::{
 /// A journal of its own; the tables are emptied first.
 struct Emptied {
     store: Arc<Store>,
-    journal: JournalId,
+    journal: NodeId,
 }
 
 #[async_trait]
@@ -40,7 +41,7 @@ impl Place for Emptied {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Cassandra: make test"]
 async fn cassandra_tables_keep_the_promises() {
-    let place = Emptied { store: store().await, journal: JournalId::random() };
+    let place = Emptied { store: store().await, journal: NodeId::random() };
     in_time(conformance::promises(&place)).await;
 }
 
@@ -49,7 +50,7 @@ async fn cassandra_tables_keep_the_promises() {
 fn cassandra_tables_agree_with_the_reference() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let store = runtime.block_on(store());
-    conformance::agrees_with_the_reference(|| Emptied { store: store.clone(), journal: JournalId::random() }, 3);
+    conformance::agrees_with_the_reference(|| Emptied { store: store.clone(), journal: NodeId::random() }, 3);
 }
 
 fn log_row(conversation: ConversationId, version: u64, seqs: std::ops::RangeInclusive<u64>) -> Row {
@@ -73,7 +74,7 @@ fn log_row(conversation: ConversationId, version: u64, seqs: std::ops::RangeIncl
 #[ignore = "needs Cassandra: make test"]
 async fn a_long_log_is_read_over_its_parts() {
     const LAST: u64 = 8_192 * 3 + 40;
-    let tables = CassandraTables::open(store().await, JournalId::random()).await.unwrap();
+    let tables = CassandraTables::open(store().await, NodeId::random()).await.unwrap();
     let conversation = ConversationId::from_bytes(rand::random());
     // Rows of 100, so that some begin in one part and end in the next.
     let rows = (1..=LAST).step_by(100).map(|from| log_row(conversation, 1, from..=(from + 99).min(LAST)));
@@ -99,7 +100,7 @@ async fn a_long_log_is_read_over_its_parts() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Cassandra: make test"]
 async fn the_mark_of_a_journal_never_goes_back() {
-    let journal = JournalId::random();
+    let journal = NodeId::random();
     let tables = CassandraTables::open(store().await, journal).await.unwrap();
     for (set, stands) in [(5, 5), (9, 9), (7, 9), (9, 9), (0, 9)] {
         tables.set_flushed(Position(set)).await.unwrap();

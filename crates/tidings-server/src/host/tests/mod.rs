@@ -23,6 +23,7 @@ use crate::{
     tables::Tables,
 };
 
+use super::shards::Shards;
 use super::{
     Host,
     event::Part,
@@ -65,8 +66,13 @@ impl Rig {
             [("flush.window_ms", "60000"), ("presence.grace_ms", "600000"), ("rates.sends_burst", "1000000")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Config::load(None, settings).expect("the settings are right");
-        let parts =
-            Parts { config, clock: clock(), metrics: Arc::new(Metrics::default()), lineage: Lineage([7; 8]), epoch };
+        let parts = Parts {
+            config,
+            clock: clock(),
+            metrics: Arc::new(Metrics::default()),
+            lineage: Lineage([7; 8]),
+            shards: Shards::all(epoch),
+        };
         let host = Host::new(parts, tables);
         use crate::journal::Journal;
         let commits = journal.read(host.flushed().await.expect("readable"), usize::MAX).await.expect("readable");

@@ -11,11 +11,12 @@ use scylla::{
     value::CqlValue,
 };
 
-use super::{JournalId, Journals, prepare_with, uuid};
+use super::{Journals, prepare_with, uuid};
 use crate::cassandra::{
     Store, StoreError,
     ask::{Conditional, Found, found},
 };
+use crate::node::NodeId;
 
 pub(super) struct Statements {
     make: PreparedStatement,
@@ -30,12 +31,12 @@ pub struct Claim {
     /// Higher than that of any claim before.
     pub epoch: u64,
     /// The journal to be sealed and replayed.
-    pub previous: Option<JournalId>,
+    pub previous: Option<NodeId>,
     /// Which history of the data this is.
     pub lineage: [u8; 8],
     /// What the tokens that this data's servers give are signed with.
     pub secret: String,
-    taker: JournalId,
+    taker: NodeId,
 }
 
 impl Statements {
@@ -69,7 +70,7 @@ impl Statements {
 
 impl Journals {
     /// Claims the next epoch for the process whose journal will be `taker`. The first claim of all makes the data.
-    pub async fn claim(&self, taker: JournalId) -> Result<Claim, StoreError> {
+    pub async fn claim(&self, taker: NodeId) -> Result<Claim, StoreError> {
         let (store, statements) = (&self.inner.store, &self.inner.statements.current);
         loop {
             let Some(mut row) = self.current_row().await? else {
@@ -85,7 +86,7 @@ impl Journals {
             if is_by(&row, taker) {
                 return Ok(Claim {
                     epoch: epoch.unsigned_abs(),
-                    previous: row.id("journal").map(JournalId),
+                    previous: row.id("journal").map(NodeId::from_u128),
                     lineage: row
                         .take_bytes("lineage")
                         .and_then(|bytes| bytes.try_into().ok())
@@ -113,8 +114,8 @@ impl Journals {
     }
 }
 
-fn is_by(row: &Found, taker: JournalId) -> bool {
-    row.id("taker") == Some(taker.0)
+fn is_by(row: &Found, taker: NodeId) -> bool {
+    row.id("taker") == Some(taker.as_u128())
 }
 
 fn wrong(column: &str) -> StoreError {

@@ -1,6 +1,6 @@
 //! Journals in Cassandra: a commit is one conditional row, acknowledged by a quorum, and a seal is one too.
 //!
-//! * **One writer a journal**, the process that began it: a [`JournalId`] is new at every start and never used again.
+//! * **One writer a journal**, the process that began it: a [`NodeId`] is new at every start and never used again.
 //! * **Appending** (`append`) inserts at the next position `IF NOT EXISTS`. What became of it is unknown until an attempt
 //!   is answered; the same row with the same id is sent again until then. Refused by that id: it is in. By a seal: this
 //!   journal has ended. By anything else: somebody else writes here, which must not be, and ends it too.
@@ -26,11 +26,12 @@ use scylla::{
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{AppendError, Journal, JournalId, Pace, Position, ReadError};
+use super::{AppendError, Journal, Pace, Position, ReadError};
 use crate::cassandra::{
     Store, StoreError,
     ask::{Found, found},
 };
+use crate::node::NodeId;
 pub use current::Claim;
 
 /// Positions whose rows are in one partition. The same for all who ever use a keyspace.
@@ -82,7 +83,7 @@ pub struct Tail {
 /// A journal, and up to where its events are in the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
-    pub id: JournalId,
+    pub id: NodeId,
     pub flushed: Position,
 }
 
@@ -99,18 +100,18 @@ impl Journals {
 
     /// A new journal of this process, listed before anything is in it.
     pub async fn begin(&self) -> Result<CassandraJournal, StoreError> {
-        self.begin_as(JournalId::random()).await
+        self.begin_as(NodeId::random()).await
     }
 
     /// The same, with an id that was made before and never used.
-    pub async fn begin_as(&self, id: JournalId) -> Result<CassandraJournal, StoreError> {
+    pub async fn begin_as(&self, id: NodeId) -> Result<CassandraJournal, StoreError> {
         self.set_flushed(id, Position::NONE).await?;
         Ok(CassandraJournal::new(self.clone(), id, Position::NONE))
     }
 
     /// A journal that goes on where it ended, as its only writer: for tests. A server begins a new one.
     #[cfg(test)]
-    pub(crate) async fn resume(&self, id: JournalId) -> Result<CassandraJournal, StoreError> {
+    pub(crate) async fn resume(&self, id: NodeId) -> Result<CassandraJournal, StoreError> {
         let tail = self.tail(id).await?;
         Ok(CassandraJournal::new(self.clone(), id, tail.last))
     }
@@ -124,19 +125,19 @@ impl Journals {
             let Some(last) = rows.last().and_then(|row| row.number("place")) else { return Ok(listed) };
             after = last;
             listed.extend(rows.iter().filter_map(|row| {
-                Some(Listed { id: JournalId(row.id("node")?), flushed: position(row.number("flushed")?) })
+                Some(Listed { id: NodeId::from_u128(row.id("node")?), flushed: position(row.number("flushed")?) })
             }));
         }
     }
 
     /// Up to which position the tables have all events of this journal. Never goes back.
-    pub async fn flushed(&self, id: JournalId) -> Result<Position, StoreError> {
+    pub async fn flushed(&self, id: NodeId) -> Result<Position, StoreError> {
         let rows = found(self.inner.store.ask(&self.inner.statements.flushed, (uuid(id),)).await?)?;
         Ok(rows.first().and_then(|row| row.number("flushed")).map_or(Position::NONE, position))
     }
 
     /// To be called only when all rows up to there were acknowledged. A lower one than before changes nothing.
-    pub async fn set_flushed(&self, id: JournalId, up_to: Position) -> Result<(), StoreError> {
+    pub async fn set_flushed(&self, id: NodeId, up_to: Position) -> Result<(), StoreError> {
         let number = number(up_to);
         // Its own time stamp: so the highest stays, in whatever order they arrive.
         self.inner.store.ask(&self.inner.statements.set_flushed, (number, number, uuid(id))).await?;
@@ -146,7 +147,7 @@ impl Journals {
     /// The commits of any journal after `after`, until about `max_bytes` are reached (at least one if there is one).
     pub async fn read(
         &self,
-        id: JournalId,
+        id: NodeId,
         after: Position,
         max_bytes: usize,
     ) -> Result<Vec<(Position, Bytes)>, ReadError> {
@@ -240,7 +241,7 @@ async fn prepare_with(store: &Store, text: String, consistency: Consistency) -> 
 /// One journal as its writer has it.
 pub struct CassandraJournal {
     journals: Journals,
-    id: JournalId,
+    id: NodeId,
     writer: Mutex<Writer>,
 }
 
@@ -253,11 +254,11 @@ struct Writer {
 }
 
 impl CassandraJournal {
-    fn new(journals: Journals, id: JournalId, last: Position) -> Self {
+    fn new(journals: Journals, id: NodeId, last: Position) -> Self {
         Self { journals, id, writer: Mutex::new(Writer { last, ended: None, first_bucket: 0 }) }
     }
 
-    pub fn id(&self) -> JournalId {
+    pub fn id(&self) -> NodeId {
         self.id
     }
 }
@@ -308,8 +309,8 @@ fn trimmed(asked: Position, trimmed: Position) -> ReadError {
     ReadError::Trimmed { asked, trimmed }
 }
 
-fn uuid(id: JournalId) -> Uuid {
-    Uuid::from_u128(id.0)
+fn uuid(id: NodeId) -> Uuid {
+    Uuid::from_u128(id.as_u128())
 }
 
 fn number(position: Position) -> i64 {

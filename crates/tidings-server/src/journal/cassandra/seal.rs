@@ -4,15 +4,16 @@
 //! its insert then succeeds in an empty bucket and fences nobody. So a seal counts only if, read afterwards, the mark
 //! `flushed` is still below it: a bucket is trimmed only after the mark has passed all of it.
 
-use super::{JournalId, Journals, Position, Tail, is_own, new_row_id, number, position, uuid};
+use super::{Journals, Position, Tail, is_own, new_row_id, number, position, uuid};
 use crate::cassandra::{
     StoreError,
     ask::{Conditional, Found, found},
 };
+use crate::node::NodeId;
 
 impl Journals {
     /// Seals a journal and tells its last position; again, or by another: the same answer.
-    pub async fn seal(&self, id: JournalId) -> Result<Position, StoreError> {
+    pub async fn seal(&self, id: NodeId) -> Result<Position, StoreError> {
         loop {
             let tail = self.tail(id).await?;
             if tail.is_sealed {
@@ -27,13 +28,13 @@ impl Journals {
     }
 
     /// Whether this journal was sealed, and behind which position. Says so only of a seal that holds.
-    pub async fn sealed(&self, id: JournalId) -> Result<Option<Position>, StoreError> {
+    pub async fn sealed(&self, id: NodeId) -> Result<Option<Position>, StoreError> {
         let tail = self.tail(id).await?;
         Ok(tail.is_sealed.then_some(tail.last))
     }
 
     /// Where a journal ends now: everything that was acknowledged before this call is at or before it.
-    pub async fn tail(&self, id: JournalId) -> Result<Tail, StoreError> {
+    pub async fn tail(&self, id: NodeId) -> Result<Tail, StoreError> {
         loop {
             let flushed = self.flushed(id).await?;
             let tail = self.find_tail(id, flushed).await?;
@@ -45,7 +46,7 @@ impl Journals {
     }
 
     /// Whether a seal stands at this position now, by whomever.
-    pub(crate) async fn insert_seal(&self, id: JournalId, at: Position) -> Result<bool, StoreError> {
+    pub(crate) async fn insert_seal(&self, id: NodeId, at: Position) -> Result<bool, StoreError> {
         let row_id = new_row_id();
         let values = (uuid(id), self.bucket_of(at), number(at), row_id);
         match self.inner.store.ask_conditional(&self.inner.statements.seal, values).await? {
@@ -55,7 +56,7 @@ impl Journals {
     }
 
     /// Goes through the buckets from the first that may hold what is not flushed.
-    async fn find_tail(&self, id: JournalId, flushed: Position) -> Result<Tail, StoreError> {
+    async fn find_tail(&self, id: NodeId, flushed: Position) -> Result<Tail, StoreError> {
         let mut last = flushed;
         loop {
             let bucket = self.bucket_of(last.next());
@@ -71,7 +72,7 @@ impl Journals {
         }
     }
 
-    pub(super) async fn last_row(&self, id: JournalId, bucket: i32) -> Result<Option<Found>, StoreError> {
+    pub(super) async fn last_row(&self, id: NodeId, bucket: i32) -> Result<Option<Found>, StoreError> {
         let answer = self.inner.store.ask(&self.inner.statements.last_row, (uuid(id), bucket)).await?;
         Ok(found(answer)?.pop())
     }

@@ -3,8 +3,9 @@
 
 use scylla::statement::batch::{Batch, BatchType};
 
-use super::{AppendError, CassandraJournal, JournalId, Journals, Position, failed, number, position, uuid};
+use super::{AppendError, CassandraJournal, Journals, Position, failed, number, position, uuid};
 use crate::cassandra::{StoreError, ask::found};
+use crate::node::NodeId;
 
 impl CassandraJournal {
     /// Deletes the buckets that are wholly at or below `up_to`, and below the one of the last commit.
@@ -38,7 +39,7 @@ impl CassandraJournal {
 impl Journals {
     /// Gives up a sealed journal, when all its events are elsewhere and nobody will replay it any more. What stays, for
     /// ever, are the last rows' ids and the seal: they refuse a writer that slept.
-    pub async fn retire(&self, id: JournalId) -> Result<(), StoreError> {
+    pub async fn retire(&self, id: NodeId) -> Result<(), StoreError> {
         let last = self.seal(id).await?;
         let mut from = self.bucket_of(self.flushed(id).await?.next());
         // What its writer had no time to trim.
@@ -53,7 +54,7 @@ impl Journals {
     }
 
     /// The mark must have passed them, so that who looks for the end looks behind what is deleted.
-    async fn delete_buckets(&self, id: JournalId, buckets: std::ops::Range<i32>) -> Result<(), StoreError> {
+    async fn delete_buckets(&self, id: NodeId, buckets: std::ops::Range<i32>) -> Result<(), StoreError> {
         let inner = &self.inner;
         for bucket in buckets {
             let rows = found(inner.store.ask(&inner.statements.written_at, (uuid(id), bucket)).await?)?;
@@ -64,7 +65,7 @@ impl Journals {
     }
 
     /// Takes the bodies out of a bucket, and leaves the rows.
-    async fn blank(&self, id: JournalId, bucket: i32) -> Result<(), StoreError> {
+    async fn blank(&self, id: NodeId, bucket: i32) -> Result<(), StoreError> {
         let mut after = 0;
         loop {
             let answer = self.inner.store.ask(&self.inner.statements.ids, (uuid(id), bucket, after)).await?;

@@ -26,7 +26,8 @@ use crate::{
         ask::{Found, found},
     },
     conversation::entry::Entry,
-    journal::{JournalId, Position},
+    journal::Position,
+    node::NodeId,
 };
 use statements::Statements;
 
@@ -40,12 +41,12 @@ const WRITES_AT_ONCE: usize = 8;
 pub struct CassandraTables {
     store: Arc<Store>,
     statements: Statements,
-    journal: JournalId,
+    journal: NodeId,
     is_closed: AtomicBool,
 }
 
 impl CassandraTables {
-    pub async fn open(store: Arc<Store>, journal: JournalId) -> Result<Self, StoreError> {
+    pub async fn open(store: Arc<Store>, journal: NodeId) -> Result<Self, StoreError> {
         let statements = Statements::prepare(&store).await?;
         Ok(Self { store, statements, journal, is_closed: AtomicBool::new(false) })
     }
@@ -131,13 +132,13 @@ impl Tables for CassandraTables {
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {
         self.check()?;
         let number = i64::try_from(position.0).unwrap_or(i64::MAX);
-        let values = (number, number, uuid::Uuid::from_u128(self.journal.0));
+        let values = (number, number, uuid::Uuid::from_u128(self.journal.as_u128()));
         self.store.ask(&self.statements.set_flushed, values).await.map_err(|error| self.close(error))?;
         Ok(())
     }
 
     async fn flushed(&self) -> Result<Position, TablesError> {
-        let id = uuid::Uuid::from_u128(self.journal.0);
+        let id = uuid::Uuid::from_u128(self.journal.as_u128());
         let rows = self.store.ask(&self.statements.flushed, (id,)).await.and_then(found).map_err(failed)?;
         Ok(rows.first().and_then(|row| row.number("flushed")).map_or(Position::NONE, |at| Position(at.unsigned_abs())))
     }

@@ -1,0 +1,147 @@
+//! Which shards this node hosts now, and where the others are as far as it knows.
+//!
+//! The rows in the store decide; this is what the node has read there. Whoever hands an event to the journal has entered its
+//! shard, so a shard that is being released gets no event after the release has begun.
+
+use std::sync::Arc;
+
+use parking_lot::{RwLock, RwLockReadGuard};
+use tidings_proto::{SHARDS, ShardId};
+use tokio::sync::Notify;
+
+use crate::{cluster::view::Node, node::NodeId};
+
+/// Where the actors of a shard are.
+#[derive(Clone, Debug)]
+pub enum Place {
+    Here,
+    There(Arc<Node>),
+    /// On the way from one node to another, or on a node that is not known yet. Soon it is elsewhere.
+    Moving,
+}
+
+/// One shard, as this node knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Hosted here since this epoch.
+    Here {
+        epoch: u64,
+    },
+    /// Hosted here until what is under way is done.
+    Leaving {
+        epoch: u64,
+    },
+    /// Hosted by that node's run, since this epoch.
+    There {
+        node: NodeId,
+        epoch: u64,
+    },
+    Unknown,
+}
+
+pub struct Shards {
+    /// `None`: this node has a store of its own, and hosts all.
+    known: Option<RwLock<Known>>,
+    /// The epoch of all shards where this node hosts all.
+    epoch: u64,
+    /// Told whenever a shard's place has changed.
+    pub changed: Notify,
+}
+
+struct Known {
+    slots: Box<[Slot]>,
+    /// The nodes of the view.
+    nodes: Vec<Arc<Node>>,
+}
+
+/// While it lives the shard stays here.
+pub struct Entered<'s> {
+    _known: Option<RwLockReadGuard<'s, Known>>,
+}
+
+impl Shards {
+    /// All shards, for ever, of a store that no other node has.
+    pub fn all(epoch: u64) -> Self {
+        Self { known: None, epoch, changed: Notify::new() }
+    }
+
+    /// Those of a fleet: none yet.
+    pub fn of_fleet() -> Self {
+        let slots = vec![Slot::Unknown; usize::from(SHARDS)].into_boxed_slice();
+        Self { known: Some(RwLock::new(Known { slots, nodes: Vec::new() })), epoch: 0, changed: Notify::new() }
+    }
+
+    /// Whether there are, or may be, other nodes.
+    pub fn is_fleet(&self) -> bool {
+        self.known.is_some()
+    }
+
+    pub fn slot(&self, shard: ShardId) -> Slot {
+        match &self.known {
+            None => Slot::Here { epoch: self.epoch },
+            Some(known) => known.read().slots[usize::from(shard.0)],
+        }
+    }
+
+    pub fn is_here(&self, shard: ShardId) -> bool {
+        matches!(self.slot(shard), Slot::Here { .. })
+    }
+
+    /// The epoch in which this node hosts the shard; 0: it does not.
+    pub fn epoch(&self, shard: ShardId) -> u64 {
+        match self.slot(shard) {
+            Slot::Here { epoch } | Slot::Leaving { epoch } => epoch,
+            Slot::There { .. } | Slot::Unknown => 0,
+        }
+    }
+
+    /// Keeps the shard here until the guard is dropped. `None`: it is not, or is about to leave. To be held for a moment only,
+    /// and over no `.await`.
+    pub fn enter(&self, shard: ShardId) -> Option<Entered<'_>> {
+        let Some(known) = &self.known else { return Some(Entered { _known: None }) };
+        // Taken again by one who holds it already: must not wait for a writer in between.
+        let known = known.read_recursive();
+        let is_here = matches!(known.slots[usize::from(shard.0)], Slot::Here { .. });
+        is_here.then_some(Entered { _known: Some(known) })
+    }
+
+    pub fn place(&self, shard: ShardId) -> Place {
+        let Some(known) = &self.known else { return Place::Here };
+        let known = known.read();
+        match known.slots[usize::from(shard.0)] {
+            Slot::Here { .. } => Place::Here,
+            Slot::There { node, .. } => {
+                known.nodes.iter().find(|other| other.id == node).cloned().map_or(Place::Moving, Place::There)
+            }
+            Slot::Leaving { .. } | Slot::Unknown => Place::Moving,
+        }
+    }
+
+    /// What is known of these shards from now on.
+    pub fn set(&self, slots: impl IntoIterator<Item = (ShardId, Slot)>) {
+        let Some(known) = &self.known else { return };
+        {
+            let mut known = known.write();
+            for (shard, slot) in slots {
+                known.slots[usize::from(shard.0)] = slot;
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The nodes there are from now on.
+    pub fn set_nodes(&self, nodes: Vec<Arc<Node>>) {
+        let Some(known) = &self.known else { return };
+        known.write().nodes = nodes;
+        self.changed.notify_waiters();
+    }
+
+    pub fn node(&self, id: NodeId) -> Option<Arc<Node>> {
+        self.known.as_ref()?.read().nodes.iter().find(|node| node.id == id).cloned()
+    }
+
+    /// The shards for which `which` says so.
+    pub fn those(&self, which: impl Fn(Slot) -> bool) -> Vec<ShardId> {
+        (0..SHARDS).map(ShardId).filter(|shard| which(self.slot(*shard))).collect()
+    }
+}
