@@ -11,6 +11,7 @@ pub mod journal;
 pub mod tables;
 pub mod archive;
 pub mod blobs;
+pub mod fsck;
 pub mod bus;
 pub mod cluster;
 

@@ -2,6 +2,7 @@
 
 mod blobs;
 pub mod cassandra;
+pub mod fsck;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 

@@ -19,7 +19,7 @@ use crate::{
         state::{HomeRow, HomeState},
     },
     metrics::Cache,
-    tables::{Key, LogRange, Prefix, TablesError, fingerprints},
+    tables::{Key, LogRange, Prefix, Tables, TablesError, fingerprints},
 };
 
 use super::{Host, row::ConversationRow};
@@ -56,29 +56,8 @@ impl Host {
     }
 
     async fn load_conversation(&self, id: ConversationId) -> Result<(State, Stored), TablesError> {
-        let Some(stored) = self.tables.get(vec![Key::Conversation(id)]).await?.pop().flatten() else {
-            let stored = Stored { fingerprints_from: Seq::FIRST, ..Stored::default() };
-            return Ok((State::default(), stored));
-        };
-        let row: ConversationRow = decode(&stored.value, || format!("the row of conversation {id}"))?;
-        let mut members = Vec::new();
-        if row.has_member_rows() {
-            let mut after = None;
-            loop {
-                let rows = self.tables.rows(Prefix::Members(id), after.clone(), ROWS).await?;
-                let is_last = rows.len() < ROWS;
-                after = rows.last().map(|(key, _)| key.clone());
-                for (key, stored) in rows {
-                    let Key::Member(_, user) = key else { continue };
-                    let member: Member = decode(&stored.value, || format!("the row of member {user} of {id}"))?;
-                    members.push((user, member));
-                }
-                if is_last {
-                    break;
-                }
-            }
-        }
-        Ok(row.into_state(members))
+        let absent = || Stored { fingerprints_from: Seq::FIRST, ..Stored::default() };
+        Ok(load_state(&*self.tables, id).await?.unwrap_or_else(|| (State::default(), absent())))
     }
 
     /// Loads the index that finds repeats, unless it is there.
@@ -254,6 +233,33 @@ impl Host {
         }
         Ok(rows)
     }
+}
+
+/// A conversation's state as the tables have it, with its members; `None`: there is none.
+pub(crate) async fn load_state(
+    tables: &dyn Tables,
+    id: ConversationId,
+) -> Result<Option<(State, Stored)>, TablesError> {
+    let Some(stored) = tables.get(vec![Key::Conversation(id)]).await?.pop().flatten() else { return Ok(None) };
+    let row: ConversationRow = decode(&stored.value, || format!("the row of conversation {id}"))?;
+    let mut members = Vec::new();
+    if row.has_member_rows() {
+        let mut after = None;
+        loop {
+            let rows = tables.rows(Prefix::Members(id), after.clone(), ROWS).await?;
+            let is_last = rows.len() < ROWS;
+            after = rows.last().map(|(key, _)| key.clone());
+            for (key, stored) in rows {
+                let Key::Member(_, user) = key else { continue };
+                let member: Member = decode(&stored.value, || format!("the row of member {user} of {id}"))?;
+                members.push((user, member));
+            }
+            if is_last {
+                break;
+            }
+        }
+    }
+    Ok(Some(row.into_state(members)))
 }
 
 /// Reads a row's value; `place` names the row in the error.
