@@ -1,0 +1,54 @@
+//! What a node does with shards that come and go: the side of the actors, as membership (`member`) asks for it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tidings_proto::ShardId;
+
+use super::view::Node;
+use crate::{host::shards::Slot, node::NodeId};
+
+/// It could not be done. What was asked for is asked for again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct HostingError(pub String);
+
+impl HostingError {
+    pub fn new(why: &dyn std::fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+}
+
+/// Called by one task, one call at a time; only `learn`, `nodes` and `moved` may come in between. Each call may be repeated.
+#[async_trait]
+pub trait Hosting: Send + Sync + 'static {
+    /// Ends the journal of `dead`. When it returns the seal holds: `dead` acknowledges nothing more.
+    async fn seal(&self, dead: NodeId) -> Result<(), HostingError>;
+
+    /// Brings what the sealed journal of `dead` has of these shards, and the tables lack, into the tables. Homes get versions
+    /// of the epochs named here, which nobody else has. Others may do the same at the same time, or have done it already.
+    ///
+    /// An error also if the journal was given up meanwhile: then others have done it all, and the rows say so.
+    async fn replay(&self, dead: NodeId, shards: &[(ShardId, u64)]) -> Result<(), HostingError>;
+
+    /// Decides nothing more of these shards. When it returns the tables hold everything of them and the mark `flushed` has
+    /// passed it. They stay closed, also after an error, until they are opened again.
+    async fn release(&self, shards: &[ShardId]) -> Result<(), HostingError>;
+
+    /// The rows name this node since these epochs, and the tables hold everything: serve.
+    async fn open(&self, shards: &[(ShardId, u64)]) -> Result<(), HostingError>;
+
+    /// Who else hosts what, as far as that has changed. A node that is not known by `nodes` is dead or not known yet.
+    fn learn(&self, slots: &[(ShardId, Slot)]);
+
+    /// The nodes of the view, this one included.
+    fn nodes(&self, nodes: Vec<Arc<Node>>);
+
+    /// These rows name others now: they may be told by the bus, so that they need not wait for their next look.
+    fn moved(&self, to: &[NodeId]) {
+        let _ = to;
+    }
+
+    /// No row names `dead` any more: its journal may be given up.
+    async fn retire(&self, dead: NodeId) -> Result<(), HostingError>;
+}
