@@ -54,13 +54,15 @@ install() {
 launch() {
   local port=$1
   ROOT_ACCESS_KEY=${S3_KEY:-tidings} ROOT_SECRET_KEY=${S3_SECRET:-tidings-secret} setsid nohup "$cache/versitygw" \
-    --port "127.0.0.1:$port" --quiet posix "$run/objects" >>"$run/log" 2>&1 </dev/null 9>&- &
+    --port "127.0.0.1:$port" --quiet posix "$run/objects" >>"$run/log" 2>&1 </dev/null 8>&- 9>&- &
   echo $! >"$run/pid"
   echo "$port" >"$run/port"
 }
 
 start() {
   local port deadline=$((SECONDS + patience_s)) began=$SECONDS
+  # A store keeps the port that it has, if nobody else has taken it: others know it.
+  port=$(cat "$run/port" 2>/dev/null) || port=$((22000 + RANDOM % 1000))
   mkdir -p "$cache" "$run/objects/tidings"
   # One at a time on a machine: the port is chosen and taken under the lock.
   exec 9>"$cache/lock"
@@ -69,8 +71,7 @@ start() {
   until process >/dev/null && answers "$(cat "$run/port")"; do
     [ $SECONDS -lt $deadline ] || { tail -5 "$run/log" >&2; fail "it does not answer after $patience_s s; see $run/log"; }
     if ! process >/dev/null; then
-      port=$((22000 + RANDOM % 1000))
-      listens "$port" || launch "$port"
+      if listens "$port"; then port=$((22000 + RANDOM % 1000)); else launch "$port"; fi
     fi
     sleep 0.1
   done
