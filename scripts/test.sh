@@ -53,6 +53,7 @@ run "Cassandra" cargo test --package tidings-server --package tidings --locked -
   -- --include-ignored --test-threads 1 cassandra::
 scripts/fleet/cassandra.sh wipe
 trap - EXIT
+run "a fleet under faults" scripts/fleet/nemesis.sh
 # The server for what follows was built with the Rust tests.
 run "MQTT clients of others" scripts/interop/mqtt.sh "$target/debug/tidings"
 run "WebSocket, by Autobahn" scripts/interop/autobahn.sh "$target/debug/examples/echo"

@@ -15,6 +15,7 @@
 #   CASSANDRA_CACHE   the programs, shared by all clusters                          [~/.cache/tidings/cassandra]
 #   CASSANDRA_SYNC    commit log: group, batch, or periodic, which loses data       [group]
 #   CASSANDRA_HEAP    Java heap of a node                                           [384m]
+#   CASSANDRA_FRONT   if set, clients are told 127.1.*.* for 127.0.*.*: somebody listens there and passes on   []
 #   CASSANDRA_JAVA    further Java options; for load: -XX:TieredStopAtLevel=4       []
 #
 # Needs a JDK 11 or 17 and Maven (scripts/install.sh fleet). Everything else comes through this machine's Maven.
@@ -120,6 +121,7 @@ partitioner: org.apache.cassandra.dht.Murmur3Partitioner
 endpoint_snitch: SimpleSnitch
 listen_address: $(address "$node")
 rpc_address: $(address "$node")
+${CASSANDRA_FRONT:+broadcast_rpc_address: $(address "$node" | sed 's/^127\.0\./127.1./')}
 seed_provider:
   - class_name: org.apache.cassandra.locator.SimpleSeedProvider
     parameters: [{ seeds: "$seeds" }]
@@ -312,5 +314,5 @@ case $command in
   resume) signal CONT "$@" ;;
   contacts) contacts ;;
   status) status ;;
-  *) sed -n '2,21s/^# \{0,1\}//p' "$0"; [ "$command" = help ] ;;
+  *) sed -n '2,22s/^# \{0,1\}//p' "$0"; [ "$command" = help ] ;;
 esac

@@ -11,7 +11,7 @@
 # Settings of the environment:
 #   FLEET_RUN     data, settings and logs of all parts; a folder is a fleet of its own     [target/fleet]
 #   FLEET_NODES   how many Tidings nodes                                                   [1]
-#   FLEET_PORT    node I listens on this port + I                                          [8080]
+#   FLEET_PORT    node I listens on this port + I, and for other nodes on this + 100 + I   [8080]
 #   FLEET_NATS    the port of NATS                                                         [4222]
 #   and those of cassandra.sh
 #
@@ -115,7 +115,9 @@ TOML
 servers = ["127.0.0.1:$nats_port"]
 
 [node]
+name = "node-$1"
 public_url = "http://127.0.0.1:$((port + $1))"
+listen = "127.0.0.1:$((port + 100 + $1))"
 TOML
 }
 

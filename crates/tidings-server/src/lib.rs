@@ -20,6 +20,7 @@ pub mod cbor;
 pub mod clock;
 pub mod config;
 pub mod data_folder;
+pub mod listeners;
 pub mod metrics;
 pub mod node;
 pub mod shutdown;

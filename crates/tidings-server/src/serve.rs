@@ -33,6 +33,7 @@ use crate::{
         file::{FileJournal, FileJournalOptions, OpenError, Recovered},
         memory::MemoryJournal,
     },
+    listeners::{InheritError, Inherited},
     metrics::Metrics,
     session::{
         auth::{Auth, KeyStoreError},
@@ -73,6 +74,8 @@ pub enum ServeError {
     Door(#[from] DoorError),
     #[error(transparent)]
     Keys(#[from] KeyStoreError),
+    #[error(transparent)]
+    Inherit(#[from] InheritError),
     #[error("failed to listen on {address}: {error}; is another server running there? choose another with --listen")]
     Listen { address: SocketAddr, error: std::io::Error },
     #[error("failed to serve: {0}")]
@@ -82,15 +85,18 @@ pub enum ServeError {
 /// Serves until `shutdown` begins. `on_ready` is told where, once everything is open and connections are taken.
 pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(Listening)) -> Result<(), ServeError> {
     let refused = |address| move |error| ServeError::Listen { address, error };
-    let listener = TcpListener::bind(config.listen).await.map_err(refused(config.listen))?;
-    let mqtt = match config.mqtt.listen {
-        Some(address) => Some(mqtt::bind(address).map_err(refused(address))?),
-        None => None,
+    let mut inherited = Inherited::take()?;
+    let listener = match inherited.at(config.listen).map_err(ServeError::Serve)? {
+        Some(inherited) => inherited,
+        None => TcpListener::bind(config.listen).await.map_err(refused(config.listen))?,
     };
-    let mqtt_tls = match config.mqtt.tls_listen {
-        Some(address) => Some(mqtt::bind(address).map_err(refused(address))?),
-        None => None,
+    let mut mqtt = |address| match inherited.at(address).map_err(ServeError::Serve)? {
+        Some(inherited) => Ok(inherited),
+        None => mqtt::bind(address).map_err(refused(address)),
     };
+    let mqtt_tls = config.mqtt.tls_listen.map(&mut mqtt).transpose()?;
+    let mqtt = config.mqtt.listen.map(&mut mqtt).transpose()?;
+    inherited.all_taken()?;
     let listening = Listening {
         http: listener.local_addr().map_err(ServeError::Serve)?,
         mqtt: mqtt.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::Serve)?,

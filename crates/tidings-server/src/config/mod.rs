@@ -6,6 +6,7 @@
 mod auth;
 mod contradictions;
 mod file;
+mod inherited;
 mod layers;
 pub mod origin;
 mod s3;
@@ -13,6 +14,7 @@ mod settings;
 mod value;
 
 pub use file::{check, sample};
+pub use inherited::inherited_names;
 pub use layers::{ConfigError, Place, Problem};
 pub use settings::{
     Archive, Auth, AuthMode, BlobStore, Blocking, BusKind, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log,

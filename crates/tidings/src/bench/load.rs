@@ -120,22 +120,29 @@ impl Sends {
 pub struct Pairs {
     url: String,
     window: usize,
+    /// The first pair's number, which their names come from.
+    first: usize,
     pairs: Vec<(Connection, Connection)>,
 }
 
 impl Pairs {
     pub async fn connect(url: &str, pairs: usize, window: usize) -> anyhow::Result<Self> {
+        Self::connect_from(url, 0, pairs, window).await
+    }
+
+    /// As [`Pairs::connect`], with names that nobody else has if the numbers are not another's.
+    pub async fn connect_from(url: &str, first: usize, pairs: usize, window: usize) -> anyhow::Result<Self> {
         let mut connected = Vec::new();
-        for pair in 0..pairs {
+        for pair in first..first + pairs {
             connected.push((connect(url, &sender(pair)).await?, connect(url, &receiver(pair)).await?));
         }
-        Ok(Self { url: url.to_owned(), window, pairs: connected })
+        Ok(Self { url: url.to_owned(), window, first, pairs: connected })
     }
 
     /// Sends until the span is over, and waits until all of it was acknowledged and delivered.
     pub async fn run(self, span: Span) -> anyhow::Result<Counts> {
         let mut tasks = JoinSet::new();
-        for (pair, (from, to)) in self.pairs.into_iter().enumerate() {
+        for (pair, (from, to)) in (self.first..).zip(self.pairs) {
             let sends = Sends::new(&format!(r#"{{"user":"{}"}}"#, receiver(pair)), pair as u64);
             let (sent_tx, sent_rx) = tokio::sync::oneshot::channel();
             tasks.spawn(async move {

@@ -6,6 +6,7 @@
 //! however it ends.
 
 pub mod child;
+mod cluster;
 mod disk;
 mod fanout;
 mod fill;
@@ -16,6 +17,7 @@ mod listen;
 mod load;
 mod mqtt;
 mod packets;
+mod placement;
 mod poll;
 mod process;
 mod relay;
@@ -60,6 +62,15 @@ pub struct BenchArgs {
     /// store: how many messages are sent; history, disk, restart: how many are stored first
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     pub messages: u64,
+    /// cluster: all nodes of a Cassandra cluster of this machine, as address:port, separated by commas
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    pub cassandra: Vec<String>,
+    /// cluster: NATS on this machine, as address:port
+    #[arg(long, value_name = "ADDRESS")]
+    pub nats: Option<String>,
+    /// cluster: how many nodes of Tidings
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=16))]
+    pub nodes: u64,
     /// Where the servers keep their data meanwhile: it is this disk that is measured
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     pub folder: PathBuf,
@@ -92,6 +103,10 @@ pub enum Scenario {
     Disk,
     /// From kill -9 under load until it takes messages again
     Restart,
+    /// Messages through a Cassandra cluster, and their cost there
+    Cluster,
+    /// A fleet of 500 nodes, on paper: balance, moves, and how far messages go
+    Placement,
 }
 
 impl Scenario {
@@ -106,6 +121,8 @@ impl Scenario {
         Self::Mqtt,
         Self::Disk,
         Self::Restart,
+        Self::Cluster,
+        Self::Placement,
     ];
 
     async fn run(self, options: &Options, report: &mut Report) -> anyhow::Result<()> {
@@ -120,6 +137,8 @@ impl Scenario {
             Self::Mqtt => mqtt::run(options, report).await,
             Self::Disk => disk::run(options, report).await,
             Self::Restart => disk::run_restart(options, report).await,
+            Self::Cluster => cluster::run(options, report).await,
+            Self::Placement => placement::run(report),
         }
     }
 }
@@ -135,6 +154,9 @@ struct Options {
     conversations: Option<u32>,
     spread: store::Spread,
     cache_bytes: u64,
+    cassandra: Vec<String>,
+    nats: Option<String>,
+    nodes: usize,
     folder: PathBuf,
 }
 
@@ -143,7 +165,8 @@ pub async fn run(args: BenchArgs, transport: Transport, json: bool) -> anyhow::R
     if let Some(kind) = args.child {
         return child::run(kind, &args.child_args).await;
     }
-    if cfg!(debug_assertions) {
+    let scenarios = if args.scenarios.is_empty() { Scenario::ALL.to_vec() } else { args.scenarios };
+    if cfg!(debug_assertions) && scenarios.iter().any(|scenario| *scenario != Scenario::Placement) {
         bail!("this build is not optimised, so its figures mean nothing: cargo run --release -- bench");
     }
     let folder = tempfile::Builder::new().prefix("tidings-bench-").tempdir_in(&args.folder)?;
@@ -156,9 +179,11 @@ pub async fn run(args: BenchArgs, transport: Transport, json: bool) -> anyhow::R
         conversations: args.conversations,
         spread: args.spread,
         cache_bytes: args.cache << 20,
+        cassandra: args.cassandra,
+        nats: args.nats,
+        nodes: usize::try_from(args.nodes)?,
         folder: folder.path().to_owned(),
     };
-    let scenarios = if args.scenarios.is_empty() { Scenario::ALL.to_vec() } else { args.scenarios };
     let mut report = Report::begin(json, &args.folder)?;
     let measured = async {
         for scenario in scenarios {

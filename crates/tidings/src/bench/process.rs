@@ -1,6 +1,6 @@
 //! What a process has used so far, as Linux counts it.
 
-use std::{fs, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 
@@ -35,4 +35,23 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).context("no Rss")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+}
+
+/// The process of this machine that listens at an IPv4 address (proc(5)). `None`: nobody that we may look at.
+pub fn listening(address: SocketAddr) -> anyhow::Result<Option<u32>> {
+    let SocketAddr::V4(address) = address else { return Ok(None) };
+    let local = format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port());
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // State 0A: it listens. The tenth word is the number of the socket.
+    let Some(line) = lines.filter(|words| words.len() > 9).find(|words| words[1] == local && words[3] == "0A") else {
+        return Ok(None);
+    };
+    let socket = format!("socket:[{}]", line[9]);
+    let pids = fs::read_dir("/proc")?.flatten().filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let holds = |pid: &u32| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        files.filter_map(|file| fs::read_link(file.path()).ok()).any(|link| link.as_os_str() == socket.as_str())
+    };
+    Ok(pids.into_iter().find(holds))
 }

@@ -148,6 +148,11 @@ impl Line {
         loop {
             let frame = self.connection.reader.next().await.unwrap().parse().unwrap();
             let re = match &frame {
+                ServerFrame::Ping(_) => {
+                    self.connection.writer.queue(raw::PONG);
+                    self.connection.writer.flush().await.unwrap();
+                    continue;
+                }
                 ServerFrame::Inbox(page) => &page.re,
                 ServerFrame::Changes(changes) => &changes.re,
                 ServerFrame::Entries(entries) => &entries.re,

@@ -5,12 +5,17 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rand::rngs::StdRng;
 use tidings_checker::{Sending, Session, Transport};
-use tidings_client::{Client as Connected, ClientError, Event, Status, Way, http::Http};
+use tidings_client::{
+    Builder, Client as Connected, ClientError, Event, Status, Way,
+    http::Http,
+    transport::{http::OverHttp, several::Several},
+};
 use tidings_proto::{
     ConversationId, Seq, UserId,
     frames::{client::Command, server::Sent},
@@ -18,6 +23,7 @@ use tidings_proto::{
 use tokio::sync::watch;
 
 use super::{
+    device::{REST, within},
     plan::Plan,
     run::{Client, Phase},
     world::{World, device, user},
@@ -33,6 +39,8 @@ pub struct Script {
     session: Session,
     plan: Plan,
     again: Option<Command>,
+    /// How long an answer may take before it is asked again.
+    patience: Option<Duration>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -45,30 +53,41 @@ impl Script {
             world: world.clone(),
             user,
             again: None,
+            patience: None,
             phase,
         }
+    }
+
+    pub fn giving_up_after(self, silence: Duration) -> Self {
+        Self { patience: Some(silence), ..self }
     }
 }
 
 impl Client for Script {
     async fn live(&mut self, url: &str) {
         let http = Http::new(url).unwrap();
-        let Ok(login) = http.login(self.user.as_str(), Some("script")).await else { return };
+        let login = within(self.patience, http.login(self.user.as_str(), Some("script"))).await;
+        let Some(Ok(login)) = login else { return };
         let http = http.with_token(&login.token);
         let recorded = self.session.connect(Transport::Http);
         while !matches!(*self.phase.borrow(), Phase::Over) || self.again.is_some() {
             let command = self.again.take().unwrap_or_else(|| self.plan.send(&self.world));
             let Command::Send(send) = command.clone() else { panic!("the plan sends") };
             let sending = self.world.sending(&recorded, &self.user, &command);
-            match http.send(send).await {
-                Ok(sent) => sending.sent(sent.seq, sent.repeat),
-                Err(ClientError::Refused(refused)) => {
+            match within(self.patience, http.send(send)).await {
+                Some(Ok(sent)) => {
+                    sending.sent(sent.seq, sent.repeat);
+                    self.world.note_acked();
+                }
+                Some(Err(ClientError::Refused(refused))) => {
                     sending.refused(refused.code);
+                    self.world.note_refused(refused.code);
                     if refused.code == tidings_proto::Code::Unavailable {
                         self.again = Some(command);
+                        tokio::time::sleep(REST).await;
                     }
                 }
-                Err(_) => {
+                Some(Err(_)) | None => {
                     drop(sending);
                     self.again = Some(command);
                     break;
@@ -79,11 +98,22 @@ impl Client for Script {
     }
 }
 
-/// Uses the Rust client, which repeats and fills gaps by itself: what it hands on has to be whole. It comes back another way each
-/// time.
+/// Every way that the Rust client has.
+pub const EVERY_WAY: [Transport; 4] = [Transport::WebSocket, Transport::Sse, Transport::LongPoll, Transport::Mqtt];
+
+/// How often the Rust client asks again by itself what is refused for now. (It waits longer each time.)
+const RETRIES: u32 = 3;
+
+/// Between plain polls when nothing is new.
+const POLL_PAUSE: Duration = Duration::from_millis(200);
+
+/// Uses the Rust client, which repeats and fills gaps by itself: what it hands on has to be whole. Each time it connects it takes the
+/// next of its ways.
 pub struct Product {
     world: Arc<World>,
     user: UserId,
+    device: &'static str,
+    ways: Vec<Transport>,
     /// What it hears; its sends are told apart, because what it hands on has its own entries too.
     heard: Session,
     said: Session,
@@ -99,12 +129,21 @@ pub struct Product {
 type Answers = FuturesUnordered<Pin<Box<dyn Future<Output = (Sending, Command, Result<Sent, ClientError>)> + Send>>>;
 
 impl Product {
-    pub fn new(world: &Arc<World>, person: &str, rng: StdRng, phase: watch::Receiver<Phase>) -> Self {
+    pub fn new(
+        world: &Arc<World>,
+        person: &str,
+        name: &'static str,
+        ways: &[Transport],
+        rng: StdRng,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
         let user = user(person);
         Self {
-            heard: world.recorder.session(&user, &device("product")),
-            said: world.recorder.session(&user, &device("product")),
-            plan: Plan::new(&user, &format!("{person}-product"), rng),
+            heard: world.recorder.session(&user, &device(name)),
+            said: world.recorder.session(&user, &device(name)),
+            plan: Plan::new(&user, &format!("{person}-{name}"), rng),
+            device: name,
+            ways: ways.to_vec(),
             world: world.clone(),
             user,
             again: VecDeque::new(),
@@ -165,26 +204,54 @@ impl Product {
 
     fn on_answer(&mut self, sending: Sending, command: Command, answer: Result<Sent, ClientError>) {
         match answer {
-            Ok(sent) => sending.sent(sent.seq, sent.repeat),
+            Ok(sent) => {
+                sending.sent(sent.seq, sent.repeat);
+                self.world.note_acked();
+            }
             Err(ClientError::Refused(refused)) if refused.code != tidings_proto::Code::Unavailable => {
                 sending.refused(refused.code);
             }
-            Err(_) => self.again.push_back(command),
+            Err(error) => {
+                error.code().into_iter().for_each(|code| self.world.note_refused(code));
+                self.again.push_back(command);
+            }
         }
     }
 }
 
 impl Client for Product {
     async fn live(&mut self, url: &str) {
-        let way = Way::ALL[self.lives % Way::ALL.len()];
+        self.talk(&[url.to_owned()], false).await;
+    }
+}
+
+impl Product {
+    /// Leaves it to the Rust client to come back, at whichever address, until all is over.
+    pub async fn stay(&mut self, urls: &[String]) {
+        self.talk(urls, true).await;
+    }
+
+    fn builder(&self, transport: Transport, urls: &[String]) -> Builder {
+        let (first, others) = urls.split_first().expect("there is a server");
+        let builder = others.iter().fold(Connected::builder(first), |builder, url| builder.also(url));
+        let builder = builder.user(self.user.as_str()).device(self.device).retries(RETRIES);
+        match transport {
+            Transport::WebSocket => builder.way(Way::WebSocket),
+            Transport::Sse => builder.way(Way::Events),
+            Transport::LongPoll => builder.way(Way::Polls),
+            Transport::Mqtt => builder.way(Way::Mqtt),
+            Transport::Poll => {
+                let polls = |url: &String| OverHttp::plain_polls(url, Some(POLL_PAUSE)).expect("an address");
+                builder.transport(Several::new(urls.iter().map(|url| Arc::new(polls(url)) as _).collect()))
+            }
+            Transport::Http => panic!("nothing comes by calls alone"),
+        }
+    }
+
+    async fn talk(&mut self, urls: &[String], stays: bool) {
+        let transport = self.ways[self.lives % self.ways.len()];
         self.lives += 1;
-        let transport = match way {
-            Way::WebSocket => Transport::WebSocket,
-            Way::Events => Transport::Sse,
-            Way::Polls => Transport::LongPoll,
-            Way::Mqtt => Transport::Mqtt,
-        };
-        let builder = Connected::builder(url).way(way).user(self.user.as_str()).device("product");
+        let builder = self.builder(transport, urls);
         let (line, builder) = match &self.sync {
             Some(sync) => (self.heard.resume(transport), builder.resume(sync, self.cursors.clone())),
             None => (self.heard.connect(transport), builder),
@@ -207,7 +274,7 @@ impl Client for Product {
                     None => break,
                 },
                 Some((sending, command, answer)) = answers.next() => self.on_answer(sending, command, answer),
-                _ = status.wait_for(|status| !matches!(status, Status::Connected(_))) => break,
+                _ = status.wait_for(|status| !matches!(status, Status::Connected(_))), if !stays => break,
             }
         }
         // What is in the queue already was handed on.

@@ -3,8 +3,9 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::Future,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rand::{Rng, rngs::StdRng};
@@ -31,6 +32,8 @@ use super::{
 
 /// Requests that are under way at once, at most.
 const WINDOW: usize = 12;
+/// After a refusal for now.
+pub const REST: Duration = Duration::from_millis(100);
 /// A page of what was missed.
 const MISSED: usize = 100;
 
@@ -93,6 +96,10 @@ pub struct Device {
     pub held: Arc<Mutex<Held>>,
     /// Without an answer yet: to be asked again.
     again: VecDeque<Command>,
+    /// How long an answer may take before the line is given up.
+    patience: Option<Duration>,
+    /// Refused for now: nothing is asked before.
+    rests_until: Option<Instant>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -123,8 +130,15 @@ impl Device {
             name,
             held: Arc::default(),
             again: VecDeque::new(),
+            patience: None,
+            rests_until: None,
             phase,
         }
+    }
+
+    /// Gives a line up that is silent for so long while an answer is awaited.
+    pub fn giving_up_after(self, silence: Duration) -> Self {
+        Self { patience: Some(silence), ..self }
     }
 
     /// Talks until the line is cut, or until all is over.
@@ -138,7 +152,7 @@ impl Device {
         };
         let hello =
             Hello { username: Some(self.user.to_string()), device: Some(device(self.name)), sync, ..Hello::default() };
-        let Ok((connection, _welcome)) = raw::Connection::connect(url, hello).await else {
+        let Some(Ok((connection, _welcome))) = within(self.patience, raw::Connection::connect(url, hello)).await else {
             recorded.closed();
             return;
         };
@@ -160,7 +174,7 @@ impl Device {
             if is_over && line.waiting.is_empty() && !line.resuming {
                 return Ok(());
             }
-            if !is_over && !line.resuming {
+            if !is_over && !line.resuming && self.rests_until.is_none_or(|until| until <= Instant::now()) {
                 self.ask_some(line);
             }
             line.writer.flush().await?;
@@ -171,7 +185,8 @@ impl Device {
                     self.hear(line, frame?.parse())?;
                 }
             } else {
-                self.hear(line, reader.next().await?.parse())?;
+                let Some(frame) = within(self.patience, reader.next()).await else { return Err(Lost::Silent) };
+                self.hear(line, frame?.parse())?;
             }
             while let Some(frame) = reader.try_next()? {
                 self.hear(line, frame.parse())?;
@@ -238,6 +253,7 @@ impl Device {
                     panic!("sent answers a send")
                 };
                 sending.sent(sent.seq, sent.repeat);
+                self.world.note_acked();
                 if matches!(*command, Command::Send(_)) {
                     self.world.remember(sent.conversation, sent.seq, &self.user);
                 }
@@ -314,8 +330,10 @@ impl Device {
         match line.answered(re) {
             Some(Waiting::Entry(sending, command)) => {
                 sending.refused(code);
+                self.world.note_refused(code);
                 if code == Code::Unavailable {
                     self.again.push_back(*command);
+                    self.rests_until = Some(Instant::now() + REST);
                 }
             }
             Some(Waiting::Block(blocking)) => blocking.refused(code),
@@ -341,6 +359,14 @@ impl Device {
             }
         }
         line.recorded.closed();
+    }
+}
+
+/// `None`: it took longer.
+pub async fn within<T>(patience: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
+    match patience {
+        Some(patience) => tokio::time::timeout(patience, future).await.ok(),
+        None => Some(future.await),
     }
 }
 

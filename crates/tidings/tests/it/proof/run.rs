@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    caller::{Product, Script},
+    caller::{EVERY_WAY, Product, Script},
     device::{Device, Held},
     world::{OWNER, PEOPLE, World, creates, device, user},
 };
@@ -35,7 +35,7 @@ use super::{
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The devices: whose, and their names.
-const DEVICES: [(&str, &str); 8] = [
+pub const DEVICES: [(&str, &str); 8] = [
     ("ada", "laptop"),
     ("ada", "phone"),
     ("bob", "laptop"),
@@ -69,10 +69,10 @@ pub struct Run {
     pub world: Arc<World>,
     /// What each device holds, to be looked at between rounds.
     pub held: Vec<(UserId, Arc<Mutex<Held>>)>,
-    phase: watch::Sender<Phase>,
-    generation: u64,
-    round: Arc<Barrier>,
-    clients: JoinSet<()>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) generation: u64,
+    pub(super) round: Arc<Barrier>,
+    pub(super) clients: JoinSet<()>,
 }
 
 impl Run {
@@ -92,7 +92,7 @@ impl Run {
         }
         let script = Script::new(&world, "bob", seed(), phase_rx.clone());
         clients.spawn(take_part(script, phase_rx.clone(), round.clone()));
-        let product = Product::new(&world, "kim", seed(), phase_rx.clone());
+        let product = Product::new(&world, "kim", "product", &EVERY_WAY, seed(), phase_rx.clone());
         clients.spawn(take_part(product, phase_rx, round.clone()));
         Self { world, held, phase, generation: 0, round, clients }
     }
@@ -170,7 +170,7 @@ async fn take_part(mut client: impl Client, mut phase: watch::Receiver<Phase>, r
 }
 
 /// Makes everybody known and both groups.
-async fn set_up(world: &World, url: &str) {
+pub async fn set_up(world: &World, url: &str) {
     for person in PEOPLE.into_iter().rev() {
         // The owner comes last, when all are known.
         let hello = Hello { username: Some(person.to_owned()), device: Some(device("set-up")), ..Hello::default() };

@@ -1,10 +1,13 @@
 //! Who talks where, and the one recorder of all they see.
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tidings_checker::{Connection, Outgoing, Recorder, Sending};
 use tidings_proto::{
-    ConversationId, DeviceId, Seq, UserId,
+    Code, ConversationId, DeviceId, Seq, UserId,
     frames::{
         client::{Command, Create, To},
         server::Kind,
@@ -31,18 +34,48 @@ pub struct World {
     pub moving: ConversationId,
     /// The newest acked messages: where, which, whose.
     messages: Mutex<Vec<(ConversationId, Seq, UserId)>>,
+    acked: AtomicU64,
+    unavailable: AtomicU64,
 }
 
 impl World {
     pub fn new(recorder: Recorder) -> Self {
         let group = |create: &Create| ConversationId::group(&user(OWNER), &create.client_msg_id);
         let [stable, moving] = &creates();
-        Self { recorder, stable: group(stable), moving: group(moving), messages: Mutex::default() }
+        Self {
+            recorder,
+            stable: group(stable),
+            moving: group(moving),
+            messages: Mutex::default(),
+            acked: AtomicU64::new(0),
+            unavailable: AtomicU64::new(0),
+        }
     }
 
     /// Records that `user` is about to send `command`, which makes an entry.
     pub fn sending(&self, connection: &Connection, user: &UserId, command: &Command) -> Sending {
         connection.sending(outgoing(user, command))
+    }
+
+    /// A send was acknowledged.
+    pub fn note_acked(&self) {
+        self.acked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn note_refused(&self, code: Code) {
+        if code == Code::Unavailable {
+            self.unavailable.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many sends were acknowledged so far.
+    pub fn acked(&self) -> u64 {
+        self.acked.load(Ordering::Relaxed)
+    }
+
+    /// How many sends were refused as `unavailable` so far.
+    pub fn unavailable(&self) -> u64 {
+        self.unavailable.load(Ordering::Relaxed)
     }
 
     pub fn remember(&self, conversation: ConversationId, seq: Seq, by: &UserId) {
