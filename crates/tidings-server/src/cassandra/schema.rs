@@ -76,6 +76,11 @@ const TABLES: &[Table] = &[
         "whom a conversation has told what their homes do not have yet",
     ),
     Table::new("meta", "name text PRIMARY KEY, e blob", "facts of the whole"),
+    Table::new(
+        "archive",
+        "conversation blob, last_seq bigint, e blob, PRIMARY KEY (conversation, last_seq)",
+        "where old entries are among the blobs",
+    ),
 ];
 
 /// All statements, in order. Each does nothing where its table is there already.

@@ -30,7 +30,7 @@ use crate::{
 
 use super::{
     super::Edge,
-    bearer,
+    archive, bearer,
     documents::Calls,
     input::{Asked, Body, BodyLimit, Named, Raw, RepeatId, parse},
     object, problem,
@@ -53,6 +53,7 @@ pub fn router() -> Router<Edge> {
         .route("/v1/admin/users/resolve", post(resolve))
         .route("/v1/admin/users/{user}", put(put_user))
         .route("/v1/admin/send", post(send_as))
+        .route("/v1/admin/archive", get(archive::status).post(archive::begin))
         .route("/v1/admin/conversations", get(find))
         .route("/v1/admin/conversations/{conversation}/entries", get(export))
         .layer(Extension(BodyLimit(BODY_BYTES)))
