@@ -36,8 +36,8 @@ run() {
 scripts/interop/venv.sh "$target/interop" || exit 1
 export PATH=$(realpath "$target")/interop/venv/bin:$PATH
 
-# What needs Cassandra has a suite of its own below, one test at a time: some stop its nodes.
-run "Rust" cargo test --workspace --locked --no-fail-fast -- --skip cassandra::
+# What needs Cassandra has suites of its own below, one test at a time: some stop its nodes.
+run "Rust" cargo test --workspace --locked --no-fail-fast -- --skip cassandra:: --skip nemesis::runs
 export CASSANDRA_RUN=$PWD/$target/cassandra-tests
 [ "${target#/}" = "$target" ] || CASSANDRA_RUN=$target/cassandra-tests
 run "Cassandra, start" scripts/fleet/cassandra.sh start
