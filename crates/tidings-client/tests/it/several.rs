@@ -65,7 +65,7 @@ async fn moved(mut line: Line, script: &Script, prefer: Option<&str>) -> Line {
     let_in(line, script, prefer).await
 }
 
-async fn let_in(mut left: Line, script: &Script, prefer: Option<&str>) -> Line {
+async fn let_in(left: Line, script: &Script, prefer: Option<&str>) -> Line {
     let (mut line, _) = script.accept().await;
     line.welcome_preferring(prefer).await;
     line.says(json!({"type":"changes","items":[],"removed":[],"sync":"t-1","more":false,"full":false})).await;

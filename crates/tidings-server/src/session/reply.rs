@@ -69,12 +69,6 @@ impl Answer {
             .with(|refused| refused.retry_after_ms = Some(retry_after_ms))
     }
 
-    /// The user's home is on its way from one node to another, or on one that cannot be reached.
-    pub fn moving() -> Self {
-        Self::refused(Code::Unavailable, "your node is being changed; come back after retry_after_ms")
-            .with(|refused| refused.retry_after_ms = Some(1_000))
-    }
-
     pub(super) fn with(mut self, set: impl FnOnce(&mut Refused)) -> Self {
         if let Self::Refused(refused) = &mut self {
             set(refused);

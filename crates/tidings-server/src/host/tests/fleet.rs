@@ -52,6 +52,15 @@ impl Tables for OfNode {
     async fn log_rows(&self, wanted: Vec<(ConversationId, Seq)>) -> Result<Vec<Vec<(Seq, Stored)>>, TablesError> {
         self.tables.log_rows(wanted).await
     }
+    async fn log_rows_between(
+        &self,
+        id: ConversationId,
+        from: Seq,
+        to: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, Stored)>, TablesError> {
+        self.tables.log_rows_between(id, from, to, limit).await
+    }
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {
         let mut flushed = self.flushed.lock();
         *flushed = position.max(*flushed);

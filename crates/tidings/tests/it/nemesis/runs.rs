@@ -59,6 +59,9 @@ async fn faults_lose_double_and_reorder_nothing() {
     eprintln!("{figures}\n{report}");
     report.assert_green(Rule::ALL);
     assert!(figures.repeats() > 0, "nobody was ever left without an answer: the faults do nothing");
+
+    let report = check(&audit::without_one_final_entry(&history, &mut rng)).expect("it still is a history");
+    assert!(report.red().contains(&Rule::Durable), "a lost entry goes unseen\n{report}");
 }
 
 /// A fault of each kind.

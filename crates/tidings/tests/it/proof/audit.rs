@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use tidings_checker::{Connection, Transport};
+use rand::{Rng, rngs::StdRng};
+use tidings_checker::{Connection, Event, History, Record, Transport};
 use tidings_client::raw;
 use tidings_proto::{
     ConversationId, Seq, UserId,
@@ -61,6 +62,29 @@ pub async fn read_all(world: &World, url: &str) {
         }
         line.recorded.closed();
     }
+}
+
+/// A control: the same history, but no final read shows one of the acked entries.
+pub fn without_one_final_entry(history: &History, rng: &mut StdRng) -> History {
+    let mut records: Vec<Record> = history.records().cloned().collect();
+    let acked: Vec<_> = records
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::Fetched(fetched) if fetched.is_final => Some(fetched),
+            _ => None,
+        })
+        .flat_map(|fetched| fetched.entries.iter().map(|entry| (fetched.conversation, entry.seq)))
+        .collect();
+    let (conversation, seq) = acked[rng.random_range(0..acked.len())];
+    for record in &mut records {
+        if let Event::Fetched(fetched) = &mut record.event
+            && fetched.is_final
+            && fetched.conversation == conversation
+        {
+            fetched.entries.retain(|entry| entry.seq != seq);
+        }
+    }
+    History::new(records)
 }
 
 struct Line {

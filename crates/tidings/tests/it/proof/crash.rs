@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tidings_checker::{Event, History, Record, Rule, check};
+use tidings_checker::{Rule, check};
 
 use crate::server::Server;
 
@@ -48,7 +48,7 @@ async fn kills_at_random_moments_lose_nothing_that_was_acked() {
     report.assert_green(EXERCISED);
     eprintln!("{report}{} s", began.elapsed().as_secs());
 
-    let report = check(&without_one_final_entry(&history, &mut rng)).expect("it still is a history");
+    let report = check(&audit::without_one_final_entry(&history, &mut rng)).expect("it still is a history");
     assert!(report.red().contains(&Rule::Durable), "a lost entry goes unseen\n{report}");
 }
 
@@ -94,27 +94,4 @@ fn settings(rng: &mut StdRng) -> Vec<(&'static str, &'static str)> {
         ("rates.sends_burst", "1000000"),
         ("rates.requests_per_s", "1000000"),
     ]
-}
-
-/// The same history, but no final read shows one of the acked entries.
-fn without_one_final_entry(history: &History, rng: &mut StdRng) -> History {
-    let mut records: Vec<Record> = history.records().cloned().collect();
-    let acked: Vec<_> = records
-        .iter()
-        .filter_map(|record| match &record.event {
-            Event::Fetched(fetched) if fetched.is_final => Some(fetched),
-            _ => None,
-        })
-        .flat_map(|fetched| fetched.entries.iter().map(|entry| (fetched.conversation, entry.seq)))
-        .collect();
-    let (conversation, seq) = acked[rng.random_range(0..acked.len())];
-    for record in &mut records {
-        if let Event::Fetched(fetched) = &mut record.event
-            && fetched.is_final
-            && fetched.conversation == conversation
-        {
-            fetched.entries.retain(|entry| entry.seq != seq);
-        }
-    }
-    History::new(records)
 }
