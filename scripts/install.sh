@@ -32,6 +32,8 @@ if [ "$purpose" = test ] || [ "$purpose" = fleet ]; then
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
   have java || packages+=(openjdk-17-jdk-headless)
   have mvn || packages+=(maven)
+  # Builds the store that stands in for S3.
+  have go || packages+=(golang)
 fi
 
 [ ${#packages[@]} -gt 0 ] || exit 0

@@ -36,8 +36,15 @@ run() {
 scripts/interop/venv.sh "$target/interop" || exit 1
 export PATH=$(realpath "$target")/interop/venv/bin:$PATH
 
-# What needs Cassandra has suites of its own below, one test at a time: some stop its nodes.
-run "Rust" cargo test --workspace --locked --no-fail-fast -- --skip cassandra:: --skip nemesis::runs
+# What needs Cassandra or S3 has a suite of its own below, one test at a time: some stop the nodes.
+run "Rust" cargo test --workspace --locked --no-fail-fast -- --skip cassandra:: --skip s3:: --skip nemesis::runs
+export S3_RUN=$PWD/$target/s3-tests
+[ "${target#/}" = "$target" ] || S3_RUN=$target/s3-tests
+run "S3, start" scripts/fleet/s3.sh start
+trap 'scripts/fleet/s3.sh wipe' EXIT
+run "S3" cargo test --package tidings-server --package tidings --locked --no-fail-fast --lib --test it \
+  -- --include-ignored s3::
+scripts/fleet/s3.sh wipe
 export CASSANDRA_RUN=$PWD/$target/cassandra-tests
 [ "${target#/}" = "$target" ] || CASSANDRA_RUN=$target/cassandra-tests
 run "Cassandra, start" scripts/fleet/cassandra.sh start

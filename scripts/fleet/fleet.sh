@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A whole fleet on this machine, to try it and to test against: three Cassandra nodes, NATS, an object store if there is a
-# script for one, and Tidings nodes, all on loopback addresses.
+# A whole fleet on this machine, to try it and to test against: three Cassandra nodes, NATS, a store that speaks S3, and
+# Tidings nodes, all on loopback addresses.
 #
 #   fleet.sh start BINARY       starts what is not running yet, and says where it is
 #   fleet.sh stop               stops all of it; data stay, `start` goes on with them
@@ -15,7 +15,7 @@
 #   FLEET_NATS    the port of NATS                                                         [4222]
 #   and those of cassandra.sh
 #
-# Needs what cassandra.sh needs, and Python for NATS (scripts/install.sh fleet).
+# Needs what cassandra.sh and s3.sh need, and Python for NATS (scripts/install.sh fleet).
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
@@ -80,15 +80,7 @@ start_nats() {
   await nats listens "$nats_port"
 }
 
-start_s3() {
-  [ -x "$here/scripts/fleet/s3.sh" ] || return 0
-  S3_RUN=$run/s3 "$here/scripts/fleet/s3.sh" start
-}
-
-stop_s3() {
-  [ -x "$here/scripts/fleet/s3.sh" ] || return 0
-  S3_RUN=$run/s3 "$here/scripts/fleet/s3.sh" "$1"
-}
+s3() { S3_RUN=$run/s3 "$here/scripts/fleet/s3.sh" "$@"; }
 
 # What node $1 is told. Nodes are alike but for their address.
 configure() {
@@ -99,10 +91,21 @@ configure() {
 listen = "127.0.0.1:$((port + $1))"
 data = "$run/tidings$1/data"
 store = "cassandra"
+blobs = "s3"
 admin_token = "$(cat "$run/admin.token")"
 
 [cassandra]
 nodes = ["${contacts//,/\", \"}"]
+
+[s3]
+endpoint = "$(s3 endpoint)"
+allow_http = true
+bucket = "tidings"
+access_key_id = "tidings"
+secret_access_key = "tidings-secret"
+
+[archive]
+after_months = 12
 TOML
   [ "$nodes" -gt 1 ] || return 0
   sed -i '/^store/a bus = "nats"' "$run/tidings$1/settings"
@@ -154,7 +157,7 @@ start() {
   flock 8
   cassandra start 3
   start_nats
-  start_s3
+  s3 start
   start_tidings "$binary"
   printf '\nThe fleet is up; data, settings and logs are in %s\n' "$run"
   status
@@ -199,8 +202,8 @@ command=${1:-help}
 shift || true
 case $command in
   start) start "$@" ;;
-  stop) stop TERM; stop_s3 stop; cassandra stop ;;
-  wipe) stop KILL; stop_s3 wipe; cassandra wipe; rm -rf "$run"/{tidings[0-9]*,nats,admin.token} ;;
+  stop) stop TERM; s3 stop; cassandra stop ;;
+  wipe) stop KILL; s3 wipe; cassandra wipe; rm -rf "$run"/{tidings[0-9]*,nats,admin.token} ;;
   status) status ;;
   kill) signal_nodes KILL "$@" ;;
   pause) signal_nodes STOP "$@" ;;

@@ -262,7 +262,44 @@ pub mod admin {
         pub entry: Entry<'static>,
     }
 
+    /// What the archive has done since the server started.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    pub struct Archive {
+        /// 0: nothing is archived.
+        pub after_months: u64,
+        pub is_running: bool,
+        pub rounds: u64,
+        /// What the last round did that came to its end.
+        pub last: Option<Archived>,
+        pub last_at_ms: Option<u64>,
+        /// Why the last round ended before its end, if it did.
+        pub error: Option<String>,
+        /// Where it is.
+        pub place: String,
+    }
+
+    #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+    pub struct Archived {
+        pub conversations: u64,
+        pub segments: u64,
+        pub blocks: u64,
+        pub entries: u64,
+        pub unpacked_bytes: u64,
+        pub packed_bytes: u64,
+        pub rows: u64,
+        pub failed: u64,
+    }
+
     impl Http {
+        pub async fn archive(&self) -> Result<Archive, ClientError> {
+            self.call(Method::GET, "/v1/admin/archive", None::<&()>).await
+        }
+
+        /// Begins a round, and does not wait for its end.
+        pub async fn begin_archive(&self) -> Result<Archive, ClientError> {
+            self.call(Method::POST, "/v1/admin/archive", None::<&()>).await
+        }
+
         pub async fn resolve_users(&self, names: Vec<String>) -> Result<Vec<ImportUser>, ClientError> {
             let resolved: Resolved =
                 self.call(Method::POST, "/v1/admin/users/resolve", Some(&Resolve { names })).await?;

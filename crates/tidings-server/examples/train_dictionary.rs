@@ -1,6 +1,8 @@
-//! Trains the dictionary that log rows are compressed with, and shows what it gains on text it has not seen.
+//! Trains a dictionary that log rows are compressed with, or blocks of the archive, and shows what it gains on text it has not
+//! seen.
 //!
-//! `zcat chat.jsonl.gz | cargo run --release -p tidings-server --example train_dictionary -- OUT.zdict`
+//! `zcat chat.jsonl.gz | cargo run --release -p tidings-server --example train_dictionary -- OUT.zdict rows`
+//! `zcat chat.jsonl.gz | cargo run --release -p tidings-server --example train_dictionary -- OUT.zdict blocks`
 //!
 //! Reads JSON lines with `day`, `at` (HH:MM), `from` and `text`. Every second line trains, the others test. The same
 //! input makes the same dictionary.
@@ -14,9 +16,31 @@ use tidings_server::{
     tables::chunk,
 };
 
-const DICTIONARY_BYTES: usize = 24 * 1024;
-/// Rows of these many entries, in turn: small rows and closed chunks.
-const RUNS: [usize; 6] = [1, 2, 1, 5, 1, 48];
+/// What is trained.
+struct Kind {
+    bytes: usize,
+    /// Samples of these many entries, in turn.
+    training: &'static [usize],
+    /// What is compressed with it, and how hard.
+    tests: &'static [(&'static str, &'static [usize])],
+    levels: &'static [i32],
+}
+
+/// Small rows and closed chunks.
+const ROWS: Kind = Kind {
+    bytes: 24 * 1024,
+    training: &[1, 2, 1, 5, 1, 48],
+    tests: &[("rows of up to 5", &[1, 2, 5]), ("rows of 48", &[48])],
+    levels: &[1, 3, 6],
+};
+
+/// Much shorter than blocks are: the trainer takes the beginnings of samples, and a block is mostly text.
+const BLOCKS: Kind = Kind {
+    bytes: 110 * 1024,
+    training: &[30],
+    tests: &[("blocks of 250", &[250]), ("blocks of 1,000", &[1_000])],
+    levels: &[12, 19],
+};
 
 #[derive(Deserialize)]
 struct Line {
@@ -28,24 +52,28 @@ struct Line {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::args().nth(1).ok_or("name the file to write")?);
+    let kind = match std::env::args().nth(2).as_deref() {
+        Some("rows") => ROWS,
+        Some("blocks") => BLOCKS,
+        _ => return Err("say what is compressed: rows or blocks".into()),
+    };
     let lines = std::io::stdin().lock().lines().map(|line| Ok(serde_json::from_str(&line?)?));
     let lines = lines.collect::<Result<Vec<Line>, Box<dyn std::error::Error>>>()?;
     // Blocks of 1,000 lines, so that test and training are different talks.
     let (training, test): (Vec<_>, Vec<_>) = lines.chunks(1_000).enumerate().partition(|(index, _)| index % 2 == 0);
-    let training: Vec<_> = training.into_iter().flat_map(|(_, block)| samples(block)).collect();
-    let dictionary = zstd::dict::from_samples(&training, DICTIONARY_BYTES)?;
+    let training: Vec<_> = training.into_iter().flat_map(|(_, block)| samples(block, kind.training)).collect();
+    let dictionary = zstd::dict::from_samples(&training, kind.bytes)?;
     std::fs::write(&out, &dictionary)?;
 
-    let test: Vec<_> = test.into_iter().flat_map(|(_, block)| samples(block)).collect();
-    for level in [1, 3, 6] {
-        let mut with = zstd::bulk::Compressor::with_dictionary(level, &dictionary)?;
-        let mut without = zstd::bulk::Compressor::new(level)?;
-        for (name, is_meant) in [("rows of up to 5", true), ("rows of 48", false)] {
+    for level in kind.levels {
+        let mut with = zstd::bulk::Compressor::with_dictionary(*level, &dictionary)?;
+        let mut without = zstd::bulk::Compressor::new(*level)?;
+        for (name, runs) in kind.tests {
             let (mut before, mut plain, mut packed) = (0, 0, 0);
-            for sample in test.iter().filter(|sample| (sample.len() < 1_000) == is_meant) {
+            for sample in test.iter().flat_map(|(_, block)| samples(block, runs)) {
                 before += sample.len();
-                plain += without.compress(sample)?.len();
-                packed += with.compress(sample)?.len();
+                plain += without.compress(&sample)?.len();
+                packed += with.compress(&sample)?.len();
             }
             let line = format!("level {level}, {name}: {before} bytes, zstd {plain}, with the dictionary {packed}\n");
             std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes())?;
@@ -54,10 +82,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn samples(block: &[Line]) -> Vec<Vec<u8>> {
+fn samples(block: &[Line], runs: &[usize]) -> Vec<Vec<u8>> {
     let mut rest = block;
     let mut samples = Vec::new();
-    for length in RUNS.iter().cycle() {
+    for length in runs.iter().cycle() {
         let Some((run, tail)) = rest.split_at_checked(*length) else { break };
         let entries: Vec<_> = run.iter().enumerate().filter_map(|(index, line)| entry(index, line)).collect();
         samples.push(chunk::training_sample(&entries));

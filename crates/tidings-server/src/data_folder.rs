@@ -6,7 +6,7 @@
 //! | `lock` | locked by the running server; says who that is |
 //! | `folder` | format, lineage and starts, with a checksum; replaced as a whole |
 //! | `admin.token` | the operators' token, readable by the server's user alone |
-//! | `journal/`, `tables/` | see those modules |
+//! | `journal/`, `tables/`, `blobs/` | see those modules |
 
 use std::{
     fmt, fs,

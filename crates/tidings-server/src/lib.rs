@@ -9,6 +9,9 @@ pub mod conversation;
 pub mod home;
 pub mod journal;
 pub mod tables;
+pub mod archive;
+pub mod blobs;
+pub mod fsck;
 pub mod bus;
 pub mod cluster;
 
@@ -21,3 +24,4 @@ pub mod listeners;
 pub mod metrics;
 pub mod node;
 pub mod shutdown;
+pub mod trust;

@@ -1,6 +1,8 @@
 //! Starts the server, serves until it shall stop, and stops it: take nothing new, move the sessions, commit, flush.
 
+mod blobs;
 pub mod cassandra;
+pub mod fsck;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -11,6 +13,7 @@ use tidings_proto::{
 use tokio::net::TcpListener;
 
 use crate::{
+    archive::{Archive, ArchivedTables, Job},
     clock::Clock,
     config::{Config, Store},
     data_folder::{DataFolder, DataFolderError, Lineage},
@@ -63,6 +66,8 @@ pub enum ServeError {
     Tables(#[from] TablesError),
     #[error("failed to replay the journal: {0}")]
     Replay(#[from] ReplayError),
+    #[error("failed to open the blobs: {0}")]
+    Blobs(#[from] crate::blobs::BlobError),
     #[error(transparent)]
     Cassandra(#[from] cassandra::CassandraError),
     #[error(transparent)]
@@ -142,6 +147,7 @@ pub struct Opened {
     pub auth: Arc<Auth>,
     pub admin_token: Arc<str>,
     tasks: Tasks,
+    pub archive: Arc<Job>,
     /// Cassandra, if that is where messages are.
     store: Option<Arc<crate::cassandra::Store>>,
     _folder: Option<DataFolder>,
@@ -163,9 +169,12 @@ pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeEr
             tracing::warn!("store = \"memory\": every message is lost when this process ends");
             let admin_token = given_token.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
             let auth = Arc::new(Auth::new(&config.auth, &admin_token, Clock::system().unix_ms()).await?);
-            let host = Host::new(parts(config, Lineage(rand::random()), 1), Arc::new(MemoryTables::new()));
+            let laid = lay_archive(Arc::new(MemoryTables::new()), &config, &admin_token, &metrics, shutdown).await?;
+            let host = Host::new(parts(config, Lineage(rand::random()), 1), laid.tables);
             let tasks = host.run(Arc::new(MemoryJournal::new()), shutdown);
-            Ok(Opened { host, auth, admin_token: admin_token.into(), tasks, store: None, _folder: None })
+            start_archive(&laid.job, &host);
+            let (admin_token, archive) = (admin_token.into(), laid.job);
+            Ok(Opened { host, auth, admin_token, tasks, archive, store: None, _folder: None })
         }
         Store::Cassandra => cassandra::open(config, metrics, shutdown).await,
         Store::Embedded => {
@@ -174,13 +183,42 @@ pub async fn open(config: Config, shutdown: &Shutdown) -> Result<Opened, ServeEr
             let auth = Arc::new(Auth::new(&config.auth, &stored_token, Clock::system().unix_ms()).await?);
             let tables = open_tables(&config, folder.path()).await?;
             let journal = open_journal(&config, folder.path())?;
-            let host = Host::new(parts(config, folder.lineage(), folder.starts()), tables);
+            let laid = lay_archive(tables, &config, &stored_token, &metrics, shutdown).await?;
+            let host = Host::new(parts(config, folder.lineage(), folder.starts()), laid.tables);
             let journal = replay(&host, journal).await?;
             let tasks = host.run(journal, shutdown);
+            start_archive(&laid.job, &host);
             let admin_token = given_token.unwrap_or(stored_token).into();
-            Ok(Opened { host, auth, admin_token, tasks, store: None, _folder: Some(folder) })
+            Ok(Opened { host, auth, admin_token, tasks, archive: laid.job, store: None, _folder: Some(folder) })
         }
     }
+}
+
+/// Tables with the archive under them, and what moves entries into it.
+struct Laid {
+    tables: Arc<dyn Tables>,
+    job: Arc<Job>,
+}
+
+/// `secret` is what only this installation knows.
+async fn lay_archive(
+    hot: Arc<dyn Tables>,
+    config: &Config,
+    secret: &str,
+    metrics: &Arc<Metrics>,
+    shutdown: &Shutdown,
+) -> Result<Laid, ServeError> {
+    let blobs = blobs::open(config, secret).await?;
+    let cache_bytes = usize::try_from(config.cache.archive_bytes).unwrap_or(usize::MAX);
+    let archive = Arc::new(Archive::new(blobs, cache_bytes, metrics.clone()));
+    let job = Job::new(hot.clone(), archive.clone(), config.archive.after_months, shutdown.clone());
+    Ok(Laid { tables: Arc::new(ArchivedTables::new(hot, archive)), job })
+}
+
+/// On a fleet each node archives the conversations that it hosts.
+fn start_archive(job: &Arc<Job>, host: &Arc<Host>) {
+    let host = host.clone();
+    job.start(move |conversation| host.shards.is_here(conversation.shard()));
 }
 
 async fn open_tables(config: &Config, folder: &Path) -> Result<Arc<dyn Tables>, TablesError> {
@@ -223,6 +261,7 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
         host: opened.host.clone(),
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
+        archive: opened.archive.clone(),
         admission: Arc::new(Admission::default()),
         mqtt: Arc::default(),
         session_rules: Arc::new(Edge::session_rules(&opened.host)),

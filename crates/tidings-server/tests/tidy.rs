@@ -61,6 +61,18 @@ const ABSENCES: &[Absence] = &[
         why: "only one bus knows what carries it",
     },
     Absence {
+        path: "object_store",
+        within: &[SERVER],
+        except: &["tidings-server/src/blobs/"],
+        why: "only blobs know the library behind them",
+    },
+    Absence {
+        path: "crate::conversation",
+        within: &["tidings-server/src/blobs/"],
+        except: &[],
+        why: "a blob is bytes",
+    },
+    Absence {
         path: "rustix",
         within: &[SERVER],
         except: &["tidings-server/src/journal/file", "tidings-server/src/data_folder.rs"],

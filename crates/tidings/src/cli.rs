@@ -81,6 +81,11 @@ pub enum Command {
     Import(Import),
     /// Print a whole conversation as JSON lines (for operators)
     Export(Export),
+    /// Move what is old out of the tables, or see what was moved (for operators)
+    #[command(subcommand)]
+    Archive(Archive),
+    /// Check that inboxes, states and logs in a data folder fit each other; the server must be stopped
+    Fsck(Fsck),
     /// Measure how fast this is on this machine
     Bench(BenchArgs),
     /// Stand in for a login service, to try auth.mode = "jwt" (never for production: whoever asks is believed)
@@ -198,6 +203,30 @@ pub struct Export {
     pub conversation: String,
     #[command(flatten)]
     pub operator: Operator,
+}
+
+#[derive(Debug, Args)]
+pub struct Fsck {
+    /// Mend what follows from the rest; each fault is named as without it
+    #[arg(long)]
+    pub mend: bool,
+    /// Where the messages are kept [default: ./tidings-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// The server's settings file
+    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Any setting, such as blobs=s3
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub settings: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Archive {
+    /// Do a round now, and wait for its end (Ctrl-C ends the waiting, not the round)
+    Run(Operator),
+    /// Say what was archived since the server started
+    Status(Operator),
 }
 
 #[derive(Debug, Subcommand)]

@@ -41,6 +41,11 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("home", "name text PRIMARY KEY, e blob", "homes of users"),
     ("inbox", "name text, conversation blob, e blob, PRIMARY KEY (name, conversation)", "items of inboxes"),
     ("meta", "name text PRIMARY KEY, e blob", "facts of the whole"),
+    (
+        "archive",
+        "conversation blob, last_seq bigint, e blob, PRIMARY KEY (conversation, last_seq)",
+        "where old entries are among the blobs",
+    ),
 ];
 
 /// All statements, in order. Each does nothing where its table is there already.

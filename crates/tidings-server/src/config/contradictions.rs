@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     origin::is_origin,
-    settings::{AuthMode, BusKind, Cassandra, Config, Nats, Store},
+    settings::{AuthMode, BlobStore, BusKind, Cassandra, Config, Nats, Store},
 };
 
 const KIB: u64 = 1024;
@@ -97,6 +97,7 @@ impl Config {
             ));
         }
         found.extend(self.cassandra.contradictions());
+        found.extend(self.s3.contradictions(self.blobs == BlobStore::S3));
         found.extend(self.nats.contradictions());
         if self.bus == BusKind::Nats && self.store != Store::Cassandra {
             found.push((

@@ -152,6 +152,7 @@ mod tests {
         let candidates = [
             "true",
             "memory",
+            "s3",
             "accept",
             "json",
             "jwt",

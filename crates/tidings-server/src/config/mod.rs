@@ -9,6 +9,7 @@ mod file;
 mod inherited;
 mod layers;
 pub mod origin;
+mod s3;
 mod settings;
 mod value;
 
@@ -16,7 +17,7 @@ pub use file::{check, sample};
 pub use inherited::inherited_names;
 pub use layers::{ConfigError, Place, Problem};
 pub use settings::{
-    Auth, AuthMode, Blocking, BusKind, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log, LogFormat, Metrics,
-    Nats, Node, Presence, Rates, SETTINGS, Store, Tables, Tls, UnknownRecipient, Users,
+    Archive, Auth, AuthMode, BlobStore, Blocking, BusKind, Cache, Cassandra, Config, Flush, Http, Journal, Limits, Log,
+    LogFormat, Metrics, Nats, Node, Presence, Rates, S3, SETTINGS, Store, Tables, Tls, UnknownRecipient, Users,
 };
 pub use value::{Secret, Setting};

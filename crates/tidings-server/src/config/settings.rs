@@ -27,6 +27,10 @@ settings! {
         /// only.
         store: Store = Store::Embedded;
 
+        /// Where blobs are: what is written once and never changes, like the archive. `local`: in the folder `blobs` of the
+        /// data folder. `s3`: in a bucket (see the section `s3`).
+        blobs: BlobStore = BlobStore::Local;
+
         /// How the nodes of a fleet reach each other. `local`: not at all, this server has the data alone and takes it
         /// over from whoever had it before. `nats`: over NATS (see the sections `nats` and `node`), as one of many; with
         /// `store = "cassandra"` only.
@@ -239,6 +243,28 @@ settings! {
         requests: u32 = 64, in 4..=4_096;
     }
 
+    /// The bucket, with `blobs = "s3"`. It must be there, and this server's alone.
+    [s3] S3 {
+        /// Where the store is, like `https://s3.example:9000`. Empty: Amazon's, by the region.
+        endpoint: Option<String> = None;
+        /// The bucket's name.
+        bucket: Option<String> = None;
+        /// The region. Stores that have none take any.
+        region: String = "us-east-1".to_owned();
+        /// Who this server is to the store.
+        access_key_id: Option<String> = None;
+        /// The secret of that key; rather in `TIDINGS_S3_SECRET_ACCESS_KEY` than in a file.
+        secret_access_key: Option<Secret> = None;
+        /// Lets the endpoint be one without TLS: what is stored can then be read on the way.
+        allow_http: bool = false;
+    }
+
+    /// Moving what is old out of the tables into blobs, where it takes less room. It is read as before.
+    [archive] Archive {
+        /// Entries older than so many months are moved, but for the newest 256 of each conversation. 0: nothing is.
+        after_months: u64 = 0, in 0..=1_200;
+    }
+
     /// This node, as the others and clients find it, with `bus = "nats"`.
     [node] Node {
         /// Its name: the same over restarts, and unlike that of every other node. Whoever starts under a name takes the
@@ -297,6 +323,8 @@ settings! {
         conversations_bytes: u64 = 128 * MIB, in MIB..=1024 * GIB;
         /// Homes: inboxes, devices and blocks of users.
         homes_bytes: u64 = 128 * MIB, in MIB..=1024 * GIB;
+        /// Parts of the archive that were read.
+        archive_bytes: u64 = 64 * MIB, in MIB..=1024 * GIB;
     }
 
     /// What is written about the server's own doing, to standard error.
@@ -317,6 +345,9 @@ settings! {
 choices! {
     /// Where messages are kept.
     pub enum Store { Embedded = "embedded", Cassandra = "cassandra", Memory = "memory" }
+
+    /// Where blobs are.
+    pub enum BlobStore { Local = "local", S3 = "s3" }
 
     /// How nodes reach each other.
     pub enum BusKind { Local = "local", Nats = "nats" }

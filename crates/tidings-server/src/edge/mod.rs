@@ -17,6 +17,7 @@ pub mod websocket;
 use std::sync::Arc;
 
 use crate::{
+    archive::Job,
     host::Host,
     session::{auth::Auth, state::Rules},
     shutdown::Shutdown,
@@ -32,6 +33,7 @@ pub struct EdgeParts {
     pub host: Arc<Host>,
     pub auth: Arc<Auth>,
     pub admin_token: Arc<str>,
+    pub archive: Arc<Job>,
     pub admission: Arc<Admission>,
     pub mqtt: Arc<mqtt::Seats>,
     /// The same for all sessions.

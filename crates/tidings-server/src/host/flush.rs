@@ -153,10 +153,14 @@ impl Host {
         while window.fingerprints_from.0 + fingerprints::RUN <= window.state.last_seq.0 + 1 {
             let from = window.fingerprints_from;
             let first_new = window.new.first().map_or(Seq(window.state.last_seq.0 + 1), |entry| entry.seq);
-            let mut run = Vec::with_capacity(fingerprints::RUN as usize);
-            if from < first_new {
-                let count = usize::try_from((first_new.0 - from.0).min(fingerprints::RUN)).expect("a run is short");
-                let range = crate::tables::LogRange::After(from.previous());
+            // A flush must not need the archive: of entries that it has, it left the fingerprints.
+            let mut run = self.left_fingerprints(id, from).await?;
+            run.truncate(usize::try_from(first_new.0.saturating_sub(from.0)).unwrap_or(usize::MAX));
+            let next = Seq(from.0 + run.len() as u64);
+            if next < first_new {
+                let rest = (first_new.0 - next.0).min(fingerprints::RUN - run.len() as u64);
+                let count = usize::try_from(rest).expect("a run is short");
+                let range = crate::tables::LogRange::After(next.previous());
                 run.extend(self.tables.log(id, range, count).await?.iter().map(fingerprint));
             }
             let place = usize::try_from(from.0.saturating_sub(first_new.0)).expect("a window is in memory");
@@ -168,6 +172,21 @@ impl Host {
             window.fingerprints_from = Seq(from.0 + fingerprints::RUN);
         }
         Ok(())
+    }
+
+    /// What the archive has left of a run that is not complete yet.
+    async fn left_fingerprints(
+        &self,
+        id: ConversationId,
+        from: Seq,
+    ) -> Result<Vec<fingerprints::Fingerprint>, TablesError> {
+        let Some(stored) = self.tables.get(vec![Key::Fingerprints(id, from)]).await?.pop().flatten() else {
+            return Ok(Vec::new());
+        };
+        fingerprints::decode(&stored.value).map_err(|error| TablesError::Damaged {
+            place: format!("the fingerprints of {id} from {from}"),
+            what: error.to_string(),
+        })
     }
 
     /// Applies what waits for homes that are not in memory, and makes rows of it, without keeping them.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidings_proto::{ConversationId, Seq, UserId};
 
 use crate::{
+    archive,
     conversation::{
         actor::{Conversation, Stored},
         event::ProfileOf,
@@ -18,7 +19,7 @@ use crate::{
         state::{HomeRow, HomeState},
     },
     metrics::Cache,
-    tables::{Key, LogRange, Prefix, TablesError, fingerprints},
+    tables::{Key, LogRange, Prefix, Tables, TablesError, fingerprints},
 };
 
 use super::{Host, row::ConversationRow};
@@ -55,29 +56,8 @@ impl Host {
     }
 
     async fn load_conversation(&self, id: ConversationId) -> Result<(State, Stored), TablesError> {
-        let Some(stored) = self.tables.get(vec![Key::Conversation(id)]).await?.pop().flatten() else {
-            let stored = Stored { fingerprints_from: Seq::FIRST, ..Stored::default() };
-            return Ok((State::default(), stored));
-        };
-        let row: ConversationRow = decode(&stored.value, || format!("the row of conversation {id}"))?;
-        let mut members = Vec::new();
-        if row.has_member_rows() {
-            let mut after = None;
-            loop {
-                let rows = self.tables.rows(Prefix::Members(id), after.clone(), ROWS).await?;
-                let is_last = rows.len() < ROWS;
-                after = rows.last().map(|(key, _)| key.clone());
-                for (key, stored) in rows {
-                    let Key::Member(_, user) = key else { continue };
-                    let member: Member = decode(&stored.value, || format!("the row of member {user} of {id}"))?;
-                    members.push((user, member));
-                }
-                if is_last {
-                    break;
-                }
-            }
-        }
-        Ok(row.into_state(members))
+        let absent = || Stored { fingerprints_from: Seq::FIRST, ..Stored::default() };
+        Ok(load_state(&*self.tables, id).await?.unwrap_or_else(|| (State::default(), absent())))
     }
 
     /// Loads the index that finds repeats, unless it is there.
@@ -105,11 +85,11 @@ impl Host {
         if stored.last_seq == Seq::NONE {
             return Ok(repeats);
         }
-        if stored.fingerprints_from > Seq::FIRST {
-            self.read_fingerprints(id, &mut repeats).await?;
-        }
-        // Behind the last complete run the entries themselves tell.
+        // Behind the last complete run the entries themselves tell, unless the archive has taken some and left their fingerprints.
         let mut after = stored.fingerprints_from.previous();
+        if stored.fingerprints_from > Seq::FIRST || stored.last_seq.0 > archive::KEPT {
+            after = after.max(self.read_fingerprints(id, &mut repeats).await?);
+        }
         while after < stored.last_seq {
             let entries = self.tables.log(id, LogRange::After(after), ENTRIES).await?;
             let Some(last) = entries.last() else { break };
@@ -123,8 +103,9 @@ impl Host {
         Ok(repeats)
     }
 
-    async fn read_fingerprints(&self, id: ConversationId, repeats: &mut Repeats) -> Result<(), TablesError> {
-        let mut after = None;
+    /// Reads all runs. Tells the last seq that they have.
+    async fn read_fingerprints(&self, id: ConversationId, repeats: &mut Repeats) -> Result<Seq, TablesError> {
+        let (mut after, mut last) = (None, Seq::NONE);
         loop {
             let rows = self.tables.rows(Prefix::Fingerprints(id), after.clone(), ROWS).await?;
             let is_last = rows.len() < ROWS;
@@ -135,6 +116,7 @@ impl Host {
                     place: format!("the fingerprints of {id} from {first}"),
                     what: error.to_string(),
                 })?;
+                last = last.max(Seq(first.0 + run.len() as u64).previous());
                 for (seq, fingerprint) in (first.0..).zip(run) {
                     if let Some(fingerprint) = Fingerprint::stored(fingerprint) {
                         repeats.insert(fingerprint, Seq(seq));
@@ -142,7 +124,7 @@ impl Host {
                 }
             }
             if is_last {
-                return Ok(());
+                return Ok(last);
             }
         }
     }
@@ -251,6 +233,33 @@ impl Host {
         }
         Ok(rows)
     }
+}
+
+/// A conversation's state as the tables have it, with its members; `None`: there is none.
+pub(crate) async fn load_state(
+    tables: &dyn Tables,
+    id: ConversationId,
+) -> Result<Option<(State, Stored)>, TablesError> {
+    let Some(stored) = tables.get(vec![Key::Conversation(id)]).await?.pop().flatten() else { return Ok(None) };
+    let row: ConversationRow = decode(&stored.value, || format!("the row of conversation {id}"))?;
+    let mut members = Vec::new();
+    if row.has_member_rows() {
+        let mut after = None;
+        loop {
+            let rows = tables.rows(Prefix::Members(id), after.clone(), ROWS).await?;
+            let is_last = rows.len() < ROWS;
+            after = rows.last().map(|(key, _)| key.clone());
+            for (key, stored) in rows {
+                let Key::Member(_, user) = key else { continue };
+                let member: Member = decode(&stored.value, || format!("the row of member {user} of {id}"))?;
+                members.push((user, member));
+            }
+            if is_last {
+                break;
+            }
+        }
+    }
+    Ok(Some(row.into_state(members)))
 }
 
 /// Reads a row's value; `place` names the row in the error.

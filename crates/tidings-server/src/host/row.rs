@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
-use tidings_proto::{Seq, UserId};
+use tidings_proto::{ConversationId, Seq, UserId};
 
 use crate::{
     conversation::{
@@ -14,8 +14,10 @@ use crate::{
         members::{Member, Members},
         state::{Block, Imported, State},
     },
-    tables::flush::OpenTail,
+    tables::{TablesError, flush::OpenTail},
 };
+
+use super::load::decode;
 
 #[derive(Debug, Encode, Decode)]
 pub struct ConversationRow {
@@ -81,6 +83,19 @@ impl ConversationRow {
             imported: state.imported,
             redacted: state.redacted.clone(),
         }
+    }
+
+    pub fn read(id: ConversationId, value: &[u8]) -> Result<Self, TablesError> {
+        decode(value, || format!("the row of conversation {id}"))
+    }
+
+    pub fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    /// The first seq whose fingerprint is not in a complete run of them.
+    pub fn fingerprints_from(&self) -> Seq {
+        self.fingerprints_from.max(Seq::FIRST)
     }
 
     /// Whether it is a group of this name.

@@ -29,10 +29,10 @@ labels! {
     Read "request" { Inbox "inbox", Sync "sync", Fetch "fetch" }
 
     /// Which memory of recently used states.
-    Cache "cache" { Conversations "conversations", Homes "homes" }
+    Cache "cache" { Conversations "conversations", Homes "homes", Archive "archive" }
 
     /// Where an error happened that nobody asked for.
-    Part "part" { Journal "journal", Tables "tables" }
+    Part "part" { Journal "journal", Tables "tables", Archive "archive" }
 }
 
 /// Every figure, in the order in which a message travels. Cheap to count, dear to render.
@@ -84,6 +84,12 @@ pub struct Metrics {
     /// What compaction owes: bytes that came with flushes and are not merged with the older ones yet.
     pub tables_unmerged_bytes: Gauge,
 
+    /// Blobs that the archive made, and what went into them.
+    pub archive_segments: Counter,
+    pub archive_entries: Counter,
+    pub archive_unpacked_bytes: Counter,
+    pub archive_packed_bytes: Counter,
+
     pub errors: Per<Part, Counter>,
 }
 
@@ -121,6 +127,10 @@ impl Default for Metrics {
             flush_lag: make.with_unit("flush_lag", "Age of the oldest event not in the tables", Unit::Seconds),
             tables_disk_bytes: make.with_unit("tables_disk", "The tables on disk", Unit::Bytes),
             tables_unmerged_bytes: make.with_unit("tables_unmerged", "What compaction owes", Unit::Bytes),
+            archive_segments: make.one("archive_segments", "Segments that the archive made"),
+            archive_entries: make.one("archive_entries", "Entries moved into the archive"),
+            archive_unpacked_bytes: make.with_unit("archive_unpacked", "Archived entries before packing", Unit::Bytes),
+            archive_packed_bytes: make.with_unit("archive_packed", "Archived entries as stored", Unit::Bytes),
             errors: make.per("errors", "Errors that no request explains"),
             registry,
         }

@@ -22,7 +22,7 @@ use crate::{
     tables::cassandra::CassandraTables,
 };
 
-use super::{Opened, REPLAY_BYTES, ServeError};
+use super::{Opened, REPLAY_BYTES, ServeError, lay_archive, start_archive};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CassandraError {
@@ -60,9 +60,10 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
     let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
     let admin_token = given_token.map_or_else(|| folder.admin_token(), Ok)?.into();
     let tables = CassandraTables::open(store.clone(), id).await.map_err(CassandraError::from)?;
+    let laid = lay_archive(Arc::new(tables), &config, &claim.secret, &metrics, shutdown).await?;
     let lineage = Lineage(claim.lineage);
     let parts = Parts { config, clock: Clock::system(), metrics, lineage, shards: Shards::all(claim.epoch) };
-    let host = Host::new(parts, Arc::new(tables));
+    let host = Host::new(parts, laid.tables);
     if let Some(previous) = claim.previous {
         replay(&host, &journals, previous).await?;
     }
@@ -79,7 +80,8 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
         });
     }
     let tasks = host.run(Arc::new(journal), shutdown);
-    Ok(Opened { host, auth, admin_token, tasks, store: Some(store), _folder: Some(folder) })
+    start_archive(&laid.job, &host);
+    Ok(Opened { host, auth, admin_token, tasks, archive: laid.job, store: Some(store), _folder: Some(folder) })
 }
 
 /// Ends the journal of the one before and applies what the tables lack of it.

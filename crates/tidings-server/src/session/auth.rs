@@ -1,7 +1,7 @@
 //! Who somebody is. In open mode a username is enough, and a token from `login` says the same to HTTP calls. In jwt mode a login
 //! service signs tokens; in header mode a gateway says it. A ticket stands in once where a browser cannot send a header.
 
-mod get;
+pub(crate) mod get;
 mod key_store;
 mod keys;
 mod open_token;

@@ -12,6 +12,7 @@
 //! | - | length, then the client ids that are UUIDs, 16 bytes each: they do not compress |
 //! | - | the body (see `columns`), compressed if that pays; a zstd frame without its four magic bytes |
 
+mod block;
 mod client_ids;
 mod columns;
 mod compress;
@@ -21,6 +22,7 @@ use std::borrow::Borrow;
 
 use tidings_proto::Seq;
 
+pub use self::block::{BLOCK_ENTRIES_MAX, decode_block, encode_block};
 use self::varint::Reader;
 use crate::conversation::entry::Entry;
 

@@ -83,6 +83,9 @@ pub(crate) async fn promises(place: &dyn Place) {
     rows_of_a_prefix_come_in_order_and_in_pages(&*tables).await;
     logs_are_read_both_ways_over_overlapping_rows(&*tables).await;
     a_log_row_is_found_by_any_seq_in_it(&*tables).await;
+    log_rows_are_listed_by_where_they_begin(&*tables).await;
+    a_delete_of_the_same_version_takes_the_row_and_leaves_a_newer_one(&*tables).await;
+    places_in_the_archive_come_in_order(&*tables).await;
     all_homes_come_in_pages(&*tables).await;
     a_damaged_log_row_is_reported(&*tables).await;
     everything_is_there_after_reopening(place, tables).await;
@@ -219,6 +222,53 @@ async fn a_log_row_is_found_by_any_seq_in_it(tables: &dyn Tables) {
     let found: Vec<Vec<u64>> = found.into_iter().map(|rows| rows.into_iter().map(|(seq, _)| seq.0).collect()).collect();
     assert_eq!(found, [vec![1], vec![1], vec![1, MAX_SPAN - 1], vec![]]);
     assert_eq!(tables.log(this, LogRange::After(Seq(MAX_SPAN - 2)), 9).await.unwrap().len(), 2);
+}
+
+async fn log_rows_are_listed_by_where_they_begin(tables: &dyn Tables) {
+    let this = conversation(20);
+    // Far apart: what lies between was deleted, whole parts of an engine's log with it.
+    let firsts = [1, 40, 41, 90, 9_000, 40_000, 40_100];
+    let rows = firsts.iter().map(|first| log_row(this, *first, *first..=first + 30, "row")).collect();
+    tables.put_max(rows, Freshness::Newest).await.unwrap();
+    tables.put_max(vec![log_row(conversation(21), 1, 50..=60, "of another")], Freshness::Newest).await.unwrap();
+    tables.put_max(vec![deleted(&Key::Log(this, Seq(90)), 91)], Freshness::Newest).await.unwrap();
+    let listed = async |from, to, limit| -> Vec<(u64, u64)> {
+        let rows = tables.log_rows_between(this, Seq(from), Seq(to), limit).await.unwrap();
+        rows.into_iter().map(|(first, stored)| (first.0, stored.version.0)).collect()
+    };
+    let all: Vec<_> = [1, 40, 41, 9_000, 40_000, 40_100].map(|first| (first, first)).into();
+    assert_eq!(listed(0, 50_000, 100).await, all);
+    assert_eq!(listed(40, 9_000, 100).await, all[1..4]);
+    assert_eq!(listed(42, 39_999, 100).await, all[3..4]);
+    assert_eq!(listed(2, 50_000, 2).await, all[1..3]);
+    assert_eq!((listed(50, 49, 9).await, listed(0, 50_000, 0).await, listed(42, 8_999, 9).await), Default::default());
+}
+
+async fn a_delete_of_the_same_version_takes_the_row_and_leaves_a_newer_one(tables: &dyn Tables) {
+    let (this, key) = (conversation(22), Key::Log(conversation(22), Seq(1)));
+    tables.put_max(vec![log_row(this, 5, 1..=9, "five")], Freshness::Newest).await.unwrap();
+    tables.put_max(vec![deleted(&key, 4)], Freshness::Unknown).await.unwrap();
+    assert_eq!(tables.log(this, LogRange::After(Seq::NONE), 20).await.unwrap().len(), 9, "it is newer");
+    tables.put_max(vec![deleted(&key, 5)], Freshness::Unknown).await.unwrap();
+    assert_eq!(tables.log(this, LogRange::After(Seq::NONE), 20).await.unwrap(), []);
+    tables.put_max(vec![log_row(this, 6, 1..=9, "six")], Freshness::Newest).await.unwrap();
+    tables.put_max(vec![deleted(&key, 5)], Freshness::Unknown).await.unwrap();
+    assert_eq!(tables.log(this, LogRange::After(Seq::NONE), 20).await.unwrap().len(), 9, "it came later");
+}
+
+async fn places_in_the_archive_come_in_order(tables: &dyn Tables) {
+    let key = |n, seq| Key::Archived(conversation(n), Seq(seq));
+    let keys = [key(23, 100), key(23, 4_096), key(23, 70_000), key(24, 1)];
+    tables.put_max(keys.iter().rev().map(|key| row(key, 3, "place")).collect(), Freshness::Unknown).await.unwrap();
+    let from = async |after| -> Vec<Key> {
+        let rows = tables.rows(Prefix::Archived(conversation(23)), after, 9).await.unwrap();
+        rows.into_iter().map(|(key, _)| key).collect()
+    };
+    assert_eq!(from(None).await, keys[..3]);
+    assert_eq!(from(Some(key(23, 0))).await, keys[..3]);
+    assert_eq!(from(Some(key(23, 100))).await, keys[1..3]);
+    assert_eq!(from(Some(key(23, 4_095))).await, keys[1..3]);
+    assert_eq!(from(Some(key(23, 70_000))).await, []);
 }
 
 async fn a_damaged_log_row_is_reported(tables: &dyn Tables) {

@@ -13,6 +13,9 @@ use tidings_proto::{ConversationId, Seq, UserId};
 /// first, so that no user's rows stand between those of another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
+    /// `a`: where in the archive the entries up to this seq are, behind those of the row before (see `archive`). Version:
+    /// the highest of the log rows that held them.
+    Archived(ConversationId, Seq),
     /// `c`: a conversation's state. Version: its event count. Written by its host.
     Conversation(ConversationId),
     /// `l`: log entries from this seq on (see `chunk`). Version: the event count when they last changed.
@@ -35,6 +38,7 @@ pub const META_NAMES: [&str; 4] = ["epoch", "flushed", "format", "lineage"];
 /// Rows that are read together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prefix {
+    Archived(ConversationId),
     Members(ConversationId),
     Fingerprints(ConversationId),
     Inbox(UserId),
@@ -44,6 +48,7 @@ pub enum Prefix {
     Homes,
 }
 
+const ARCHIVED: u8 = b'a';
 const CONVERSATION: u8 = b'c';
 const FINGERPRINTS: u8 = b'f';
 const HOME: u8 = b'h';
@@ -55,6 +60,7 @@ const META: u8 = b'x';
 impl Key {
     pub fn encode(&self) -> Vec<u8> {
         match self {
+            Self::Archived(conversation, seq) => join(ARCHIVED, &[conversation.as_bytes(), &seq.0.to_be_bytes()]),
             Self::Conversation(conversation) => join(CONVERSATION, &[conversation.as_bytes()]),
             Self::Log(conversation, seq) => join(LOG, &[conversation.as_bytes(), &seq.0.to_be_bytes()]),
             Self::Member(conversation, user) => join(MEMBER, &[conversation.as_bytes(), user.as_str().as_bytes()]),
@@ -73,6 +79,7 @@ impl Key {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (tag, rest) = bytes.split_first()?;
         match *tag {
+            ARCHIVED => with_seq(rest).map(|(conversation, seq)| Self::Archived(conversation, seq)),
             CONVERSATION => Some(Self::Conversation(conversation(rest)?)),
             LOG => with_seq(rest).map(|(conversation, seq)| Self::Log(conversation, seq)),
             MEMBER => {
@@ -93,6 +100,7 @@ impl Key {
 
     fn tag(&self) -> u8 {
         match self {
+            Self::Archived(..) => ARCHIVED,
             Self::Conversation(_) => CONVERSATION,
             Self::Log(..) => LOG,
             Self::Member(..) => MEMBER,
@@ -108,9 +116,9 @@ impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Conversation(a), Self::Conversation(b)) => a.cmp(b),
-            (Self::Log(a, n), Self::Log(b, m)) | (Self::Fingerprints(a, n), Self::Fingerprints(b, m)) => {
-                (a, n).cmp(&(b, m))
-            }
+            (Self::Log(a, n), Self::Log(b, m))
+            | (Self::Fingerprints(a, n), Self::Fingerprints(b, m))
+            | (Self::Archived(a, n), Self::Archived(b, m)) => (a, n).cmp(&(b, m)),
             (Self::Member(a, x), Self::Member(b, y)) => (a, x).cmp(&(b, y)),
             (Self::Home(x), Self::Home(y)) => x.cmp(y),
             (Self::Inbox(x, a), Self::Inbox(y, b)) => (length(x), x, a).cmp(&(length(y), y, b)),
@@ -130,6 +138,7 @@ impl Prefix {
     /// The bytes with which exactly the keys of these rows begin.
     pub fn encode(&self) -> Vec<u8> {
         match self {
+            Self::Archived(conversation) => join(ARCHIVED, &[conversation.as_bytes()]),
             Self::Members(conversation) => join(MEMBER, &[conversation.as_bytes()]),
             Self::Fingerprints(conversation) => join(FINGERPRINTS, &[conversation.as_bytes()]),
             Self::Inbox(user) => join(INBOX, &[&[length(user)], user.as_str().as_bytes()]),
@@ -140,7 +149,9 @@ impl Prefix {
 
     pub fn covers(&self, key: &Key) -> bool {
         match (self, key) {
-            (Self::Members(a), Key::Member(b, _)) | (Self::Fingerprints(a), Key::Fingerprints(b, _)) => a == b,
+            (Self::Members(a), Key::Member(b, _))
+            | (Self::Fingerprints(a), Key::Fingerprints(b, _))
+            | (Self::Archived(a), Key::Archived(b, _)) => a == b,
             (Self::Inbox(a), Key::Inbox(b, _)) => a == b,
             (Self::Conversations, Key::Conversation(_)) | (Self::Homes, Key::Home(_)) => true,
             _ => false,
@@ -195,6 +206,7 @@ mod tests {
 
     fn a_key() -> impl Strategy<Value = Key> {
         prop_oneof![
+            (a_conversation(), a_seq()).prop_map(|(c, s)| Key::Archived(c, s)),
             a_conversation().prop_map(Key::Conversation),
             (a_conversation(), a_seq()).prop_map(|(c, s)| Key::Log(c, s)),
             (a_conversation(), a_user()).prop_map(|(c, u)| Key::Member(c, u)),
@@ -207,6 +219,7 @@ mod tests {
 
     fn a_prefix() -> impl Strategy<Value = Prefix> {
         prop_oneof![
+            a_conversation().prop_map(Prefix::Archived),
             a_conversation().prop_map(Prefix::Members),
             a_conversation().prop_map(Prefix::Fingerprints),
             a_user().prop_map(Prefix::Inbox),

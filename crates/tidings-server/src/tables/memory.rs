@@ -188,6 +188,19 @@ impl Tables for MemoryTables {
         found.collect()
     }
 
+    async fn log_rows_between(
+        &self,
+        conversation: ConversationId,
+        from: Seq,
+        to: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, Stored)>, TablesError> {
+        if from > to {
+            return Ok(Vec::new());
+        }
+        Ok(self.inner.state.read().log_rows(conversation, from, to).take(limit).collect())
+    }
+
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {
         let mut state = self.inner.state.write();
         if state.is_closed {

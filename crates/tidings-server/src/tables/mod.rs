@@ -13,7 +13,7 @@ pub mod embedded;
 pub mod fingerprints;
 pub mod flush;
 pub mod keys;
-mod log_read;
+pub(crate) mod log_read;
 pub mod memory;
 
 use async_trait::async_trait;
@@ -63,7 +63,10 @@ pub enum LogRange {
 pub trait Tables: Send + Sync + 'static {
     /// Writes rows, in any order and any number of times with the same effect: of each key the highest version stays. Nothing is read
     /// before the write with [`Freshness::Newest`]. When it returns `Ok` later reads see the rows; they are durable at the latest
-    /// when a following `set_flushed` is. No key stands twice in `rows`. One call at a time.
+    /// when a following `set_flushed` is, and never before those of an earlier call. No key stands twice in `rows`. Calls at the same time
+    /// are carried out one after the other.
+    ///
+    /// A delete may have the version of the row that it deletes: then it takes this one and leaves a newer one.
     ///
     /// A deleted row's version is remembered at least until a `set_flushed` follows: an older write can only come from a replay,
     /// and a replay begins behind that mark.
@@ -89,6 +92,16 @@ pub trait Tables: Send + Sync + 'static {
     /// For each (conversation, seq): all rows that hold an entry of this seq, with the first seq of each, ascending. For the flush,
     /// which must alter an entry wherever it stands.
     async fn log_rows(&self, wanted: Vec<(ConversationId, Seq)>) -> Result<Vec<Vec<(Seq, Stored)>>, TablesError>;
+
+    /// The log rows that begin at `from` to `to`, both included, in this order, at most `limit`. For the archive, which must know of
+    /// each row what it holds and how old it is.
+    async fn log_rows_between(
+        &self,
+        conversation: ConversationId,
+        from: Seq,
+        to: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, Stored)>, TablesError>;
 
     /// Every event at or below this position is in the tables. Durable with or after the rows that `put_max` wrote before.
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError>;

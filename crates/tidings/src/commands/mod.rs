@@ -1,8 +1,10 @@
 //! One file for each command; here is what they share.
 
+mod archive;
 mod config;
 mod dev_login;
 mod export;
+mod fsck;
 mod history;
 mod import;
 mod inbox;
@@ -37,6 +39,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Chat { conversation } => chat::run(&shared, conversation.as_deref()).await,
         Command::Import(import) => import::run(&shared, import).await,
         Command::Export(export) => export::run(&shared, export).await,
+        Command::Archive(command) => archive::run(&shared, command).await,
+        Command::Fsck(command) => fsck::run(command, shared.json).await,
         Command::Bench(flags) => bench::run(flags, shared.transport, shared.json)
             .await
             .map_err(|error| Failure::refused(format!("{error:#}"))),

@@ -80,7 +80,7 @@ async fn the_schema_is_applied_twice_and_an_unsafe_keyspace_is_refused() {
     poor.session().query_unpaged(made, ()).await.unwrap();
     let found = poor.check(3).await.unwrap();
     poor.session().query_unpaged("DROP KEYSPACE tidings_poor", ()).await.unwrap();
-    assert!(matches!(&found[0], Unsafe::MissingTables { tables, .. } if tables.len() == 10), "{found:?}");
+    assert!(matches!(&found[0], Unsafe::MissingTables { tables, .. } if tables.len() == 11), "{found:?}");
     assert!(matches!(&found[1], Unsafe::NotDurable { .. }), "{found:?}");
     assert!(matches!(&found[2], Unsafe::Replicas { found: 1, wanted: 3, .. }), "{found:?}");
     assert_eq!(found.len(), 3);

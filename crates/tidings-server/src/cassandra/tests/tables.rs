@@ -26,7 +26,7 @@ struct Emptied {
 #[async_trait]
 impl Place for Emptied {
     async fn open(&self) -> Arc<dyn Tables> {
-        for table in ["conversation", "log", "member", "fingerprints", "home", "inbox"] {
+        for table in ["conversation", "log", "member", "fingerprints", "home", "inbox", "archive"] {
             self.store.session().query_unpaged(format!("TRUNCATE tidings_tests.{table}"), ()).await.unwrap();
         }
         Arc::new(CassandraTables::open(self.store.clone(), self.journal).await.unwrap())

@@ -30,7 +30,7 @@ use crate::{
 
 use super::{
     super::Edge,
-    bearer,
+    archive, bearer,
     documents::Calls,
     input::{Asked, Body, Named, Raw, RepeatId, parse},
     object, problem,
@@ -53,6 +53,7 @@ pub fn router() -> Router<Edge> {
         .route("/users/resolve", post(resolve))
         .route("/users/{user}", put(put_user))
         .route("/send", post(send_as))
+        .route("/archive", get(archive::status).post(archive::begin))
         .route("/conversations", get(find))
         .route("/conversations/{conversation}/entries", get(export))
         .layer(DefaultBodyLimit::max(BODY_BYTES))

@@ -4,6 +4,7 @@ pub mod server;
 
 pub mod account;
 pub mod admin;
+pub mod archive;
 pub mod conversations;
 pub mod documents;
 pub mod frames;

@@ -30,6 +30,7 @@ use super::{
     open::{Parts, Tasks},
 };
 
+mod archive;
 mod caches;
 mod cursors;
 mod first_message;

@@ -28,6 +28,8 @@ pub(super) enum Tear {
     States(u8),
     /// When all rows have landed, and the mark has not.
     Mark,
+    /// At the first write that deletes: so many 256ths of the deletions land.
+    Deletions(u8),
 }
 
 impl TornTables {
@@ -38,6 +40,11 @@ impl TornTables {
     /// Cuts the next write off.
     pub fn tear(&self, tear: Tear) {
         *self.tear.lock() = Some(tear);
+    }
+
+    /// From here on writes land again.
+    pub fn mend(&self) {
+        *self.tear.lock() = None;
     }
 }
 
@@ -61,6 +68,10 @@ impl Tables for TornTables {
         let tear = *self.tear.lock();
         let (states, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_state);
         let landed = match tear {
+            Some(Tear::Deletions(_)) if others.iter().chain(&states).all(|row| row.value.is_some()) => {
+                return self.inner.put_max([others, states].concat(), freshness).await;
+            }
+            Some(Tear::Deletions(share)) => some(others, share).collect(),
             None | Some(Tear::Mark) => return self.inner.put_max([others, states].concat(), freshness).await,
             Some(Tear::Others(share)) => some(others, share).collect(),
             Some(Tear::States(share)) => others.into_iter().chain(some(states, share)).collect(),
@@ -83,6 +94,16 @@ impl Tables for TornTables {
 
     async fn log_rows(&self, wanted: Vec<(ConversationId, Seq)>) -> Result<Vec<Vec<(Seq, Stored)>>, TablesError> {
         self.inner.log_rows(wanted).await
+    }
+
+    async fn log_rows_between(
+        &self,
+        id: ConversationId,
+        from: Seq,
+        to: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, Stored)>, TablesError> {
+        self.inner.log_rows_between(id, from, to, limit).await
     }
 
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {

@@ -6,12 +6,14 @@ use bytes::Bytes;
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
+
+use crate::trust;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const BYTES_MAX: usize = 256 * 1024;
@@ -50,16 +52,8 @@ async fn fetch(url: &str) -> Result<String, GetError> {
         return ask(stream, &url).await;
     }
     let name = ServerName::try_from(host.to_owned()).map_err(|_| GetError::Address)?;
-    let stream = TlsConnector::from(Arc::new(trust()?)).connect(name, stream).await?;
+    let stream = TlsConnector::from(Arc::new(trust::client_config()?)).connect(name, stream).await?;
     ask(stream, &url).await
-}
-
-fn trust() -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, url: &Uri) -> Result<String, GetError> {

@@ -128,6 +128,30 @@ impl CassandraTables {
         Ok(!rows.is_empty())
     }
 
+    pub(super) async fn rows_between(
+        &self,
+        conversation: ConversationId,
+        mut from: Seq,
+        to: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, Stored)>, TablesError> {
+        let mut found = Vec::new();
+        let mut part = part_of(from.0);
+        while from <= to && found.len() < limit {
+            let rows = self.part_rows(conversation, part, (from, to), LogRange::After(from)).await?;
+            let is_last = rows.len() < ROWS_A_READ;
+            from = rows.last().map_or(from, |(last, _)| last.next());
+            found.extend(rows);
+            if is_last {
+                // Parts of the log may be empty: what stood there was archived.
+                part += 1;
+                from = from.max(Seq(first_of(part)));
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
     /// All rows that hold an entry of this seq.
     pub(super) async fn rows_with(
         &self,

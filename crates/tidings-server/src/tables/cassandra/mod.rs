@@ -119,6 +119,16 @@ impl Tables for CassandraTables {
         futures_util::stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
     }
 
+    async fn log_rows_between(
+        &self,
+        conversation: ConversationId,
+        from: Seq,
+        to: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, Stored)>, TablesError> {
+        self.rows_between(conversation, from, to, limit).await
+    }
+
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {
         self.check()?;
         let number = i64::try_from(position.0).unwrap_or(i64::MAX);
@@ -138,6 +148,7 @@ impl Tables for CassandraTables {
 fn first_of(prefix: &Prefix) -> Key {
     let nowhere = ConversationId::from_bytes([0; 16]);
     match prefix {
+        Prefix::Archived(id) => Key::Archived(*id, Seq::NONE),
         Prefix::Members(id) => Key::Log(*id, Seq(u64::MAX)),
         Prefix::Fingerprints(id) => Key::Fingerprints(*id, Seq::NONE),
         Prefix::Inbox(user) => Key::Inbox(user.clone(), nowhere),
@@ -171,6 +182,7 @@ fn key_of(prefix: &Prefix, row: &mut Found) -> Result<Key, TablesError> {
     let user = |row: &Found| row.text("name").and_then(|name| UserId::new(name).ok());
     let key = match prefix {
         Prefix::Members(id) => user(row).map(|user| Key::Member(*id, user)),
+        Prefix::Archived(id) => row.number("last_seq").map(|seq| Key::Archived(*id, Seq(seq.unsigned_abs()))),
         Prefix::Fingerprints(id) => row.number("first_seq").map(|seq| Key::Fingerprints(*id, Seq(seq.unsigned_abs()))),
         Prefix::Inbox(user) => conversation(row).map(|id| Key::Inbox(user.clone(), id)),
         Prefix::Conversations => conversation(row).map(Key::Conversation),

@@ -34,6 +34,8 @@ pub(super) struct Statements {
     home: OfTable,
     inbox: OfTable,
     meta: OfTable,
+    archive: OfTable,
+    archived: OfPrefix,
     members: OfPrefix,
     fingerprints_of: OfPrefix,
     inbox_of: OfPrefix,
@@ -59,6 +61,8 @@ impl Statements {
             home: OfTable::prepare(store, "home", "name = ?").await?,
             inbox: OfTable::prepare(store, "inbox", "name = ? AND conversation = ?").await?,
             meta: OfTable::prepare(store, "meta", "name = ?").await?,
+            archive: OfTable::prepare(store, "archive", "conversation = ? AND last_seq = ?").await?,
+            archived: OfPrefix::within(store, "archive", "conversation", "last_seq").await?,
             members: OfPrefix::within(store, "member", "conversation", "name").await?,
             fingerprints_of: OfPrefix::within(store, "fingerprints", "conversation", "first_seq").await?,
             inbox_of: OfPrefix::within(store, "inbox", "name", "conversation").await?,
@@ -91,11 +95,13 @@ impl Statements {
             Key::Home(_) => &self.home,
             Key::Inbox(..) => &self.inbox,
             Key::Meta(_) => &self.meta,
+            Key::Archived(..) => &self.archive,
         }
     }
 
     pub fn of_prefix(&self, prefix: &Prefix) -> &OfPrefix {
         match prefix {
+            Prefix::Archived(_) => &self.archived,
             Prefix::Members(_) => &self.members,
             Prefix::Fingerprints(_) => &self.fingerprints_of,
             Prefix::Inbox(_) => &self.inbox_of,
@@ -151,7 +157,7 @@ pub(super) fn place(key: &Key) -> Vec<CqlValue> {
         Key::Conversation(id) => vec![bytes(id)],
         Key::Log(id, seq) => vec![bytes(id), CqlValue::Int(part_of(seq.0)), CqlValue::BigInt(number(seq.0))],
         Key::Member(id, user) => vec![bytes(id), text(user.as_str())],
-        Key::Fingerprints(id, seq) => vec![bytes(id), CqlValue::BigInt(number(seq.0))],
+        Key::Fingerprints(id, seq) | Key::Archived(id, seq) => vec![bytes(id), CqlValue::BigInt(number(seq.0))],
         Key::Home(user) => vec![text(user.as_str())],
         Key::Inbox(user, id) => vec![text(user.as_str()), bytes(id)],
         Key::Meta(name) => vec![text(name)],
@@ -165,7 +171,7 @@ pub(super) fn last_of_place(key: &Key) -> CqlValue {
 
 pub(super) fn prefix_place(prefix: &Prefix) -> Vec<CqlValue> {
     match prefix {
-        Prefix::Members(id) | Prefix::Fingerprints(id) => place(&Key::Conversation(*id)),
+        Prefix::Members(id) | Prefix::Fingerprints(id) | Prefix::Archived(id) => place(&Key::Conversation(*id)),
         Prefix::Inbox(user) => place(&Key::Home(user.clone())),
         Prefix::Conversations | Prefix::Homes => Vec::new(),
     }

@@ -16,10 +16,15 @@ use super::{ChunkError, Shape};
 const NOT_COMPRESSED: u8 = 0;
 const NEWEST_DICTIONARY: u8 = 1;
 static DICTIONARY_1: &[u8] = include_bytes!("dictionary/1.zdict");
+/// Larger, for the blocks of the archive: a conversation of a few hundred entries has little to learn from itself.
+const ARCHIVE_DICTIONARY: u8 = 2;
+static DICTIONARY_2: &[u8] = include_bytes!("dictionary/2.zdict");
 
 /// Settled by `tidings bench store`, see docs/formats.md.
 const SMALL_LEVEL: i32 = 1;
 const CHUNK_LEVEL: i32 = 3;
+/// The archive packs once, slowly, what is kept for years.
+const BLOCK_LEVEL: i32 = 19;
 
 /// What each zstd frame begins with; not stored.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -30,7 +35,10 @@ static SMALL_ENCODER: LazyLock<EncoderDictionary<'static>> =
     LazyLock::new(|| EncoderDictionary::copy(DICTIONARY_1, SMALL_LEVEL));
 static CHUNK_ENCODER: LazyLock<EncoderDictionary<'static>> =
     LazyLock::new(|| EncoderDictionary::copy(DICTIONARY_1, CHUNK_LEVEL));
+static BLOCK_ENCODER: LazyLock<EncoderDictionary<'static>> =
+    LazyLock::new(|| EncoderDictionary::copy(DICTIONARY_2, BLOCK_LEVEL));
 static DECODER: LazyLock<DecoderDictionary<'static>> = LazyLock::new(|| DecoderDictionary::copy(DICTIONARY_1));
+static BLOCK_DECODER: LazyLock<DecoderDictionary<'static>> = LazyLock::new(|| DecoderDictionary::copy(DICTIONARY_2));
 
 struct Contexts {
     small: Compressor<'static>,
@@ -80,6 +88,20 @@ pub(super) fn append(value: &mut Vec<u8>, body: &[u8], shape: Shape) -> u8 {
     })
 }
 
+/// As [`append`], for a block of the archive: rare, so its context is not kept.
+pub(super) fn append_hard(value: &mut Vec<u8>, body: &[u8]) -> u8 {
+    let mut compressor = compressor(&BLOCK_ENCODER);
+    let frame = compressor.compress(body).expect("the buffer is large enough");
+    let frame = frame.strip_prefix(&MAGIC).expect("each frame begins with the magic bytes");
+    if frame.len() < body.len() {
+        value.extend_from_slice(frame);
+        ARCHIVE_DICTIONARY
+    } else {
+        value.extend_from_slice(body);
+        NOT_COMPRESSED
+    }
+}
+
 /// Calls `read` with the body that `append` was given.
 pub(super) fn with_body<T>(
     dictionary: u8,
@@ -90,18 +112,35 @@ pub(super) fn with_body<T>(
         NOT_COMPRESSED => read(stored),
         NEWEST_DICTIONARY => CONTEXTS.with_borrow_mut(|contexts| {
             let Contexts { decompressor, frame, body, .. } = contexts;
-            frame.clear();
-            frame.extend_from_slice(&MAGIC);
-            frame.extend_from_slice(stored);
-            let length = match get_frame_content_size(frame) {
-                Ok(Some(length)) if length <= BODY_BYTES_MAX => usize::try_from(length).expect("checked above"),
-                _ => return Err(ChunkError::Malformed("the length of its body")),
-            };
-            body.clear();
-            body.reserve(length);
-            decompressor.decompress_to_buffer(frame, body).map_err(|_| ChunkError::Malformed("its zstd frame"))?;
+            unpack(decompressor, stored, frame, body)?;
             read(body)
         }),
+        ARCHIVE_DICTIONARY => {
+            let decompressor = Decompressor::with_prepared_dictionary(&BLOCK_DECODER);
+            let mut body = Vec::new();
+            let mut decompressor = decompressor.expect("the dictionary is a valid one");
+            unpack(&mut decompressor, stored, &mut Vec::new(), &mut body)?;
+            read(&body)
+        }
         unknown => Err(ChunkError::UnknownDictionary(unknown)),
     }
+}
+
+fn unpack(
+    decompressor: &mut Decompressor<'static>,
+    stored: &[u8],
+    frame: &mut Vec<u8>,
+    body: &mut Vec<u8>,
+) -> Result<(), ChunkError> {
+    frame.clear();
+    frame.extend_from_slice(&MAGIC);
+    frame.extend_from_slice(stored);
+    let length = match get_frame_content_size(frame) {
+        Ok(Some(length)) if length <= BODY_BYTES_MAX => usize::try_from(length).expect("checked above"),
+        _ => return Err(ChunkError::Malformed("the length of its body")),
+    };
+    body.clear();
+    body.reserve(length);
+    decompressor.decompress_to_buffer(frame, body).map_err(|_| ChunkError::Malformed("its zstd frame"))?;
+    Ok(())
 }

@@ -123,6 +123,59 @@ proptest! {
     }
 }
 
+/// A run for a block: no seq is left out.
+fn a_dense_run() -> impl Strategy<Value = Vec<Entry>> {
+    a_run().prop_map(|mut run| {
+        let first = run[0].seq.0.min(u64::MAX - 1_000);
+        run.iter_mut().zip(first..).for_each(|(entry, seq)| entry.seq = Seq(seq));
+        run
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_block_survives_its_bytes(run in a_dense_run()) {
+        prop_assert_eq!(decode_block(&encode_block(&run)).unwrap(), run);
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_a_block_is_reported(run in a_dense_run(), at in any::<prop::sample::Index>(), bit in 0..8) {
+        let mut value = encode_block(&run);
+        let at = at.index(value.len());
+        value[at] ^= 1u8 << bit;
+        prop_assert!(decode_block(&value).is_err());
+    }
+
+    #[test]
+    fn wrong_bytes_of_a_block_with_a_right_checksum_do_no_harm(
+        run in a_dense_run(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut value = encode_block(&run);
+        let at = at.index(value.len() - 1) + 1;
+        value[at] = byte;
+        let checksum = checksum(&value);
+        value[CHECKSUM].copy_from_slice(&checksum);
+        let _ = decode_block(&value);
+    }
+}
+
+#[test]
+fn a_block_of_thousands_is_much_shorter_than_its_chunks() {
+    let run: Vec<_> = (1..=BLOCK_ENTRIES_MAX as u64)
+        .map(|seq| {
+            let text = format!("try sudo apt-get install package-{} and tell me what it says", seq % 97);
+            Entry { client_msg_id: Some(format!("import:{seq}").into()), ..message(seq, &text) }
+        })
+        .collect();
+    let block = encode_block(&run);
+    assert_eq!(decode_block(&block).unwrap(), run);
+    let chunks: usize = run.chunks(48).map(|entries| encode(Shape::Chunk, entries).len()).sum();
+    assert!(block.len() * 3 < chunks * 2, "{} and {chunks} bytes", block.len());
+    assert!(open(&block).is_err(), "a block is no log row");
+}
+
 fn message(seq: u64, text: &str) -> Entry {
     Entry {
         seq: Seq(seq),

@@ -130,6 +130,16 @@ impl Tables for EmbeddedTables {
         self.read(move |store| store.log_rows(&wanted)).await
     }
 
+    async fn log_rows_between(
+        &self,
+        conversation: ConversationId,
+        from: Seq,
+        to: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, Stored)>, TablesError> {
+        self.read(move |store| store.log_rows_between(conversation, from, to, limit)).await
+    }
+
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {
         self.write(move |store| store.set_flushed(position)).await
     }

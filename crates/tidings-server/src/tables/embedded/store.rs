@@ -173,7 +173,7 @@ impl Store {
         };
         let number = if matches!(prefix[0], b'm' | b'i') {
             ITEMS
-        } else if prefix[0] == b'f' {
+        } else if matches!(prefix[0], b'f' | b'a') {
             LOG
         } else {
             STATES
@@ -230,6 +230,24 @@ impl Store {
             Ok(holding)
         });
         found.collect()
+    }
+
+    pub(super) fn log_rows_between(
+        &self,
+        conversation: ConversationId,
+        from: Seq,
+        to: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, Stored)>, TablesError> {
+        let mut rows = Vec::new();
+        if from > to || limit == 0 {
+            return Ok(rows);
+        }
+        self.scan_log(conversation, from, to, true, |first_seq, kept| {
+            rows.extend(kept.stored().map(|stored| (first_seq, stored)));
+            Ok(rows.len() < limit)
+        })?;
+        Ok(rows)
     }
 
     /// Gives the log rows that begin in `from..=to` to `visit`, until it returns `false`.
@@ -321,7 +339,7 @@ fn decode<'a>(keyspace: &Keyspace, key: &[u8], value: &'a [u8]) -> Result<Kept<'
 
 fn keyspace_of(key: &Key) -> usize {
     match key {
-        Key::Log(..) | Key::Fingerprints(..) => LOG,
+        Key::Log(..) | Key::Fingerprints(..) | Key::Archived(..) => LOG,
         Key::Member(..) | Key::Inbox(..) => ITEMS,
         Key::Conversation(_) | Key::Home(_) => STATES,
         Key::Meta(_) => META,

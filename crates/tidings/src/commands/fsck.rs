@@ -1,0 +1,40 @@
+//! `tidings fsck`: whether inboxes, states and logs in a data folder fit each other.
+
+use tidings_server::{config::Config, fsck::Report, serve};
+
+use crate::{
+    cli::Fsck,
+    failure::{Failure, Result},
+    output,
+};
+
+pub async fn run(command: Fsck, json: bool) -> Result<()> {
+    let Fsck { mend, data, config, settings } = command;
+    let named = data.into_iter().map(|data| ("data".to_owned(), data));
+    let config = Config::load(config.as_deref(), named.chain(settings));
+    let config = config.map_err(|error| Failure::usage(error.to_string()))?;
+    let report = serve::fsck::fsck(config, mend).await.map_err(|error| Failure::refused(error.to_string()))?;
+    let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+    if json {
+        let Report { conversations, entries, homes, items, mended, .. } = report;
+        output::json(&serde_json::json!({
+            "conversations": conversations, "entries": entries, "homes": homes, "items": items,
+            "faults": faults, "mended": mended,
+        }))?;
+    } else {
+        faults.iter().try_for_each(|fault| output::line(fault))?;
+        output::line(&format!(
+            "{} conversations with {} entries, {} homes with {} items: {} faults, {} mended",
+            report.conversations,
+            report.entries,
+            report.homes,
+            report.items,
+            faults.len(),
+            report.mended
+        ))?;
+    }
+    match faults.len() as u64 - report.mended {
+        0 => Ok(()),
+        left => Err(Failure::refused(format!("{left} faults are left"))),
+    }
+}
