@@ -2,6 +2,7 @@
 
 mod blobs;
 pub mod cassandra;
+pub mod fleet;
 pub mod fsck;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -71,6 +72,8 @@ pub enum ServeError {
     #[error(transparent)]
     Cassandra(#[from] cassandra::CassandraError),
     #[error(transparent)]
+    Fleet(#[from] fleet::FleetError),
+    #[error(transparent)]
     Door(#[from] DoorError),
     #[error(transparent)]
     Keys(#[from] KeyStoreError),
@@ -134,7 +137,12 @@ pub async fn run_with(
             store.give_up();
         });
     }
+    let left = match opened.joined {
+        Some(joined) => joined.leave(STORE_WAIT).await,
+        None => Ok(()),
+    };
     opened.host.stop(opened.tasks).await;
+    left?;
     tracing::info!("stopped: everything that was acknowledged is stored");
     Ok(())
 }
@@ -167,6 +175,8 @@ pub struct Opened {
     pub archive: Arc<Job>,
     /// Cassandra, if that is where messages are.
     store: Option<Arc<crate::cassandra::Store>>,
+    /// Its membership, if it is one of a fleet.
+    joined: Option<fleet::Joined>,
     _folder: Option<DataFolder>,
 }
 
@@ -196,8 +206,9 @@ async fn open_with(config: Config, shutdown: &Shutdown, shards: Option<Shards>) 
             let tasks = host.run(Arc::new(MemoryJournal::new()), shutdown);
             start_archive(&laid.job, &host);
             let (admin_token, archive) = (admin_token.into(), laid.job);
-            Ok(Opened { host, auth, admin_token, tasks, archive, store: None, _folder: None })
+            Ok(Opened { host, auth, admin_token, tasks, archive, store: None, joined: None, _folder: None })
         }
+        Store::Cassandra if config.bus == BusKind::Nats => fleet::open(config, metrics, shutdown).await,
         Store::Cassandra => cassandra::open(config, metrics, shutdown).await,
         Store::Embedded => {
             let folder = DataFolder::open(&config.data)?;
@@ -211,7 +222,16 @@ async fn open_with(config: Config, shutdown: &Shutdown, shards: Option<Shards>) 
             let tasks = host.run(journal, shutdown);
             start_archive(&laid.job, &host);
             let admin_token = given_token.unwrap_or(stored_token).into();
-            Ok(Opened { host, auth, admin_token, tasks, archive: laid.job, store: None, _folder: Some(folder) })
+            Ok(Opened {
+                host,
+                auth,
+                admin_token,
+                tasks,
+                archive: laid.job,
+                store: None,
+                joined: None,
+                _folder: Some(folder),
+            })
         }
     }
 }
@@ -303,10 +323,15 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
     }
     let too_late = async {
         shutdown.begun().await;
-        tokio::time::sleep(Duration::from_millis(opened.host.config.drain_ms) + CLOSE_WAIT).await;
+        // A node of a fleet hands its shards over first.
+        let times = if opened.joined.is_some() { 2 } else { 1 };
+        tokio::time::sleep(Duration::from_millis(opened.host.config.drain_ms * times) + CLOSE_WAIT).await;
     };
     let drained = async {
         shutdown.begun().await;
+        if let Some(joined) = &opened.joined {
+            joined.drain(Duration::from_millis(opened.host.config.drain_ms)).await;
+        }
         drain(&opened.host, &relay, shutdown).await;
     };
     // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.

@@ -47,7 +47,7 @@ impl Way {
 
     /// This way to whichever of a fleet's servers lets in.
     pub(crate) fn to_any(self, urls: &[String]) -> Result<Arc<dyn Transport>, ClientError> {
-        Ok(Arc::new(several::Several::new(self, urls)?))
+        Ok(Arc::new(several::Several::new(urls, move |url| self.to(url))?))
     }
 }
 

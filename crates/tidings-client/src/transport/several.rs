@@ -9,11 +9,14 @@ use std::sync::{
 
 use async_trait::async_trait;
 
-use super::{Link, Transport, Way};
+use super::{Link, Transport};
 use crate::error::{ClientError, Lost};
 
+/// How a server is reached at its address.
+type Reach = Box<dyn Fn(&str) -> Result<Arc<dyn Transport>, ClientError> + Send + Sync>;
+
 pub struct Several {
-    way: Way,
+    reach: Reach,
     servers: Vec<Arc<dyn Transport>>,
     /// Whose turn it is, counted on and on.
     next: AtomicUsize,
@@ -30,10 +33,13 @@ struct Preferred {
 
 impl Several {
     /// The first one is tried first. There must be one.
-    pub fn new(way: Way, urls: &[String]) -> Result<Self, ClientError> {
+    pub fn new(
+        urls: &[String],
+        reach: impl Fn(&str) -> Result<Arc<dyn Transport>, ClientError> + Send + Sync + 'static,
+    ) -> Result<Self, ClientError> {
         assert!(!urls.is_empty(), "a client needs a server");
-        let servers = urls.iter().map(|url| way.to(url)).collect::<Result<_, _>>()?;
-        Ok(Self { way, servers, next: AtomicUsize::new(0), preferred: Mutex::default() })
+        let servers = urls.iter().map(|url| reach(url)).collect::<Result<_, _>>()?;
+        Ok(Self { reach: Box::new(reach), servers, next: AtomicUsize::new(0), preferred: Mutex::default() })
     }
 
     /// The one that is preferred, for one try.
@@ -64,7 +70,7 @@ impl Transport for Several {
         let Preferred { next, tried } = &mut *self.preferred.lock().unwrap_or_else(PoisonError::into_inner);
         *next = match prefer {
             // An address that this build cannot reach is none.
-            Some(url) => self.way.to(url).ok(),
+            Some(url) => (self.reach)(url).ok(),
             None => tried.clone(),
         };
     }

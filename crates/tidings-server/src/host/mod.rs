@@ -245,6 +245,11 @@ impl Host {
         Some(self.running.get()?.committer.status())
     }
 
+    /// The tables that this host reads and writes, for one that replays another node's journal into them.
+    pub fn shared_tables(&self) -> Arc<dyn Tables> {
+        self.tables.clone()
+    }
+
     /// Up to which position of the journal the tables have everything.
     pub async fn flushed(&self) -> Result<Position, TablesError> {
         self.tables.flushed().await

@@ -12,7 +12,7 @@ use crate::{
     session::reply::{Answer, Reply},
 };
 
-use super::{Host, shards::Slot};
+use super::{Host, peers::wire::Notice, shards::Slot};
 
 /// The host has failed: what it has is in its journal, and is taken from there.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -74,6 +74,13 @@ impl Host {
         self.resettle();
         let host = self.clone();
         tokio::spawn(async move { host.renew_all_listening().await });
+    }
+
+    /// Tells all nodes what they may miss.
+    pub fn tell_nodes(&self, notice: Notice) {
+        if let Some(peers) = self.peers.get() {
+            peers.broadcast(notice);
+        }
     }
 
     /// Which nodes there are.

@@ -8,9 +8,11 @@ use crate::{
         Store, StoreError,
         check::Unsafe,
         connect::{Options, TlsOptions},
+        fleet::CassandraCluster,
         schema,
     },
     clock::Clock,
+    cluster::store::ClusterStore,
     config::{self, Config},
     data_folder::{DataFolder, Lineage},
     host::{Host, open::Parts, shards::Shards},
@@ -30,6 +32,8 @@ pub enum CassandraError {
     Store(#[from] StoreError),
     #[error("refused to start on this Cassandra cluster: {}", wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Unsafe { wrong: Vec<Unsafe> },
+    #[error("the data in this keyspace is that of a fleet (bus = \"nats\"); a server alone must not touch it")]
+    OfAFleet,
     #[error("another server took this data over while this one was starting")]
     Overtaken,
     #[error("failed to read the journal {journal}: {what}")]
@@ -46,12 +50,19 @@ pub fn schema(config: &config::Cassandra) -> Vec<String> {
     schema::statements(&config.keyspace, config.replicas)
 }
 
+/// Connects, and refuses a cluster that would lose what it acknowledges.
+pub(super) async fn connect(config: &config::Cassandra) -> Result<Arc<Store>, CassandraError> {
+    let store = Arc::new(Store::connect(&options(config)).await?);
+    let wrong = store.check(config.replicas).await?;
+    if wrong.is_empty() { Ok(store) } else { Err(CassandraError::Unsafe { wrong }) }
+}
+
 pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutdown) -> Result<Opened, ServeError> {
     let folder = DataFolder::open(&config.data)?;
-    let store = Arc::new(Store::connect(&options(&config.cassandra)).await.map_err(CassandraError::from)?);
-    let wrong = store.check(config.cassandra.replicas).await.map_err(CassandraError::from)?;
-    if !wrong.is_empty() {
-        return Err(CassandraError::Unsafe { wrong }.into());
+    let store = connect(&config.cassandra).await?;
+    let fleet = CassandraCluster::open(store.clone()).await.map_err(CassandraError::from)?;
+    if fleet.view().await.is_ok_and(|view| view.epoch > 0) {
+        return Err(CassandraError::OfAFleet.into());
     }
     let journals = Journals::open(store.clone()).await.map_err(CassandraError::from)?;
     let id = NodeId::random();
@@ -81,7 +92,16 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
     }
     let tasks = host.run(Arc::new(journal), shutdown);
     start_archive(&laid.job, &host);
-    Ok(Opened { host, auth, admin_token, tasks, archive: laid.job, store: Some(store), _folder: Some(folder) })
+    Ok(Opened {
+        host,
+        auth,
+        admin_token,
+        tasks,
+        archive: laid.job,
+        store: Some(store),
+        joined: None,
+        _folder: Some(folder),
+    })
 }
 
 /// Ends the journal of the one before and applies what the tables lack of it.

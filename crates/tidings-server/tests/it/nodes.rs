@@ -33,7 +33,7 @@ impl Nodes {
         let far = start(&folders[1], settings, FAR_URL).await;
         let nodes = Self { near, far, _folders: folders };
         nodes.far.host.shards.set_nodes(vec![node(NEAR, &nodes.near), node(FAR, &nodes.far)]);
-        nodes.far.host.shards.set(all(Slot::Here { epoch: 1 }));
+        nodes.far.host.shards.set(&all(Slot::Here { epoch: 1 }));
         nodes.far_is_there();
         nodes.place(there(1));
         nodes
@@ -41,7 +41,7 @@ impl Nodes {
 
     /// What the near node knows of all shards.
     pub fn place(&self, slot: Slot) {
-        self.near.host.shards.set(all(slot));
+        self.near.host.shards.set(&all(slot));
     }
 
     pub fn far_is_there(&self) {
@@ -55,7 +55,7 @@ impl Nodes {
 
     /// The far node takes the near one for the host of all: both are wrong.
     pub fn far_disagrees(&self) {
-        self.far.host.shards.set(all(Slot::There { node: NEAR, epoch: 2 }));
+        self.far.host.shards.set(&all(Slot::There { node: NEAR, epoch: 2 }));
     }
 
     /// A figure of the near node.
@@ -104,6 +104,6 @@ fn node(id: NodeId, server: &TestServer) -> Arc<Node> {
     Arc::new(Node { id, name: id.to_string(), url: String::new(), weight: 1, state: NodeState::Live, door })
 }
 
-fn all(slot: Slot) -> impl Iterator<Item = (ShardId, Slot)> {
+fn all(slot: Slot) -> Vec<(ShardId, Slot)> {
     (0..SHARDS).map(move |shard| (ShardId(shard), slot))
 }

@@ -241,8 +241,8 @@ impl Product {
             Transport::LongPoll => builder.way(Way::Polls),
             Transport::Mqtt => builder.way(Way::Mqtt),
             Transport::Poll => {
-                let polls = |url: &String| OverHttp::plain_polls(url, Some(POLL_PAUSE)).expect("an address");
-                builder.transport(Several::new(urls.iter().map(|url| Arc::new(polls(url)) as _).collect()))
+                let polls = |url: &str| Ok(Arc::new(OverHttp::plain_polls(url, Some(POLL_PAUSE))?) as _);
+                builder.transport(Several::new(urls, polls).expect("addresses"))
             }
             Transport::Http => panic!("nothing comes by calls alone"),
         }
