@@ -52,7 +52,8 @@ await() {
   local part=$1 deadline=$((SECONDS + patience_s))
   shift
   until "$@"; do
-    process "$part" >/dev/null || { tail -5 "$run/$part/log" >&2; fail "$part died; see $run/$part/log"; }
+    # In the moment in which a program becomes another one it has no command.
+    process "$part" >/dev/null || { sleep 0.5; process "$part" >/dev/null; } || { tail -5 "$run/$part/log" >&2; fail "$part died; see $run/$part/log"; }
     [ $SECONDS -lt $deadline ] || fail "$part is not ready after $patience_s s; see $run/$part/log"
     sleep 0.1
   done

@@ -167,8 +167,11 @@ impl Host {
         let mut reply = Some(reply);
         loop {
             let outcome = match self.locate(command.conversation().shard()).await {
-                Ok(Located::Here) => self.obey(&command, &mut reply).await,
-                Ok(Located::There(_)) => {
+                // Behind those that were on their way to another node when it came here.
+                Ok(Located::Here) if !self.has_under_way(command.conversation()) => {
+                    self.obey(&command, &mut reply).await
+                }
+                Ok(Located::Here | Located::There(_)) => {
                     let reply = reply.take().expect("it is answered once");
                     return self.peers().command(self, command, reply);
                 }
@@ -180,6 +183,10 @@ impl Host {
                 (_, None) | (Ok(()), Some(_)) => return,
             }
         }
+    }
+
+    fn has_under_way(&self, conversation: ConversationId) -> bool {
+        self.peers.get().is_some_and(|peers| peers.has_unanswered(conversation))
     }
 
     /// Does it on this node. Takes `reply` when it hands something over, or answers.

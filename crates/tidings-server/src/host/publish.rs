@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tidings_proto::{
-    ConversationId, UserId,
+    ConversationId, Seq, UserId,
     frames::server::{LiveEntry, Receipt, ServerFrame},
 };
 
@@ -243,6 +243,7 @@ impl Host {
         let mut inner = home.lock();
         let peer_read = |inner: &HomeInner| Some(inner.state.items.get(&tell.conversation)?.with.as_ref()?.read);
         let read_before = peer_read(&inner);
+        let last_before = inner.state.items.get(&tell.conversation).map_or(Seq::NONE, |item| item.last_seq);
         let altered = inner.state.tell(tell);
         if inner.note(altered) {
             self.unflushed.lock().homes.push(home.clone());
@@ -287,7 +288,9 @@ impl Host {
             }
             Told::Again(again) => {
                 self.deliver_item(&inner, tell.conversation);
-                for entry in again.entries.iter().filter(|_| again.is_member && with_entry) {
+                for entry in
+                    again.entries.iter().filter(|entry| again.is_member && with_entry && entry.seq > last_before)
+                {
                     let mut frames = EntryFrames::new(tell.conversation, frames.wakes);
                     self.deliver_entry(&inner, entry, &mut frames, sender);
                 }
@@ -299,6 +302,15 @@ impl Host {
     /// What a conversation of another node told a home of this one.
     fn publish_hearsay(&self, hearsay: &Hearsay, wakes: &mut Wakes) -> Option<(Arc<Home>, ConversationId)> {
         let HomeChange::Told(tell) = &hearsay.event.change else { return None };
+        let home = self.homes.get(&hearsay.event.user);
+        let is_known = |home: &Arc<Home>| {
+            let inner = home.lock();
+            inner.state.items.get(&tell.conversation).is_some_and(|item| item.told >= tell.version)
+        };
+        if home.as_ref().is_some_and(is_known) {
+            // Two hosts told of it, one after the other.
+            return None;
+        }
         let mut frames = EntryFrames::new(tell.conversation, wakes);
         let audience = Audience::Live(hearsay.sender.map(Sender::Here));
         let gone_from = self.tell(&hearsay.event.user, tell, &mut frames, audience, hearsay.with_entry);

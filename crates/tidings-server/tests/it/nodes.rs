@@ -105,5 +105,5 @@ fn node(id: NodeId, server: &TestServer) -> Arc<Node> {
 }
 
 fn all(slot: Slot) -> Vec<(ShardId, Slot)> {
-    (0..SHARDS).map(move |shard| (ShardId(shard), slot))
+    (0..SHARDS).map(|shard| (ShardId(shard), slot)).collect()
 }

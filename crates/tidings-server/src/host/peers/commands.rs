@@ -121,6 +121,12 @@ impl Peers {
         self.commands.lock().session(command)
     }
 
+    /// Whether a command for this conversation waits for an answer.
+    pub(in crate::host) fn has_unanswered(&self, conversation: ConversationId) -> bool {
+        let commands = self.commands.lock();
+        commands.unanswered.values().any(|unanswered| unanswered.conversation == conversation)
+    }
+
     /// Has the conversation's host do it. The answer comes in order with what the conversation tells this user's home.
     pub(in crate::host) fn command(&self, host: &Host, command: Command, reply: Reply) {
         let mut commands = self.commands.lock();
