@@ -130,7 +130,7 @@ impl Found {
 
 /// What is new now. Nobody is attached: it costs a look into memory.
 async fn look(edge: &Edge, caller: &Caller, since: Option<Token>) -> Result<Found, Answer> {
-    edge.host.ask_large(&caller.home).await.map_err(|error| edge.host.answer(error.into()))?;
+    edge.host.ask_large(&caller.home).await.map_err(|error| edge.host.answer(error))?;
     let differences = inbox::differences(&caller.home.lock().state, since);
     Ok(Found::new(differences, since, AFTER_POLL_S))
 }

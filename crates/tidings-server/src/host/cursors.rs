@@ -30,7 +30,7 @@ impl Host {
         let mut changes = Vec::new();
         if let Some(inbox) = session.as_ref().and_then(|session| session.inbox).filter(|_| begins) {
             // Large conversations do not tell the home of entries: their cursors stand from the beginning.
-            self.ask_large(home).await.map_err(|error| self.answer(error.into()))?;
+            self.ask_large(home).await.map_err(|error| self.answer(error))?;
             let inner = home.lock();
             let large = inner.state.items.iter().filter(|(_, item)| item.is_large() && !item.gone);
             changes.extend(large.map(|(id, item)| {

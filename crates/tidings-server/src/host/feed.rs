@@ -57,8 +57,11 @@ impl Host {
         since: Option<Option<Token>>,
     ) -> Result<Attached, ActError> {
         let session = Session { device: device.clone(), outbox: outbox.clone(), alive: self.live.token() };
-        let _here = self.shards.enter_in(home.user.shard(), home.epoch()).map(drop).ok_or(ActError::Elsewhere)?;
-        home.lock().register(session, self.config.limits.connections_a_device);
+        {
+            let entered = self.shards.enter_in(home.user.shard(), home.epoch());
+            let _entered = entered.ok_or(ActError::Elsewhere)?;
+            home.lock().register(session, self.config.limits.connections_a_device);
+        }
         self.subscribe_home(home);
         if let Err(error) = self.ask_large(home).await {
             home.lock().unregister(outbox.session);

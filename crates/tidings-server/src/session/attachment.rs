@@ -48,7 +48,7 @@ impl Attachment {
     /// What changed since `since`, asked anew.
     pub async fn changes_since(&self, since: Option<Token>) -> Result<Differences, Answer> {
         let home = &self.caller.home;
-        self.host.ask_large(home).await.map_err(|error| self.host.answer(error.into()))?;
+        self.host.ask_large(home).await.map_err(|error| self.host.answer(error))?;
         Ok(inbox::differences(&home.lock().state, since))
     }
 }

@@ -307,7 +307,7 @@ async fn try_read(host: &Host, caller: &Caller, id: Option<RequestId>, command: 
         }
         Command::Sync(sync) => {
             let since = host.read_token(&caller.home, sync.sync.as_deref()).map_err(|_| bad_sync())?;
-            host.ask_large(&caller.home).await.map_err(|error| refused(error.into()))?;
+            host.ask_large(&caller.home).await.map_err(refused)?;
             let differences = inbox::differences(&caller.home.lock().state, since);
             let tail = sync.tail.unwrap_or(0);
             host.changes(&caller.home, id, differences, tail).await.map_err(refused)

@@ -20,7 +20,7 @@ impl Clients {
     async fn come(nodes: &Nodes) -> Self {
         let by_hello = nodes.near.connect("ada", "laptop").await;
         let ada = nodes.near.log_in("ada", "tablet").await;
-        let token = format!("Bearer {}", ada.token.as_deref().unwrap());
+        let token = format!("Bearer {}", ada.token.as_deref().expect("she has logged in"));
         let mut by_token = nodes.near.open_with("/v1/ws", &[("authorization", &token)]).await;
         by_token.say(&json!({"type": "hello"})).await;
         assert_eq!(by_token.next().await["type"], "welcome");

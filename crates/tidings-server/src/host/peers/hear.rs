@@ -188,10 +188,11 @@ impl Host {
         let Some(awaited) = self.peers().commands.lock().answered(command) else { return };
         let mut parts = SmallVec::new();
         let is_good = !matches!(answer, Answer::Refused(_));
-        if let Some((user, change)) = awaited.with.filter(|_| is_good) {
-            if self.shards.enter(user.shard()).is_some() {
-                parts.push(Part::Home(HomeEvent { user, change }));
-            }
+        let with = awaited.with.filter(|_| is_good);
+        let entered = with.as_ref().and_then(|(user, _)| self.shards.enter(user.shard()));
+        // Of a home that has left the session has ended, and its device will ask again.
+        if let Some((user, change)) = with.filter(|_| entered.is_some()) {
+            parts.push(Part::Home(HomeEvent { user, change }));
         }
         self.submit(parts, Some((awaited.reply, answer)), None);
     }

@@ -18,10 +18,13 @@ use super::wire::Notice;
 pub const RENEW: Duration = Duration::from_secs(20);
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
+/// Who watches somebody, and when each asked last.
+type Watching = HashMap<(NodeId, UserId), Instant>;
+
 #[derive(Default)]
 pub struct Watchers {
-    /// Of users whose homes are here: who elsewhere watches them, and when each asked last.
-    watching: Mutex<HashMap<UserId, HashMap<(NodeId, UserId), Instant>>>,
+    /// Of users whose homes are here: who elsewhere watches them.
+    watching: Mutex<HashMap<UserId, Watching>>,
     /// What was last told here of users elsewhere, for each asker.
     told: Mutex<HashMap<(UserId, UserId), String>>,
 }
