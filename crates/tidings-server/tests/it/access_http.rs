@@ -82,6 +82,8 @@ const ROWS: &[(&str, &str, &str, Cells)] = &[
     ("POST", "/v1/admin/users/resolve", r#"{"names":[]}"#, OPERATORS),
     ("PUT", "/v1/admin/users/owner", "{}", OPERATORS),
     ("POST", "/v1/admin/send", r#"{"as":"owner","to":{"user":"new"},"text":"hi"}"#, OPERATORS),
+    ("GET", "/v1/admin/archive", "", OPERATORS),
+    ("POST", "/v1/admin/archive", "", OPERATORS),
     ("GET", "/v1/admin/conversations?name=Team", "", OPERATORS),
     ("GET", "/v1/admin/conversations/GROUP/entries", "", OPERATORS),
     // The last thing one does here.
