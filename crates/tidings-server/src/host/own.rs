@@ -165,10 +165,10 @@ impl Host {
     /// Moves the conversation's register, and the home's if it is here, too. Tells the `ord` of what is read.
     pub(super) async fn reach_here(&self, reach: &Reach, reply: &mut Option<Reply>) -> Result<u64, ActError> {
         let &Reach { ref user, conversation: id, seq, is_read } = reach;
+        let home = if self.shards.is_here(user.shard()) { Some(self.home(user).await?) } else { None };
         let conversation = self.conversation(id).await?;
         self.check_receipt(user, &conversation, seq)?;
         let ord = if is_read { self.ord_at(&conversation, seq).await? } else { 0 };
-        let home = if self.shards.is_here(user.shard()) { Some(self.home(user).await?) } else { None };
         let permit = self.reserve(256).await?;
         let mut parts = SmallVec::new();
         let home_entered = self.shards.enter(user.shard());
