@@ -10,7 +10,7 @@
 #
 # Settings of the environment:
 #   FLEET_RUN     data, settings and logs of all parts; a folder is a fleet of its own     [target/fleet]
-#   FLEET_NODES   how many Tidings nodes                                                   [1]
+#   FLEET_NODES   how many Tidings nodes                                                   [3]
 #   FLEET_PORT    node I listens on this port + I, and for other nodes on this + 100 + I   [8080]
 #   FLEET_NATS    the port of NATS                                                         [4222]
 #   and those of cassandra.sh
@@ -21,7 +21,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$here/target}
 run=${FLEET_RUN:-$target/fleet}
-nodes=${FLEET_NODES:-1}
+nodes=${FLEET_NODES:-3}
 port=${FLEET_PORT:-8080}
 nats_port=${FLEET_NATS:-4222}
 patience_s=60
