@@ -50,12 +50,12 @@ test('axe has no serious finding anywhere', async () => {
   await ada.page.click('.menu-act:has-text("New group")');
   await ada.page.waitForSelector('.dialog');
   found.push(...(await findings(ada.page)));
-  await ada.page.keyboard.press('Escape');
+  await ada.closeDialog();
   await ada.page.click('[aria-label="Your profile"]');
   await ada.page.click('.dialog button:has-text("Devices")');
   await ada.page.waitForSelector('.device');
   found.push(...(await findings(ada.page)));
-  await ada.page.keyboard.press('Escape');
+  await ada.closeDialog();
   await ada.page.keyboard.press('Control+k');
   await ada.page.waitForSelector('.switcher');
   found.push(...(await findings(ada.page)));

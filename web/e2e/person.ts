@@ -126,6 +126,12 @@ export class Person {
     await this.message(text).locator(`.receipt.${state}`).waitFor();
   }
 
+  /** By Escape; a key that comes while the dialog still closes would be the dialog's. */
+  async closeDialog(): Promise<void> {
+    await this.page.keyboard.press('Escape');
+    await this.page.waitForSelector('.dialog', { state: 'detached' });
+  }
+
   async leave(): Promise<void> {
     await this.context.close();
   }
