@@ -33,8 +33,8 @@ use super::{
     event::{Part, Submitted},
     load::LoadError,
     own::Block,
-    route::Located,
     shards::Entered,
+    shards::Place,
 };
 
 /// Why a wish did not become a submission.
@@ -168,10 +168,8 @@ impl Host {
         loop {
             let outcome = match self.locate(command.conversation().shard()).await {
                 // Behind those that were on their way to another node when it came here.
-                Ok(Located::Here) if !self.has_under_way(command.conversation()) => {
-                    self.obey(&command, &mut reply).await
-                }
-                Ok(Located::Here | Located::There(_)) => {
+                Ok(Place::Here) if !self.has_under_way(command.conversation()) => self.obey(&command, &mut reply).await,
+                Ok(_) => {
                     let reply = reply.take().expect("it is answered once");
                     return self.peers().command(self, command, reply);
                 }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use minicbor::{Decode, Encode};
 use smallvec::{SmallVec, smallvec};
 use tidings_proto::{Code, ConversationId, Seq, UserId};
@@ -21,11 +22,12 @@ use super::{
     act::{ActError, Command},
     event::Part,
     peers::wire::{Ask, Said},
-    route::Located,
 };
 
 /// Home events submitted together: well below the largest commit that a journal takes.
 const PARTS_A_COMMIT: usize = 500;
+/// Homes of other nodes that are asked at once to change.
+const CHANGES_AT_ONCE: usize = 32;
 
 /// `by` blocks `user`, or no longer does.
 #[derive(Clone, Debug, Encode, Decode)]
@@ -127,31 +129,24 @@ impl Host {
 
     async fn reach(&self, reach: Reach, reply: Reply) {
         let mut reply = Some(reply);
-        let outcome = loop {
-            let outcome = match self.locate(reach.conversation.shard()).await {
-                Ok(Located::Here) => self.reach_here(&reach, &mut reply).await.map(|_| ()),
-                Ok(Located::There(node)) => Box::pin(self.reach_there(&node, &reach, &mut reply)).await,
-                Err(error) => Err(error),
-            };
-            match outcome {
-                Err(ActError::Elsewhere) if reply.is_some() => {}
-                outcome => break outcome,
-            }
-        };
+        let mut outcome = Err(ActError::Elsewhere);
+        if self.shards.is_here(reach.conversation.shard()) {
+            outcome = self.reach_here(&reach, &mut reply).await.map(drop);
+        }
+        if matches!(outcome, Err(ActError::Elsewhere)) {
+            outcome = Box::pin(self.reach_there(&reach, &mut reply)).await;
+        }
         if let (Err(error), Some(reply)) = (outcome, reply) {
             reply.answer(self.answer(error));
         }
     }
 
     /// The conversation's register first; then the home's.
-    async fn reach_there(
-        &self,
-        node: &std::sync::Arc<crate::cluster::view::Node>,
-        reach: &Reach,
-        reply: &mut Option<Reply>,
-    ) -> Result<(), ActError> {
-        let said = self.peers().ask(node, reach.conversation.shard(), Ask::Reach(reach.clone())).await?;
-        let Said::Ord(ord) = said else { return Err(ActError::Elsewhere) };
+    async fn reach_there(&self, reach: &Reach, reply: &mut Option<Reply>) -> Result<(), ActError> {
+        let ord = match self.ask_host(reach.conversation.shard(), Ask::Reach(reach.clone())).await? {
+            Said::Ord(ord) => ord,
+            said => return Err(said.misplaced()),
+        };
         let Some(reply) = reply.take() else { return Ok(()) };
         if !reach.is_read {
             reply.answer(Answer::Done);
@@ -250,10 +245,9 @@ impl Host {
         }
         let (here, there): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|event| self.shards.is_here(event.user.shard()));
-        for event in there {
-            if let Err(error) = self.change_anywhere(event).await {
-                return reply.answer(self.answer(error));
-            }
+        let changes = futures_util::stream::iter(there).map(|event| self.change_anywhere(event));
+        if let Err(error) = changes.buffer_unordered(CHANGES_AT_ONCE).try_collect::<()>().await {
+            return reply.answer(self.answer(error));
         }
         // Somebody may know more people than fit into one commit. The user's own row comes last, with the answer.
         for events in here.chunks(PARTS_A_COMMIT) {

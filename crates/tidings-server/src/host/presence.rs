@@ -21,7 +21,6 @@ use super::{
     act::ActError,
     feed::is_contact,
     peers::wire::{Ask, Notice, Said},
-    route::Located,
     shards::Place,
 };
 
@@ -51,28 +50,26 @@ impl Host {
 
     /// How `asker` sees a user's presence.
     pub async fn presence_of(&self, user: &UserId, asker: &UserId) -> Result<server::Presence, ActError> {
+        if self.shards.is_here(user.shard()) {
+            let home = self.home(user).await?;
+            let inner = home.lock();
+            return Ok(self.presence_for(&inner.state, asker));
+        }
         let frame = self.presence_frame(user, asker).await?;
         Ok(serde_json::from_str(&frame).expect("a presence frame has the fields of a presence"))
     }
 
     /// The same as a frame, from the node that has the user's home.
     pub(super) async fn presence_frame(&self, user: &UserId, asker: &UserId) -> Result<String, ActError> {
-        loop {
-            let frame = match self.locate(user.shard()).await? {
-                Located::Here => self.presence_here(user, asker).await,
-                Located::There(node) => {
-                    let ask = Ask::Presence { user: user.clone(), asker: asker.clone() };
-                    match self.peers().ask(&node, user.shard(), ask).await {
-                        Ok(Said::Presence(frame)) => Ok(frame),
-                        Ok(_) => Err(ActError::Elsewhere),
-                        Err(error) => Err(error),
-                    }
-                }
-            };
-            match frame {
+        if self.shards.is_here(user.shard()) {
+            match self.presence_here(user, asker).await {
                 Err(ActError::Elsewhere) => {}
                 frame => return frame,
             }
+        }
+        match self.ask_host(user.shard(), Ask::Presence { user: user.clone(), asker: asker.clone() }).await? {
+            Said::Presence(frame) => Ok(frame),
+            said => Err(said.misplaced()),
         }
     }
 
@@ -103,8 +100,8 @@ impl Host {
     /// Tells the other members of a small conversation that somebody types. Who is no member is refused.
     pub async fn typing(&self, user: &UserId, id: ConversationId, session: SessionId) -> Result<(), ActError> {
         match self.locate(id.shard()).await? {
-            Located::Here => self.typing_here(user, id, Some(session)).await,
-            Located::There(node) => {
+            Place::Here | Place::Moving => self.typing_here(user, id, Some(session)).await,
+            Place::There(node) => {
                 self.peers().notify(node.id, Notice::Typing { conversation: id, user: user.clone() });
                 Ok(())
             }
@@ -147,14 +144,11 @@ impl Host {
         for (node, users) in nodes {
             self.peers().notify(node, Notice::Ephemeral { users, from: from.clone(), frame: frame.clone() });
         }
-        self.deliver_ephemeral_but(&here, from, &Bytes::from(frame), except);
+        self.deliver_ephemeral(&here, from, &Bytes::from(frame), except);
     }
 
-    pub(super) fn deliver_ephemeral(&self, users: &[UserId], from: &UserId, frame: &Bytes) {
-        self.deliver_ephemeral_but(users, from, frame, None);
-    }
-
-    fn deliver_ephemeral_but(&self, users: &[UserId], from: &UserId, frame: &Bytes, except: Option<SessionId>) {
+    /// Hands it to the sessions here of these users, but for that one, and those of who blocks `from`.
+    pub(super) fn deliver_ephemeral(&self, users: &[UserId], from: &UserId, frame: &Bytes, except: Option<SessionId>) {
         for home in users.iter().filter_map(|user| self.homes.get(user)) {
             let inner = home.lock();
             if !inner.state.row.blocks(from) {

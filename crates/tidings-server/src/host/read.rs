@@ -15,7 +15,6 @@ use super::{
     Host,
     act::ActError,
     peers::wire::{self, Said, StateOf},
-    route::Located,
     row::ConversationRow,
 };
 
@@ -103,22 +102,18 @@ impl PageOf {
 impl Host {
     /// A page as `user` may see it, from the node that hosts the conversation.
     pub async fn page(&self, id: ConversationId, user: &UserId, page: Page) -> Result<PageOf, ActError> {
-        loop {
-            let read = match self.locate(id.shard()).await? {
-                Located::Here => self.page_here(id, user, page).await,
-                Located::There(node) => {
-                    let asked = wire::Ask::Page { conversation: id, user: user.clone(), page: page.into() };
-                    match self.peers().ask(&node, id.shard(), asked).await {
-                        Ok(Said::Page(page)) => Ok(page),
-                        Ok(_) => Err(ActError::Elsewhere),
-                        Err(error) => Err(error),
-                    }
-                }
-            };
-            match read {
+        if self.shards.is_here(id.shard()) {
+            match self.page_here(id, user, page).await {
                 Err(ActError::Elsewhere) => {}
                 read => return read,
             }
+        }
+        match self
+            .ask_host(id.shard(), wire::Ask::Page { conversation: id, user: user.clone(), page: page.into() })
+            .await?
+        {
+            Said::Page(page) => Ok(page),
+            said => Err(said.misplaced()),
         }
     }
 
@@ -155,27 +150,15 @@ impl Host {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Shown, ActError> {
-        loop {
-            let read = match self.locate(id.shard()).await? {
-                Located::Here => self.conversation(id).await.map_err(ActError::from).map(|conversation| {
-                    let state = conversation.state();
-                    Shown { member_count: state.members.len() as u64, state }
-                }),
-                Located::There(node) => {
-                    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-                    let (user, after) = (user.clone(), after.cloned());
-                    let asked = wire::Ask::State { conversation: id, user, after, limit };
-                    match self.peers().ask(&node, id.shard(), asked).await {
-                        Ok(Said::State(state)) => Ok(Shown::read(*state)),
-                        Ok(_) => Err(ActError::Elsewhere),
-                        Err(error) => Err(error),
-                    }
-                }
-            };
-            match read {
-                Err(ActError::Elsewhere) => {}
-                read => return read,
-            }
+        if self.shards.is_here(id.shard()) {
+            let state = self.conversation(id).await?.state();
+            return Ok(Shown { member_count: state.members.len() as u64, state });
+        }
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let asked = wire::Ask::State { conversation: id, user: user.clone(), after: after.cloned(), limit };
+        match self.ask_host(id.shard(), asked).await? {
+            Said::State(state) => Ok(Shown::read(*state)),
+            said => Err(said.misplaced()),
         }
     }
 

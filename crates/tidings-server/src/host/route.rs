@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::try_join_all;
 use tidings_proto::{ShardId, UserId};
+use tokio::time::Instant;
 
 use crate::{
-    cluster::view::Node,
     home::{event::HomeEvent, state::HomeRow},
     session::reply::{Answer, Reply},
 };
@@ -23,9 +24,11 @@ use super::{
 /// How long what is on its way from one node to another is waited for.
 const MOVING_WAIT: Duration = Duration::from_secs(5);
 
-pub(super) enum Located {
-    Here,
-    There(Arc<Node>),
+/// How long one goes after a shard from node to node.
+const SENT_ABOUT: Duration = Duration::from_secs(10);
+
+fn moving() -> ActError {
+    ActError::Answered(Box::new(Answer::moving()))
 }
 
 impl Host {
@@ -34,31 +37,44 @@ impl Host {
         self.peers.get().expect("only a fleet has shards elsewhere, and it has peers before it has shards")
     }
 
-    /// Where a shard is; waits while it moves.
-    pub(super) async fn locate(&self, shard: ShardId) -> Result<Located, ActError> {
+    /// Where a shard is: `Here` or `There`; waits while it moves.
+    pub(super) async fn locate(&self, shard: ShardId) -> Result<Place, ActError> {
         if self.shards.is_here(shard) {
-            return Ok(Located::Here);
+            return Ok(Place::Here);
         }
         Box::pin(self.locate_elsewhere(shard)).await
     }
 
-    async fn locate_elsewhere(&self, shard: ShardId) -> Result<Located, ActError> {
+    async fn locate_elsewhere(&self, shard: ShardId) -> Result<Place, ActError> {
         let wait = tokio::time::sleep(MOVING_WAIT);
         tokio::pin!(wait);
         loop {
             let changed = self.shards.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
             match self.shards.place(shard) {
-                Place::Here => return Ok(Located::Here),
-                Place::There(node) => return Ok(Located::There(node)),
                 Place::Moving => {}
+                place => return Ok(place),
             }
             tokio::select! {
                 () = changed => {}
-                () = &mut wait => return Err(ActError::Answered(Box::new(Answer::moving()))),
+                () = &mut wait => return Err(moving()),
             }
         }
+    }
+
+    /// Asks whoever hosts the shard, here or elsewhere; once more where it is now if it has moved meanwhile.
+    pub(super) async fn ask_host(&self, shard: ShardId, ask: Ask) -> Result<Said, ActError> {
+        let began = Instant::now();
+        while began.elapsed() < SENT_ABOUT {
+            let said = match self.locate(shard).await? {
+                Place::There(node) => self.peers().ask(&node, shard, ask.clone()).await,
+                Place::Here | Place::Moving => Box::pin(self.say(None, ask.clone())).await,
+            };
+            match said {
+                Err(ActError::Elsewhere) => {}
+                said => return said,
+            }
+        }
+        Err(moving())
     }
 
     /// The own rows of users, each in its place, from the nodes that have their homes.
@@ -66,43 +82,16 @@ impl Host {
         if users.iter().all(|user| self.shards.is_here(user.shard())) {
             return Ok(self.home_rows(users).await?);
         }
-        let mut rows = Vec::with_capacity(users.len());
-        for user in users {
-            rows.push(self.home_row_anywhere(user).await?);
-        }
-        Ok(rows)
-    }
-
-    async fn home_row_anywhere(&self, user: &UserId) -> Result<HomeRow, ActError> {
-        loop {
-            match self.locate(user.shard()).await? {
-                Located::Here => {
-                    return Ok(self.home_rows(std::slice::from_ref(user)).await?.pop().unwrap_or_default());
-                }
-                Located::There(node) => match self.peers().ask(&node, user.shard(), Ask::Home(user.clone())).await {
-                    Ok(Said::Home(row)) => return Ok(*row),
-                    Ok(_) | Err(ActError::Elsewhere) => {}
-                    Err(error) => return Err(error),
-                },
-            }
-        }
+        let rows = users.iter().map(async |user| match self.ask_host(user.shard(), Ask::Home(user.clone())).await? {
+            Said::Home(row) => Ok(*row),
+            said => Err(said.misplaced()),
+        });
+        try_join_all(rows).await
     }
 
     /// Has the home's node change it. Durable when this returns.
     pub(super) async fn change_anywhere(&self, event: HomeEvent) -> Result<(), ActError> {
-        loop {
-            let changed = match self.locate(event.user.shard()).await? {
-                Located::Here => self.change_here(event.clone()).await,
-                Located::There(node) => {
-                    let ask = Ask::Change(Box::new(event.clone()));
-                    self.peers().ask(&node, event.user.shard(), ask).await.map(|_| ())
-                }
-            };
-            match changed {
-                Err(ActError::Elsewhere) => {}
-                changed => return changed,
-            }
-        }
+        self.ask_host(event.user.shard(), Ask::Change(Box::new(event))).await.map(drop)
     }
 
     pub(super) async fn change_here(&self, event: HomeEvent) -> Result<(), ActError> {

@@ -3,10 +3,11 @@
 //! out by the next one, by its `client_msg_id`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
 use tidings_proto::{ConversationId, ShardId, UserId};
 
 use crate::{
@@ -25,6 +26,10 @@ use super::{Peers, wire::Item};
 pub struct Commands {
     last: u64,
     unanswered: BTreeMap<u64, Unanswered>,
+    /// Their numbers, in order.
+    of_shards: HashMap<ShardId, BTreeSet<u64>>,
+    /// Shards with some that are on their way to nobody.
+    unsent: HashSet<ShardId>,
 }
 
 struct Unanswered {
@@ -53,38 +58,57 @@ impl Commands {
             Command::Block(block) => Some((block.by.clone(), block.change())),
         };
         let conversation = command.conversation();
+        let shard = conversation.shard();
         self.last += 1;
-        self.unanswered
-            .insert(self.last, Unanswered { conversation, command, reply, with, sent_to: None, since: Instant::now() });
-        conversation.shard()
+        let unanswered = Unanswered { conversation, command, reply, with, sent_to: None, since: Instant::now() };
+        self.unanswered.insert(self.last, unanswered);
+        self.of_shards.entry(shard).or_default().insert(self.last);
+        self.unsent.insert(shard);
+        shard
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Unanswered> {
+        let removed = self.unanswered.remove(&number)?;
+        if let Entry::Occupied(mut numbers) = self.of_shards.entry(removed.conversation.shard()) {
+            numbers.get_mut().remove(&number);
+            if numbers.get().is_empty() {
+                self.unsent.remove(numbers.key());
+                numbers.remove();
+            }
+        }
+        Some(removed)
+    }
+
+    fn is_unanswered(&self, conversation: ConversationId) -> bool {
+        let mut numbers = self.of_shards.get(&conversation.shard()).into_iter().flatten();
+        numbers.any(|number| self.unanswered[number].conversation == conversation)
+    }
+
+    pub fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
     }
 
     /// What is to be sent to `node`, which hosts the shard, in order.
     fn due(&mut self, shard: ShardId, node: NodeId) -> Vec<Item> {
-        let mut last: hashbrown::HashMap<ConversationId, u64> = hashbrown::HashMap::new();
+        let mut last: HashMap<ConversationId, u64> = HashMap::new();
         let mut items = Vec::new();
-        for (&number, unanswered) in &mut self.unanswered {
-            let conversation = unanswered.conversation;
-            if conversation.shard() != shard {
-                continue;
-            }
-            let after = last.insert(conversation, number);
+        for number in self.of_shards.get(&shard).into_iter().flatten() {
+            let Some(unanswered) = self.unanswered.get_mut(number) else { continue };
+            let after = last.insert(unanswered.conversation, *number);
             if unanswered.sent_to != Some(node) {
                 unanswered.sent_to = Some(node);
-                items.push(Item::Command { number, command: unanswered.command.clone(), after });
+                items.push(Item::Command { number: *number, command: unanswered.command.clone(), after });
             }
         }
+        self.unsent.remove(&shard);
         items
-    }
-
-    fn shards(&self) -> hashbrown::HashSet<ShardId> {
-        self.unanswered.values().map(|unanswered| unanswered.conversation.shard()).collect()
     }
 
     /// These were not done, and so none behind them.
     pub fn refused(&mut self, numbers: &[u64]) {
         for number in numbers {
             let Some(conversation) = self.unanswered.get(number).map(|refused| refused.conversation) else { continue };
+            self.unsent.insert(conversation.shard());
             let behind = self.unanswered.range_mut(number..);
             behind.filter(|(_, other)| other.conversation == conversation).for_each(|(_, other)| other.sent_to = None);
         }
@@ -95,18 +119,19 @@ impl Commands {
         let late = |unanswered: &Unanswered| unanswered.since.elapsed() >= PATIENCE;
         let numbers: Vec<u64> =
             self.unanswered.iter().take_while(|(_, one)| late(one)).map(|(number, _)| *number).collect();
-        numbers.iter().filter_map(|number| Some(self.unanswered.remove(number)?.reply)).collect()
+        numbers.iter().filter_map(|number| Some(self.remove(*number)?.reply)).collect()
     }
 
     pub fn gone(&mut self, is_gone: impl Fn(NodeId) -> bool) {
         for unanswered in self.unanswered.values_mut().filter(|unanswered| unanswered.sent_to.is_some_and(&is_gone)) {
             unanswered.sent_to = None;
+            self.unsent.insert(unanswered.conversation.shard());
         }
     }
 
     /// The answer has come. `None`: it came before.
     pub fn answered(&mut self, number: u64) -> Option<Awaited> {
-        let Unanswered { reply, with, .. } = self.unanswered.remove(&number)?;
+        let Unanswered { reply, with, .. } = self.remove(number)?;
         Some(Awaited { reply, with })
     }
 
@@ -123,8 +148,7 @@ impl Peers {
 
     /// Whether a command for this conversation waits for an answer.
     pub(in crate::host) fn has_unanswered(&self, conversation: ConversationId) -> bool {
-        let commands = self.commands.lock();
-        commands.unanswered.values().any(|unanswered| unanswered.conversation == conversation)
+        self.commands.lock().is_unanswered(conversation)
     }
 
     /// Has the conversation's host do it. The answer comes in order with what the conversation tells this user's home.
@@ -137,7 +161,8 @@ impl Peers {
     /// Sends what can be sent now: places may have changed.
     pub(super) fn send_commands(&self, host: &Host) {
         let mut commands = self.commands.lock();
-        for shard in commands.shards() {
+        let shards: Vec<ShardId> = commands.of_shards.keys().copied().collect();
+        for shard in shards {
             self.send_of(&mut commands, host, shard);
         }
     }

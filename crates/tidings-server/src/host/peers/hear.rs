@@ -73,7 +73,11 @@ impl Peers {
             Frame::Ask { number, ask } => {
                 let (host, peers) = (host.clone(), self.clone());
                 tokio::spawn(async move {
-                    let said = host.say(from, *ask).await;
+                    let said = match host.say(Some(from), *ask).await {
+                        Ok(said) => said,
+                        Err(ActError::Elsewhere) => Said::Elsewhere,
+                        Err(error) => Said::Refused(host.answer(error)),
+                    };
                     peers.send(from, lanes::NOTICES, &Frame::Said { number, said: Box::new(said) });
                 });
             }
@@ -232,16 +236,8 @@ impl Host {
         Some(refused)
     }
 
-    /// Answers a question of another node.
-    async fn say(self: &Arc<Self>, from: NodeId, ask: Ask) -> Said {
-        match self.try_say(from, ask).await {
-            Ok(said) => said,
-            Err(ActError::Elsewhere) => Said::Elsewhere,
-            Err(error) => Said::Refused(self.answer(error)),
-        }
-    }
-
-    async fn try_say(self: &Arc<Self>, from: NodeId, ask: Ask) -> Result<Said, ActError> {
+    /// Answers a question of another node, or (`None`) of this one.
+    pub(in crate::host) async fn say(&self, from: Option<NodeId>, ask: Ask) -> Result<Said, ActError> {
         let here = |shard| if self.shards.is_here(shard) { Ok(()) } else { Err(ActError::Elsewhere) };
         match ask {
             Ask::Home(user) => {
@@ -271,12 +267,16 @@ impl Host {
             }
             Ask::Presence { user, asker } => {
                 let presence = self.presence_here(&user, &asker).await?;
-                self.peers().watchers.note(&user, from, &asker);
+                if let Some(from) = from {
+                    self.peers().watchers.note(&user, from, &asker);
+                }
                 Ok(Said::Presence(presence))
             }
             Ask::Listen(conversation) => {
                 let state = self.conversation(conversation).await?.state();
-                self.peers().listeners.note(conversation, from);
+                if let Some(from) = from {
+                    self.peers().listeners.note(conversation, from);
+                }
                 Ok(Said::Last(state.last_seq))
             }
         }
@@ -285,7 +285,9 @@ impl Host {
     /// What may be lost, and needs no answer.
     fn heed(self: &Arc<Self>, from: NodeId, notice: Notice) {
         match notice {
-            Notice::Ephemeral { users, from, frame } => self.deliver_ephemeral(&users, &from, &Bytes::from(frame)),
+            Notice::Ephemeral { users, from, frame } => {
+                self.deliver_ephemeral(&users, &from, &Bytes::from(frame), None)
+            }
             Notice::Presence { user, asker, frame } => self.deliver_presence(&user, &asker, frame),
             Notice::Typing { conversation, user } => {
                 let host = self.clone();

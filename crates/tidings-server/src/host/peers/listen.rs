@@ -13,7 +13,7 @@ use tidings_proto::{ConversationId, Seq, UserId};
 use crate::{
     conversation::entry::Entry,
     home::actor::Home,
-    host::{Host, route::Located},
+    host::{Host, shards::Place},
     node::NodeId,
     session::{outbox::SessionId, reply::Sender},
 };
@@ -143,7 +143,7 @@ impl Host {
     }
 
     async fn renew_listening(self: &Arc<Self>, conversation: ConversationId, last: Seq, user: Option<UserId>) {
-        let Ok(Located::There(node)) = self.locate(conversation.shard()).await else { return };
+        let Ok(Place::There(node)) = self.locate(conversation.shard()).await else { return };
         let asked = self.peers().ask(&node, conversation.shard(), Ask::Listen(conversation)).await;
         let Ok(Said::Last(now)) = asked else { return };
         if last == Seq::NONE {

@@ -33,7 +33,7 @@ use super::{Host, shards::Place};
 use commands::Commands;
 use hear::Incoming;
 use questions::Questions;
-use streams::{Streams, Way};
+use streams::Streams;
 use wire::{Class, Frame, Item, Notice};
 
 /// By weight, what may wait for other nodes; beyond it sends wait.
@@ -89,13 +89,13 @@ impl Peers {
 
     /// Tells the home of a user on another node.
     pub(super) fn tell(&self, host: &Host, user: &UserId, tell: &Tell, sender: Option<&Sender>, with_entry: bool) {
-        let way = self.way(host, user.shard());
-        let sender = match (sender, &way) {
-            (Some(Sender::There { node, command }), Way::To(to)) if node == to => Some(*command),
+        let place = host.shards.place(user.shard());
+        let sender = match (sender, &place) {
+            (Some(Sender::There { node, command }), Place::There(to)) if *node == to.id => Some(*command),
             _ => None,
         };
         let item = Item::Tell { user: user.clone(), tell: tell.clone(), sender, with_entry };
-        self.streams.lock().push(item, way);
+        self.streams.lock().push(item, place);
         self.to_send.notify_one();
     }
 
@@ -125,12 +125,9 @@ impl Peers {
         self.streams.lock().drop_told_by(|conversation| has_left(conversation.shard()));
     }
 
-    fn way(&self, host: &Host, shard: ShardId) -> Way {
-        match host.shards.place(shard) {
-            Place::Here => Way::Here,
-            Place::There(node) => Way::To(node.id),
-            Place::Moving => Way::Unknown,
-        }
+    /// Whether something is on its way to nobody.
+    pub(super) fn has_stranded(&self) -> bool {
+        self.streams.lock().has_parked() || self.commands.lock().has_unsent()
     }
 
     fn send(&self, to: NodeId, lane: u16, frame: &Frame) {
@@ -183,10 +180,11 @@ impl Host {
         tokio::spawn(send_all(Arc::downgrade(self), peers));
     }
 
-    /// Another set of nodes, or other places: what waited for it goes on its way.
+    /// What waits for places to be known, or was refused where it was sent, goes on its way. To be called when places have
+    /// changed, and now and then: a node that is said to host a shard may not have opened it yet.
     pub(super) fn resettle(self: &Arc<Self>) {
         let Some(peers) = self.peers.get() else { return };
-        let here = peers.streams.lock().settle(|shard| peers.way(self, shard));
+        let here = peers.streams.lock().settle(|shard| self.shards.place(shard));
         if !here.is_empty() {
             let host = self.clone();
             tokio::spawn(async move { host.take_own(here).await });
@@ -198,8 +196,14 @@ impl Host {
 
 /// Sends what is due, until the host is dropped.
 async fn send_all(host: Weak<Host>, peers: Arc<Peers>) {
-    let (mut listened, mut watched) = (Instant::now(), Instant::now());
+    let (mut listened, mut watched, mut settled) = (Instant::now(), Instant::now(), Instant::now());
     while let Some(host) = host.upgrade() {
+        if settled.elapsed() >= LOOK {
+            settled = Instant::now();
+            if peers.has_stranded() {
+                host.resettle();
+            }
+        }
         let due = peers.streams.lock().due(Instant::now());
         for (node, frame) in &due {
             let lane = match frame {

@@ -12,7 +12,7 @@ use std::{
 use hashbrown::{HashMap, HashSet};
 use tidings_proto::{ConversationId, Seq, ShardId, UserId};
 
-use crate::node::NodeId;
+use crate::{host::shards::Place, node::NodeId};
 
 use super::wire::{Class, Frame, Item};
 
@@ -54,15 +54,6 @@ struct Untold {
     first_seq: Seq,
 }
 
-/// Where items of a shard are to go.
-pub enum Way {
-    To(NodeId),
-    /// It is hosted here: the item is the caller's again.
-    Here,
-    /// Nobody knows yet.
-    Unknown,
-}
-
 impl Streams {
     /// By weight, what is not confirmed.
     pub fn bytes(&self) -> usize {
@@ -89,22 +80,22 @@ impl Streams {
     }
 
     /// Takes an item for whoever hosts its shard.
-    pub fn push(&mut self, item: Item, way: Way) {
+    pub fn push(&mut self, item: Item, place: Place) {
         let Some(shard) = item.shard() else { return };
         self.bytes += item.weight();
         self.note(&item);
         let key = (item.class(), shard);
-        match (self.routes.get_mut(&key), way) {
-            (Some(route), Way::To(node)) if route.node == node && route.parked.is_empty() => {
+        match (self.routes.get_mut(&key), place) {
+            (Some(route), Place::There(node)) if route.node == node.id && route.parked.is_empty() => {
                 route.under_way += 1;
-                self.outgoing.entry((node, key.0)).or_default().waiting.push_back(item);
+                self.outgoing.entry((node.id, key.0)).or_default().waiting.push_back(item);
             }
             (Some(route), _) => route.parked.push_back(item),
-            (None, Way::To(node)) => {
-                self.routes.insert(key, Route { node, under_way: 1, parked: VecDeque::new() });
-                self.outgoing.entry((node, key.0)).or_default().waiting.push_back(item);
+            (None, Place::There(node)) => {
+                self.routes.insert(key, Route { node: node.id, under_way: 1, parked: VecDeque::new() });
+                self.outgoing.entry((node.id, key.0)).or_default().waiting.push_back(item);
             }
-            (None, Way::Here | Way::Unknown) => {
+            (None, Place::Here | Place::Moving) => {
                 // Nobody: no node has this id.
                 let parked = VecDeque::from([item]);
                 self.routes.insert(key, Route { node: NodeId::from_u128(0), under_way: 0, parked });
@@ -169,27 +160,33 @@ impl Streams {
         }
     }
 
+    /// Whether something waits for its shard's next host.
+    pub fn has_parked(&self) -> bool {
+        self.routes.values().any(|route| route.under_way == 0 && !route.parked.is_empty())
+    }
+
     /// Sends parked items on their way again. Returns those that belong here now, in order.
-    pub fn settle(&mut self, way: impl Fn(ShardId) -> Way) -> Vec<Item> {
+    pub fn settle(&mut self, place: impl Fn(ShardId) -> Place) -> Vec<Item> {
         let mut here = Vec::new();
         let waiting: Vec<_> =
             self.routes.iter().filter(|(_, route)| route.under_way == 0).map(|(key, _)| *key).collect();
         for key in waiting {
-            let way = way(key.1);
-            if matches!(way, Way::Unknown) {
+            let place = place(key.1);
+            if matches!(place, Place::Moving) {
                 continue;
             }
             let Some(route) = self.routes.remove(&key) else { continue };
-            match way {
-                Way::To(node) if !route.parked.is_empty() => {
-                    self.routes.insert(key, Route { node, under_way: route.parked.len(), parked: VecDeque::new() });
-                    self.outgoing.entry((node, key.0)).or_default().waiting.extend(route.parked);
+            match place {
+                Place::There(node) if !route.parked.is_empty() => {
+                    let under_way = route.parked.len();
+                    self.routes.insert(key, Route { node: node.id, under_way, parked: VecDeque::new() });
+                    self.outgoing.entry((node.id, key.0)).or_default().waiting.extend(route.parked);
                 }
-                Way::Here => {
+                Place::Here => {
                     route.parked.iter().for_each(|item| self.forget(item));
                     here.extend(route.parked);
                 }
-                Way::To(_) | Way::Unknown => {}
+                Place::There(_) | Place::Moving => {}
             }
         }
         here

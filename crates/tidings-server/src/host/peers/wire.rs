@@ -13,7 +13,12 @@ use crate::{
         event::{HomeEvent, Tell},
         state::HomeRow,
     },
-    host::{act::Command, own::Reach, read::PageOf, row::ConversationRow},
+    host::{
+        act::{ActError, Command},
+        own::Reach,
+        read::PageOf,
+        row::ConversationRow,
+    },
     session::reply::Answer,
 };
 
@@ -211,6 +216,14 @@ pub enum Said {
     Presence(#[n(0)] String),
     #[n(8)]
     Last(#[n(0)] Seq),
+}
+
+impl Said {
+    /// It is no answer to what was asked.
+    pub fn misplaced(&self) -> ActError {
+        tracing::error!(said = ?self, "another node answers a question that was not asked");
+        ActError::Answered(Box::new(Answer::unavailable()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Encode, Decode)]

@@ -341,32 +341,59 @@ async fn a_shard_that_moves_while_people_talk_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_to_a_node_before_it_has_opened_arrives_when_it_has() {
+    let mut fleet = Fleet::start(3).await;
+    let ada = people(3, &[0]).remove(0);
+    let shard = user(&ada).shard();
+    let at_one: Vec<_> = people(3, &[1; 40]);
+    let bob = at_one.iter().find(|name| direct(&ada, name).shard() == shard).expect("half of them");
+    let carl = at_one.iter().find(|name| direct(&ada, name).shard() == user(name).shard()).expect("the other half");
+    fleet.device(&ada, "phone").await;
+    let (bobs, carls) = (fleet.device(bob, "laptop").await, fleet.device(carl, "laptop").await);
+    assert_eq!(bobs.make(send(&ada, "b-1")).await, 1);
+    assert_eq!(carls.make(send(&ada, "c-1")).await, 1);
+
+    fleet.at(0).release_shards(&[shard]).await.expect("it can store");
+    fleet.hosts[usize::from(shard.0)] = (2, 2);
+    fleet.learn_all();
+    // A tell, and a command: both are refused, as often as they are tried.
+    assert_eq!(carls.make(send_in(direct(&ada, carl), "c-2")).await, 2);
+    until(async || fleet.at(1).peers().has_stranded()).await;
+    let answer = bobs.begin(send_in(direct(&ada, bob), "b-2")).await;
+    fleet.at(2).open_shards(&[(shard, 2)]).await;
+
+    assert!(matches!(answer.answer().await, Answer::Sent { seq: Seq(2), .. }));
+    let back = fleet.device(&ada, "tablet").await;
+    for other in [bob, carl] {
+        until(async || back.item(direct(&ada, other)).await["unread"] == 2).await;
+    }
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_node_had_acknowledged_is_told_by_its_successor() {
     let mut fleet = Fleet::start(3).await;
     let names = people(3, &[0, 1]);
     let (ada, bob) = (fleet.device(&names[0], "laptop").await, fleet.device(&names[1], "phone").await);
-    let id = direct(&names[0], &names[1]);
-    let (dies, lives) = if fleet.hosts[usize::from(id.shard().0)].0 == 0 { (&ada, &bob) } else { (&bob, &ada) };
+    let conversation = direct(&names[0], &names[1]);
+    let (dies, lives) =
+        if fleet.hosts[usize::from(conversation.shard().0)].0 == 0 { (&ada, &bob) } else { (&bob, &ada) };
     let (dead, other) = if std::ptr::eq(dies, &ada) { (0, 1) } else { (1, 0) };
     dies.make(send(lives.caller.user.as_str(), "d-1")).await;
-    assert_eq!(hears(lives, id, 1).await, [1]);
+    assert_eq!(hears(lives, conversation, 1).await, [1]);
     // The other node hears nothing from here on: what is acknowledged there is told to nobody.
-    fleet.network.cut_off(id_of(other));
+    fleet.network.cut_off(id(other));
     dies.make(send(lives.caller.user.as_str(), "d-2")).await;
     dies.make(send(lives.caller.user.as_str(), "d-3")).await;
     fleet.kill(dead, 2).await;
-    fleet.network.mend(id_of(other));
-    assert!(hears(lives, id, 3).await.ends_with(&[2, 3]));
-    until(async || lives.item(id).await["unread"] == 3).await;
-    assert_eq!(lives.make(send_in(id, "l-1")).await, 4);
+    fleet.network.mend(id(other));
+    assert!(hears(lives, conversation, 3).await.ends_with(&[2, 3]));
+    until(async || lives.item(conversation).await["unread"] == 3).await;
+    assert_eq!(lives.make(send_in(conversation, "l-1")).await, 4);
     let back = fleet.device(dies.caller.user.as_str(), "new").await;
-    assert_eq!(back.item(id).await["last_seq"], 4);
+    assert_eq!(back.item(conversation).await["last_seq"], 4);
     assert_eq!(back.make(send(lives.caller.user.as_str(), "d-2")).await, 2, "a repeat is known to the successor");
     fleet.end().await;
-}
-
-fn id_of(place: usize) -> NodeId {
-    id(place)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
