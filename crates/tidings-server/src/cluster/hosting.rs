@@ -1,6 +1,6 @@
 //! What a node does with shards that come and go: the side of the actors, as membership (`member`) asks for it.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use tidings_proto::ShardId;
@@ -19,11 +19,14 @@ impl HostingError {
     }
 }
 
-/// Called by one task, one call at a time; only `learn`, `nodes` and `moved` may come in between. Each call may be repeated.
+/// Called by one task, one call at a time; only `learn`, `nodes`, `moved` and `is_shut` may come in between. Each call may be repeated.
 #[async_trait]
 pub trait Hosting: Send + Sync + 'static {
     /// Ends the journal of `dead`. When it returns the seal holds: `dead` acknowledges nothing more.
     async fn seal(&self, dead: NodeId) -> Result<(), HostingError>;
+
+    /// The shards of which the sealed journal of `dead` has something that the tables may lack. An error as for `replay`.
+    async fn owes(&self, dead: NodeId) -> Result<HashSet<ShardId>, HostingError>;
 
     /// Brings what the sealed journal of `dead` has of these shards, and the tables lack, into the tables. Homes get versions
     /// of the epochs named here, which nobody else has. Others may do the same at the same time, or have done it already.
@@ -47,6 +50,13 @@ pub trait Hosting: Send + Sync + 'static {
     /// These rows name others now: they may be told by the bus, so that they need not wait for their next look.
     fn moved(&self, to: &[NodeId]) {
         let _ = to;
+    }
+
+    /// Whether nobody listens at this node's door, as its machine says. `false`: somebody does, or it is not known. Answers in
+    /// well under a second.
+    async fn is_shut(&self, node: &Node) -> bool {
+        let _ = node;
+        false
     }
 
     /// No row names `dead` any more: its journal may be given up.

@@ -1,5 +1,6 @@
 //! Who is taken for dead. Silence on the bus only raises the question; it is answered by the store: each node raises a
-//! counter there once a second, and a node is dead whose counter stood still while the counters of those who look moved.
+//! counter there, and a node is dead whose counter stood still while the counters of those who look moved: for three seconds,
+//! or for less if its machine says that nobody listens at its door any more.
 //!
 //! No safety rests on it: whoever is taken for dead and is not finds its journal sealed.
 
@@ -12,6 +13,9 @@ use crate::node::NodeId;
 
 /// How long a counter must have stood still.
 pub const STILL: Duration = Duration::from_secs(3);
+
+/// The same of a node whose door is shut: a process that has ended, and not one that is slow.
+pub const STILL_AND_SHUT: Duration = Duration::from_millis(800);
 
 /// What one node has seen of the others' counters.
 #[derive(Debug, Default)]
@@ -39,9 +43,9 @@ impl Suspicion {
         }
     }
 
-    /// Whose counter has stood still for too long.
-    pub fn dead(&self, now: Instant) -> impl Iterator<Item = NodeId> {
-        self.quiet(now).filter(|(_, quiet)| *quiet >= STILL).map(|(id, _)| id)
+    /// Whose counter has stood still for so long.
+    pub fn still(&self, now: Instant, at_least: Duration) -> impl Iterator<Item = NodeId> {
+        self.quiet(now).filter(move |(_, quiet)| *quiet >= at_least).map(|(id, _)| id)
     }
 
     /// For how long each counter has stood still.
@@ -64,7 +68,7 @@ mod tests {
         let look = |(second, &succeeded): (usize, &bool)| {
             let now = start + Duration::from_secs(second as u64);
             suspicion.look(now, &HashMap::from([(ALIVE, second as u64), (STUCK, 7)]), succeeded);
-            suspicion.dead(now).collect()
+            suspicion.still(now, STILL).collect()
         };
         writes.iter().enumerate().map(look).collect()
     }
@@ -86,6 +90,6 @@ mod tests {
         let mut suspicion = Suspicion::default();
         suspicion.look(start, &HashMap::from([(STUCK, 7)]), true);
         suspicion.look(start + STILL, &HashMap::new(), true);
-        assert_eq!(suspicion.dead(start + STILL).count(), 0);
+        assert_eq!(suspicion.still(start + STILL, STILL).count(), 0);
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use hashbrown::HashSet;
 use parking_lot::Mutex;
-use tidings_proto::ConversationId;
+use tidings_proto::{ConversationId, ShardId};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -95,11 +95,7 @@ impl Host {
     pub async fn replay(&self, commits: Vec<(Position, Bytes)>) -> Result<(), ReplayError> {
         for (position, commit) in commits {
             let bytes = commit.len();
-            let events: Vec<_> = framing::events(commit)
-                .map(|event| event.map_err(|error| error.to_string()))
-                .map(|event| event.and_then(|event| Event::decode(&event).map_err(|error| error.to_string())))
-                .collect::<Result<_, _>>()
-                .map_err(|what| ReplayError::Commit { position, what })?;
+            let events = events_of((position, commit))?;
             self.load_for(&events).await?;
             for event in events.into_iter().filter(|event| self.shards.is_here(event.shard())) {
                 match event {
@@ -190,6 +186,19 @@ impl Host {
             let _ = self.flush_or_fail().await;
         }
     }
+}
+
+fn events_of((position, commit): (Position, Bytes)) -> Result<Vec<Event>, ReplayError> {
+    framing::events(commit)
+        .map(|event| event.map_err(|error| error.to_string()))
+        .map(|event| event.and_then(|event| Event::decode(&event).map_err(|error| error.to_string())))
+        .collect::<Result<_, _>>()
+        .map_err(|what| ReplayError::Commit { position, what })
+}
+
+/// Of which shards a commit has something.
+pub fn shards_in(commit: (Position, Bytes)) -> Result<HashSet<ShardId>, ReplayError> {
+    Ok(events_of(commit)?.iter().map(Event::shard).collect())
 }
 
 /// What runs beside the sessions.

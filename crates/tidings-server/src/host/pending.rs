@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use smallvec::smallvec;
@@ -31,8 +32,9 @@ use super::{
     row::encode,
 };
 
-/// Rows that are read at once.
+/// Rows that are read at once, and of how many parts side by side.
 const ROWS: usize = 1_000;
+const PARTS_AT_ONCE: usize = 8;
 /// Entries that are told again; of those before them the item knows the count.
 const ENTRIES: u64 = 200;
 
@@ -78,7 +80,9 @@ impl Host {
     }
 
     pub(super) fn has_settled_pending(&self) -> bool {
-        !self.settled_pending().is_empty()
+        let pending = self.pending.0.lock();
+        !pending.is_empty()
+            && self.peers.get().is_some_and(|peers| pending.keys().any(|id| peers.untold(*id).is_empty()))
     }
 
     fn settled_pending(&self) -> Vec<(ConversationId, u64)> {
@@ -94,27 +98,29 @@ impl Host {
     /// Tells again what the hosts of these shards before had told without being sure.
     pub(super) async fn tell_pending(&self, shards: &HashSet<ShardId>) -> Result<(), ActError> {
         let parts: HashSet<u8> = shards.iter().map(|shard| shard.0.to_be_bytes()[0]).collect();
-        for part in parts {
-            let mut after = None;
-            loop {
-                let rows = self.tables.rows(Prefix::Pending(part), after.clone(), ROWS).await?;
-                let is_last = rows.len() < ROWS;
-                after = rows.last().map(|(key, _)| key.clone());
-                for (key, stored) in rows {
-                    let Key::Pending(id) = key else { continue };
-                    if !shards.contains(&id.shard()) {
-                        continue;
-                    }
-                    let users: Vec<(UserId, Seq)> = decode(&stored.value, || format!("what is pending of {id}"))?;
-                    self.tell_again(id, &users).await?;
-                    self.pending.0.lock().insert(id, stored.version.0 / 2);
+        let told = futures_util::stream::iter(parts).map(|part| self.tell_pending_of(part, shards));
+        told.buffer_unordered(PARTS_AT_ONCE).try_collect().await
+    }
+
+    async fn tell_pending_of(&self, part: u8, shards: &HashSet<ShardId>) -> Result<(), ActError> {
+        let mut after = None;
+        loop {
+            let rows = self.tables.rows(Prefix::Pending(part), after.clone(), ROWS).await?;
+            let is_last = rows.len() < ROWS;
+            after = rows.last().map(|(key, _)| key.clone());
+            for (key, stored) in rows {
+                let Key::Pending(id) = key else { continue };
+                if !shards.contains(&id.shard()) {
+                    continue;
                 }
-                if is_last {
-                    break;
-                }
+                let users: Vec<(UserId, Seq)> = decode(&stored.value, || format!("what is pending of {id}"))?;
+                self.tell_again(id, &users).await?;
+                self.pending.0.lock().insert(id, stored.version.0 / 2);
+            }
+            if is_last {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     async fn tell_again(&self, id: ConversationId, users: &[(UserId, Seq)]) -> Result<(), ActError> {

@@ -1,9 +1,11 @@
 //! Opening as one node of a fleet: no data of its own but a journal; shards come by membership, commands and tells by the bus.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tidings_proto::ShardId;
+use tokio::net::TcpStream;
 
 use crate::{
     bus::{
@@ -22,7 +24,7 @@ use crate::{
     data_folder::{DataFolder, Lineage},
     host::{
         Host,
-        open::Parts,
+        open::{Parts, shards_in},
         peers::{Peers, wire::Notice},
         shards::{Shards, Slot},
     },
@@ -42,6 +44,9 @@ use super::{
 
 /// How often it is looked whether this node can go on.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How long a silent node's machine has to say that nobody listens there.
+const KNOCK: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
@@ -186,15 +191,54 @@ fn failed(error: impl std::fmt::Display) -> HostingError {
     HostingError::new(&error)
 }
 
+impl HostedShards {
+    /// What the sealed journal of `dead` has that the tables may lack.
+    async fn tail(&self, dead: NodeId) -> Result<Tail<'_>, HostingError> {
+        let last = self.journals.sealed(dead).await.map_err(failed)?;
+        let last = last.ok_or_else(|| failed("its journal is not sealed"))?;
+        let after = self.journals.flushed(dead).await.map_err(failed)?;
+        Ok(Tail { journals: &self.journals, dead, after, last })
+    }
+}
+
+/// Reads a sealed journal to its end, some commits at a time.
+struct Tail<'j> {
+    journals: &'j Journals,
+    dead: NodeId,
+    after: Position,
+    last: Position,
+}
+
+impl Tail<'_> {
+    async fn next(&mut self) -> Result<Option<Vec<(Position, Bytes)>>, HostingError> {
+        if self.after >= self.last {
+            return Ok(None);
+        }
+        let commits = self.journals.read(self.dead, self.after, REPLAY_BYTES).await.map_err(failed)?;
+        let end = commits.last().map(|(position, _)| *position);
+        self.after = end.ok_or_else(|| failed("its journal ends before its seal"))?;
+        Ok(Some(commits))
+    }
+}
+
 #[async_trait]
 impl Hosting for HostedShards {
     async fn seal(&self, dead: NodeId) -> Result<(), HostingError> {
         self.journals.seal(dead).await.map(drop).map_err(failed)
     }
 
+    async fn owes(&self, dead: NodeId) -> Result<HashSet<ShardId>, HostingError> {
+        let mut owed = HashSet::new();
+        let mut tail = self.tail(dead).await?;
+        while let Some(commits) = tail.next().await? {
+            for commit in commits {
+                owed.extend(shards_in(commit).map_err(failed)?);
+            }
+        }
+        Ok(owed)
+    }
+
     async fn replay(&self, dead: NodeId, shards: &[(ShardId, u64)]) -> Result<(), HostingError> {
-        let last = self.journals.sealed(dead).await.map_err(failed)?;
-        let last = last.ok_or_else(|| failed("its journal is not sealed"))?;
         let scratch = Host::new(
             Parts {
                 config: self.host.config.clone(),
@@ -211,11 +255,8 @@ impl Hosting for HostedShards {
         scratch
             .shards
             .set(&shards.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })).collect::<Vec<_>>());
-        let mut after = self.journals.flushed(dead).await.map_err(failed)?;
-        while after < last {
-            let commits = self.journals.read(dead, after, REPLAY_BYTES).await.map_err(failed)?;
-            let end = commits.last().map(|(position, _)| *position);
-            after = end.ok_or_else(|| failed("its journal ends before its seal"))?;
+        let mut tail = self.tail(dead).await?;
+        while let Some(commits) = tail.next().await? {
             // The mark that the host sets is that of this node's journal, which has nothing of it.
             let commits = commits.into_iter().map(|(_, commit)| (Position::NONE, commit)).collect();
             scratch.replay(commits).await.map_err(failed)?;
@@ -242,6 +283,11 @@ impl Hosting for HostedShards {
 
     fn moved(&self, _: &[NodeId]) {
         self.host.tell_nodes(Notice::ShardsMoved);
+    }
+
+    async fn is_shut(&self, node: &Node) -> bool {
+        let knocked = tokio::time::timeout(KNOCK, TcpStream::connect(&node.door)).await;
+        matches!(knocked, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
     async fn retire(&self, dead: NodeId) -> Result<(), HostingError> {

@@ -1,6 +1,8 @@
 //! Letting shards go to whom the view wishes to have them.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
+
+use tokio::time::Instant;
 
 use super::rows::{Own, Rows, Step, shards_of};
 use crate::cluster::store::{Move, ShardRow};
@@ -8,15 +10,30 @@ use crate::cluster::store::{Move, ShardRow};
 /// Shards that are closed at once; the others are served meanwhile.
 const GIVEN_AT_ONCE: usize = 512;
 
+/// After so long the rows are read again: there may be something to open.
+const GIVING: Duration = Duration::from_secs(1);
+
 impl Rows {
     pub(super) async fn give(&mut self) -> Step {
+        let began = Instant::now();
+        let mut changed = self.take_back().await?;
+        while self.give_some().await? {
+            changed = true;
+            if began.elapsed() >= GIVING {
+                break;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Nobody else moves rows that name this node, so they are not read again each time.
+    async fn give_some(&mut self) -> Step {
         let me = Some(self.me());
-        let taken_back = self.take_back().await?;
         let mut given =
             self.those(|place, row, own| row.host == me && own != Own::Away && self.is_wished_elsewhere(place));
         given.truncate(GIVEN_AT_ONCE);
         if given.is_empty() {
-            return Ok(taken_back);
+            return Ok(false);
         }
         let is_closed = |rows: &Self, place: usize| matches!(rows.own[place], Own::Closed { .. });
         let closing: Vec<_> = given.iter().copied().filter(|shard| !is_closed(self, usize::from(shard.0))).collect();
@@ -43,7 +60,7 @@ impl Rows {
         let moved = self.move_rows(moves.collect()).await;
         moved.iter().for_each(|one| self.own[usize::from(one.shard.0)] = Own::Away);
         if moved.is_empty() {
-            return Ok(taken_back);
+            return Ok(false);
         }
         let hosts: HashSet<_> = moved.iter().filter_map(|one| one.to.host).collect();
         tracing::info!(shards = moved.len(), nodes = hosts.len(), "gave shards to others");

@@ -1,4 +1,4 @@
-//! Once a second: says that this node lives, reads the view and the beats of the others, and removes who is taken for dead.
+//! Twice a second: says that this node lives, reads the view and the beats of the others, and removes who is taken for dead.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use super::Shared;
 use crate::{
     cluster::{
         store::ClusterError,
-        suspicion::Suspicion,
+        suspicion::{STILL, STILL_AND_SHUT, Suspicion},
         view::{View, ViewError},
     },
     node::NodeId,
@@ -20,7 +20,7 @@ use crate::{
 
 pub(super) const FIRST_BEAT: u64 = 1;
 
-const BEAT_EVERY: Duration = Duration::from_secs(1);
+const BEAT_EVERY: Duration = Duration::from_millis(500);
 
 /// How long one look may take. Then it has failed, and the next begins.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -80,7 +80,13 @@ impl Watch {
         let quiet = self.suspicion.quiet(now).collect();
         self.shared.known.send_modify(|known| known.quiet = quiet);
         let me = self.shared.me.id;
-        let dead: Vec<_> = self.suspicion.dead(now).filter(|dead| *dead != me && view.node(*dead).is_some()).collect();
+        let mut dead = Vec::new();
+        for node in self.suspicion.still(now, STILL_AND_SHUT).filter(|node| *node != me) {
+            let Some(named) = view.node(node) else { continue };
+            if self.suspicion.still(now, STILL).any(|still| still == node) || self.shared.hosting.is_shut(named).await {
+                dead.push(node);
+            }
+        }
         self.shared.note(view);
         if !dead.is_empty() && self.shared.is_in() {
             // Given up when it takes long: this node has to go on beating.
@@ -95,7 +101,7 @@ impl Watch {
             match view.removed(dead, now_ms) {
                 Ok(next) => match self.shared.store.swap_view(view.epoch, &next).await {
                     Ok(true) => {
-                        tracing::warn!(node = %dead, "said nothing for seconds: removed from the view");
+                        tracing::warn!(node = %dead, "it has ended, or said nothing for seconds: removed from the view");
                         self.shared.note(next);
                     }
                     // Somebody else has changed it: the next look tells how.
