@@ -59,7 +59,7 @@ pub enum FleetError {
 
 /// What a node of a fleet has beside its host.
 pub struct Joined {
-    member: Arc<Member>,
+    pub member: Arc<Member>,
     /// Why the node had to stop.
     ended: Arc<parking_lot::Mutex<Option<String>>>,
 }
@@ -137,6 +137,11 @@ impl Joined {
                     (Some(failure), _) => Some(failure),
                     (None, Membership::Removed) => Some("the others took this node for dead".to_owned()),
                     (None, Membership::Replaced) => Some("another node has this one's name".to_owned()),
+                    (None, Membership::In(NodeState::Draining)) if !shutdown.has_begun() => {
+                        tracing::info!("this node is to drain: it hands its shards over and stops");
+                        shutdown.begin();
+                        None
+                    }
                     (None, Membership::In(_) | Membership::Left) => None,
                 };
                 if let Some(why) = why {
