@@ -204,14 +204,15 @@ function NodeRow(props: { row: Row; hasActs: boolean; onIntent: (intent: Intent)
         </span>
       </td>
       <td role="cell" class="node-shards">
-        <span>{props.row.shards}</span>
+        {props.row.shards}
+        <span class="node-label"> shards</span>
         <svg class="node-bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
           <rect class="node-wished" width={props.row.wished} height="8" />
           <rect class="node-hosted" width={props.row.hosted} height="8" />
         </svg>
       </td>
       <td role="cell">
-        <span class="visually-hidden">Last word: </span>
+        <span class="node-label">Last word: </span>
         {props.row.quiet}
       </td>
       <Show when={props.hasActs}>
