@@ -363,7 +363,59 @@ pub mod admin {
         pub failed: u64,
     }
 
+    /// The fleet, as the node that was asked knows it.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    pub struct Fleet {
+        /// It has one node because it is none.
+        pub is_alone: bool,
+        pub view_epoch: u64,
+        /// The view that the counts of shards are of.
+        pub counted_epoch: u64,
+        pub shards: u64,
+        /// Shards that are not where they shall be.
+        pub moving: u64,
+        pub nodes: Vec<FleetNode>,
+    }
+
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    pub struct FleetNode {
+        pub id: String,
+        /// `None`: it is gone.
+        pub name: Option<String>,
+        pub url: Option<String>,
+        pub address: Option<String>,
+        pub weight: u32,
+        /// `live`, `draining` or `gone`.
+        pub state: String,
+        pub quiet_ms: u64,
+        pub is_silent: bool,
+        pub hosted: u64,
+        pub wished: u64,
+        /// It is the one that was asked.
+        pub answers: bool,
+    }
+
+    #[derive(Serialize)]
+    struct WhichNode<'a> {
+        node: &'a str,
+        force: bool,
+    }
+
     impl Http {
+        pub async fn fleet(&self) -> Result<Fleet, ClientError> {
+            self.call(Method::GET, "/v1/admin/cluster", None::<&()>).await
+        }
+
+        /// The node, by name or id, is to hand over and stop; it is not waited for.
+        pub async fn drain_node(&self, node: &str) -> Result<Fleet, ClientError> {
+            self.call(Method::POST, "/v1/admin/cluster/drain", Some(&WhichNode { node, force: false })).await
+        }
+
+        /// The node is dead. `force`: although it says that it lives.
+        pub async fn remove_node(&self, node: &str, force: bool) -> Result<Fleet, ClientError> {
+            self.call(Method::POST, "/v1/admin/cluster/remove", Some(&WhichNode { node, force })).await
+        }
+
         pub async fn archive(&self) -> Result<Archive, ClientError> {
             self.call(Method::GET, "/v1/admin/archive", None::<&()>).await
         }

@@ -305,6 +305,7 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
         archive: opened.archive.clone(),
+        fleet: opened.joined.as_ref().map(|joined| joined.member.clone()),
         admission: Arc::new(Admission::default()),
         mqtt: Arc::default(),
         relay: relay.clone(),

@@ -89,6 +89,9 @@ pub enum Command {
     /// Move what is old out of the tables, or see what was moved (for operators)
     #[command(subcommand)]
     Archive(Archive),
+    /// Look at the nodes of a fleet, or take one out of it (for operators)
+    #[command(subcommand)]
+    Cluster(Cluster),
     /// Check that inboxes, states and logs in a data folder fit each other; the server must be stopped
     Fsck(Fsck),
     /// Measure how fast this is on this machine
@@ -254,6 +257,38 @@ pub enum Archive {
     Run(Operator),
     /// Say what was archived since the server started
     Status(Operator),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Cluster {
+    /// Print the nodes: who lives, who hosts how much, what is on its way
+    Status {
+        /// Print again every two seconds, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        operator: Operator,
+    },
+    /// A node hands its shards over, moves its sessions, leaves the fleet and stops
+    Drain {
+        /// Its name or id
+        node: String,
+        /// Return when it is out of the fleet
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        operator: Operator,
+    },
+    /// A node is dead and does not come back: the others take its shards at once
+    Remove {
+        /// Its name or id
+        node: String,
+        /// Although it says that it lives; it stops when it finds out
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        operator: Operator,
+    },
 }
 
 #[derive(Debug, Subcommand)]

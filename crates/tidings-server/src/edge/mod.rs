@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use crate::{
     archive::Job,
+    cluster::member::Member,
     host::Host,
     session::{auth::Auth, state::Rules},
     shutdown::Shutdown,
@@ -36,6 +37,8 @@ pub struct EdgeParts {
     pub auth: Arc<Auth>,
     pub admin_token: Arc<str>,
     pub archive: Arc<Job>,
+    /// The membership of this node, if it is one of a fleet.
+    pub fleet: Option<Arc<Member>>,
     pub admission: Arc<Admission>,
     pub mqtt: Arc<mqtt::Seats>,
     pub relay: Arc<relay::Relay>,

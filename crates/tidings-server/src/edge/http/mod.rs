@@ -5,6 +5,7 @@ pub mod server;
 pub mod account;
 pub mod admin;
 pub mod archive;
+pub mod cluster;
 pub mod conversations;
 pub mod documents;
 pub mod frames;
