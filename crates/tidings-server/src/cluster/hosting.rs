@@ -47,6 +47,11 @@ pub trait Hosting: Send + Sync + 'static {
     /// The nodes of the view, this one included.
     fn nodes(&self, nodes: Vec<Arc<Node>>);
 
+    /// All nodes read this format.
+    fn may_write(&self, format: u16) {
+        let _ = format;
+    }
+
     /// These rows name others now: they may be told by the bus, so that they need not wait for their next look.
     fn moved(&self, to: &[NodeId]) {
         let _ = to;

@@ -183,7 +183,7 @@ async fn join(store: &dyn ClusterStore, me: &Node) -> Result<View, ClusterError>
         if let Standing::In(_) = view.standing(me.id, &me.name) {
             return Ok(view);
         }
-        let next = view.joined(me.clone());
+        let next = view.joined(me.clone())?;
         if store.swap_view(view.epoch, &next).await? {
             return Ok(next);
         }
@@ -228,6 +228,7 @@ impl Shared {
                 }
                 // Inside, so that two who note views tell of them in their order.
                 self.hosting.nodes(view.nodes().iter().cloned().map(Arc::new).collect());
+                self.hosting.may_write(view.format());
                 known.view = Arc::new(view);
             }
             is_new

@@ -12,7 +12,7 @@ use std::{collections::HashMap, fmt, io, sync::Arc};
 use async_trait::async_trait;
 use tidings_proto::{SHARDS, ShardId};
 
-use super::view::View;
+use super::view::{TooOld, View};
 use crate::node::NodeId;
 
 /// Rows of shards that stand together: one part is read at once, and rows of one part may move together.
@@ -71,6 +71,8 @@ impl Move {
 pub enum ClusterError {
     #[error("failed to ask the store of the fleet: {0}")]
     Failed(Arc<io::Error>),
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
     #[error("the store of the fleet holds {what} that cannot be read: {why}")]
     Damaged { what: &'static str, why: String },
 }

@@ -7,7 +7,10 @@ use std::collections::HashSet;
 
 use minicbor::{Decode, Encode};
 
-use super::placement::{Candidate, Placement};
+use super::{
+    format::FORMAT,
+    placement::{Candidate, Placement},
+};
 use crate::node::NodeId;
 
 /// Over this time, at most `max(1, a third)` of the nodes may be removed without a person who says so.
@@ -31,6 +34,31 @@ pub struct Node {
     /// Where other nodes connect to it, as `host:port`.
     #[n(5)]
     pub door: String,
+    /// Up to which format it reads (`format`).
+    #[n(6)]
+    #[cbor(default)]
+    pub format: u16,
+    #[cfg(feature = "next-format")]
+    #[n(7)]
+    #[cbor(default)]
+    pub next: u64,
+}
+
+impl Node {
+    /// One of this build, live, that carries as much as any other and tells clients no address.
+    pub fn new(id: NodeId, name: impl Into<String>, door: impl Into<String>) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            url: String::new(),
+            weight: 1,
+            state: NodeState::Live,
+            door: door.into(),
+            format: FORMAT,
+            #[cfg(feature = "next-format")]
+            next: 1,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -54,6 +82,10 @@ pub struct View {
     /// When nodes were removed that had not left by themselves, in Unix milliseconds; as long as the bound counts them.
     #[n(2)]
     removed_at_ms: Vec<u64>,
+    /// What all nodes read, or did at some time: it may have been written. Never falls.
+    #[n(3)]
+    #[cbor(default)]
+    format: u16,
 }
 
 /// How a node stands in the view.
@@ -76,6 +108,16 @@ pub enum ViewError {
     TooManyRemoved { removed: usize, live: usize },
 }
 
+/// Why a node is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this fleet writes format {fleet}, and this version of Tidings reads up to format {own} only: start a newer version"
+)]
+pub struct TooOld {
+    pub fleet: u16,
+    pub own: u16,
+}
+
 impl View {
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
@@ -93,15 +135,23 @@ impl View {
         }
     }
 
-    /// The view with `node` in it, instead of an earlier run of the same name.
-    #[must_use]
-    pub fn joined(&self, node: Node) -> Self {
+    /// The format that nodes may write.
+    pub fn format(&self) -> u16 {
+        self.format
+    }
+
+    /// The view with `node` in it, instead of an earlier run of the same name. Refused where it could not read what others
+    /// write.
+    pub fn joined(&self, node: Node) -> Result<Self, TooOld> {
+        if node.format < self.format {
+            return Err(TooOld { fleet: self.format, own: node.format });
+        }
         let mut next = self.next();
         match next.nodes.binary_search_by(|other| other.name.cmp(&node.name)) {
             Ok(place) => next.nodes[place] = node,
             Err(place) => next.nodes.insert(place, node),
         }
-        next
+        Ok(next.raised())
     }
 
     /// `id` gives up what it hosts.
@@ -117,7 +167,7 @@ impl View {
         self.node(id).ok_or(ViewError::Unknown)?;
         let mut next = self.next();
         next.nodes.retain(|node| node.id != id);
-        Ok(next)
+        Ok(next.raised())
     }
 
     /// Others took `id` for dead. Refused when too many were, lately: then rather those who look are cut off.
@@ -148,6 +198,12 @@ impl View {
         hosts.into_iter().filter(|&id| self.node(id).is_none()).collect()
     }
 
+    /// Up to what all nodes read.
+    fn raised(self) -> Self {
+        let lowest = self.nodes.iter().map(|node| node.format).min().unwrap_or(self.format);
+        Self { format: self.format.max(lowest), ..self }
+    }
+
     fn next(&self) -> Self {
         Self { epoch: self.epoch + 1, ..self.clone() }
     }
@@ -162,18 +218,12 @@ mod tests {
     const MINUTE_MS: u64 = 60_000;
 
     fn node(number: u8) -> Node {
-        Node {
-            id: NodeId::from_bytes([number; 16]),
-            name: format!("node-{number}"),
-            url: format!("https://{number}.chat.example"),
-            weight: 1,
-            state: NodeState::Live,
-            door: format!("10.0.0.{number}:8090"),
-        }
+        let url = format!("https://{number}.chat.example");
+        Node { url, format: 1, ..Node::new(id(number), format!("node-{number}"), format!("10.0.0.{number}:8090")) }
     }
 
     fn of(count: u8) -> View {
-        (0..count).fold(View::default(), |view, number| view.joined(node(number)))
+        (0..count).fold(View::default(), |view, number| view.joined(node(number)).unwrap())
     }
 
     fn id(number: u8) -> NodeId {
@@ -198,7 +248,7 @@ mod tests {
     #[test]
     fn a_new_run_replaces_the_old_one_and_gets_its_shards() {
         let before = of(3);
-        let after = before.joined(Node { id: id(9), ..node(1) });
+        let after = before.joined(Node { id: id(9), ..node(1) }).unwrap();
         assert_eq!(after.nodes().len(), 3);
         assert_eq!(after.standing(id(1), "node-1"), Standing::Replaced);
         assert_eq!(after.placement(), before.placement());
@@ -220,6 +270,25 @@ mod tests {
     fn of_two_nodes_one_may_be_removed() {
         let view = of(2).removed(id(0), 60 * MINUTE_MS).unwrap();
         assert_eq!(view.removed(id(1), 61 * MINUTE_MS), Err(ViewError::TooManyRemoved { removed: 1, live: 2 }));
+    }
+
+    #[test]
+    fn a_format_may_be_written_when_all_read_it_and_then_nobody_may_join_who_does_not() {
+        let of_format = |number: u8, format: u16| Node { format, ..node(number) };
+        let mut view = of(3);
+        for number in 0..2 {
+            view = view.joined(of_format(number, 2)).unwrap();
+            assert_eq!(view.format(), 1, "one does not read it yet");
+        }
+        // Until then the deploy may be taken back.
+        assert_eq!(view.joined(of_format(1, 1)).unwrap().format(), 1);
+        let last_left = view.left(id(2)).unwrap();
+        let last_deployed = view.joined(of_format(2, 2)).unwrap();
+        for view in [last_left, last_deployed] {
+            assert_eq!(view.format(), 2);
+            assert_eq!(view.joined(of_format(3, 1)), Err(TooOld { fleet: 2, own: 1 }));
+            assert_eq!(view.left(id(0)).unwrap().left(id(1)).unwrap().format(), 2, "it never falls");
+        }
     }
 
     #[test]

@@ -139,6 +139,12 @@ pub enum HomeChange {
     /// What a conversation of another node told.
     #[n(13)]
     Told(#[n(0)] Tell),
+    #[cfg(feature = "next-format")]
+    #[n(60)]
+    Next {
+        #[n(0)]
+        at_ms: u64,
+    },
     /// The last session ended.
     #[n(7)]
     Left {
@@ -165,6 +171,8 @@ impl HomeChange {
             | Self::Kept { .. }
             | Self::Published { .. }
             | Self::Left { .. } => None,
+            #[cfg(feature = "next-format")]
+            Self::Next { .. } => None,
         }
     }
 }

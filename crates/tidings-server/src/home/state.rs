@@ -50,6 +50,10 @@ pub struct HomeRow {
     #[n(8)]
     #[cbor(default)]
     pub kept: Vec<Kept>,
+    #[cfg(feature = "next-format")]
+    #[n(60)]
+    #[cbor(default)]
+    pub next_at_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -149,6 +153,8 @@ impl HomeRow {
                     platform.iter().for_each(|platform| known.platform = given(platform));
                 }
             }
+            #[cfg(feature = "next-format")]
+            HomeChange::Next { at_ms } => self.next_at_ms = *at_ms,
             HomeChange::Kept { device, session } => self.keep(device, session.clone()),
             HomeChange::Published { device, published } => self.remember_published(device, published),
             HomeChange::Profile { name, picture, audience } => {

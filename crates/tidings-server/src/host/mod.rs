@@ -44,6 +44,8 @@ pub mod flush;
 pub mod import;
 mod large;
 pub mod load;
+#[cfg(feature = "next-format")]
+mod next;
 pub mod open;
 pub mod own;
 pub mod peers;
@@ -79,6 +81,8 @@ pub struct Host {
     /// The other nodes, in a fleet.
     peers: OnceLock<Arc<Peers>>,
     pending: pending::Pending,
+    #[cfg(feature = "next-format")]
+    pub next: next::Next,
     /// Of the last block that was asked for: of two the later has the higher.
     block_versions: AtomicU64,
     /// Held by whoever flushes.

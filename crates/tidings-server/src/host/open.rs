@@ -67,6 +67,8 @@ impl Host {
             me: me.clone(),
             peers: OnceLock::new(),
             pending: super::pending::Pending::default(),
+            #[cfg(feature = "next-format")]
+            next: super::next::Next::default(),
             block_versions: AtomicU64::new(0),
             flushing: tokio::sync::Mutex::default(),
             rules,

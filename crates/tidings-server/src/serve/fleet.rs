@@ -103,14 +103,9 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
 }
 
 fn node(config: &config::Node, id: NodeId) -> Node {
-    Node {
-        id,
-        name: config.name.clone(),
-        url: config.public_url.clone().unwrap_or_default(),
-        weight: config.weight,
-        state: NodeState::Live,
-        door: config.advertise.clone().unwrap_or_else(|| config.listen.to_string()),
-    }
+    let door = config.advertise.clone().unwrap_or_else(|| config.listen.to_string());
+    let url = config.public_url.clone().unwrap_or_default();
+    Node { url, weight: config.weight, ..Node::new(id, config.name.clone(), door) }
 }
 
 fn options(config: &config::Nats) -> NatsOptions {
@@ -296,6 +291,11 @@ impl Hosting for HostedShards {
 
     fn nodes(&self, nodes: Vec<Arc<Node>>) {
         self.host.learn_nodes(nodes);
+    }
+
+    #[cfg(feature = "next-format")]
+    fn may_write(&self, format: u16) {
+        self.host.next.may_write(&self.host, format);
     }
 
     fn moved(&self, _: &[NodeId]) {

@@ -294,6 +294,8 @@ pub async fn log_in_at(host: &Arc<Host>, home: Arc<Home>, identity: &Identity) -
             let at_ms = after_revocation(device, now_ms);
             changes.push(HomeChange::Device { device: id.clone(), at_ms });
         }
+        #[cfg(feature = "next-format")]
+        changes.extend(host.next.on_login(now_ms));
         identity.name.is_some() && row.profile.name != identity.name
     };
     if !changes.is_empty() {

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tidings_proto::{SHARDS, ShardId};
-use tidings_server::{
-    cluster::view::{Node, NodeState},
-    host::shards::Slot,
-    node::NodeId,
-};
+use tidings_server::{cluster::view::Node, host::shards::Slot, node::NodeId};
 use tokio::time::timeout;
 
 use crate::{
@@ -101,7 +97,7 @@ async fn start(folder: &TempDir, settings: &[(&str, &str)], url: &str) -> TestSe
 
 fn node(id: NodeId, server: &TestServer) -> Arc<Node> {
     let door = server.node.expect("it has a door for nodes").to_string();
-    Arc::new(Node { id, name: id.to_string(), url: String::new(), weight: 1, state: NodeState::Live, door })
+    Arc::new(Node::new(id, id.to_string(), door))
 }
 
 fn all(slot: Slot) -> Vec<(ShardId, Slot)> {

@@ -42,14 +42,8 @@ impl Fleet {
 
     async fn join(&self, name: &str) -> Running {
         let id = NodeId::random();
-        let me = Node {
-            id,
-            name: name.to_owned(),
-            url: format!("https://{name}.chat.example"),
-            weight: 1,
-            state: NodeState::Live,
-            door: format!("{name}:8090"),
-        };
+        let url = format!("https://{name}.chat.example");
+        let me = Node { url, ..Node::new(id, name, format!("{name}:8090")) };
         let is_paused = channel::Sender::new(false);
         let seed = self.seed.wrapping_mul(31).wrapping_add(name.bytes().map(u64::from).sum());
         let link = Link::new(self.store.clone(), is_paused.subscribe(), (self.seed != 0).then_some(seed));

@@ -4,7 +4,7 @@ use tidings_proto::ShardId;
 
 use super::{ClusterStore, MOVES_AT_ONCE, Move, PART_SHARDS, Part, ShardRow};
 use crate::{
-    cluster::view::{Node, NodeState, View},
+    cluster::view::{Node, View},
     node::NodeId,
 };
 
@@ -18,33 +18,26 @@ pub async fn run(store: &impl ClusterStore) {
 }
 
 fn node(name: &str) -> Node {
-    Node {
-        id: NodeId::random(),
-        name: name.to_owned(),
-        url: format!("https://{name}.chat.example"),
-        weight: 1,
-        state: NodeState::Live,
-        door: format!("{name}:8090"),
-    }
+    Node { url: format!("https://{name}.chat.example"), ..Node::new(NodeId::random(), name, format!("{name}:8090")) }
 }
 
 async fn a_view_is_swapped_only_for_the_one_expected(store: &impl ClusterStore) {
     let first = store.view().await.unwrap();
-    let joined = first.joined(node("one"));
+    let joined = first.joined(node("one")).unwrap();
     assert!(store.swap_view(first.epoch, &joined).await.unwrap());
     assert_eq!(store.view().await.unwrap(), joined);
-    let late = first.joined(node("late"));
+    let late = first.joined(node("late")).unwrap();
     assert!(!store.swap_view(first.epoch, &late).await.unwrap());
     assert!(!store.swap_view(joined.epoch + 1, &late).await.unwrap());
     assert_eq!(store.view().await.unwrap(), joined);
-    let next = joined.joined(node("two"));
+    let next = joined.joined(node("two")).unwrap();
     assert!(store.swap_view(joined.epoch, &next).await.unwrap());
     assert_eq!(store.view().await.unwrap(), next);
 }
 
 async fn of_those_who_swap_at_once_one_wins(store: &impl ClusterStore) {
     let before = store.view().await.unwrap();
-    let rivals: Vec<View> = (0..6).map(|number| before.joined(node(&format!("rival-{number}")))).collect();
+    let rivals: Vec<View> = (0..6).map(|number| before.joined(node(&format!("rival-{number}"))).unwrap()).collect();
     let swaps = rivals.iter().map(|rival| store.swap_view(before.epoch, rival));
     let won = futures_util::future::join_all(swaps).await;
     let won: Vec<_> = won.into_iter().zip(&rivals).filter_map(|(won, rival)| won.unwrap().then_some(rival)).collect();

@@ -217,16 +217,9 @@ mod tests {
     #[test]
     fn a_fleet_is_told_with_who_drains_who_is_silent_and_who_is_gone() {
         let [me, draining, gone] = [1, 2, 3].map(|byte| NodeId::from_bytes([byte; 16]));
-        let node = |id, name: &str, state| Node {
-            id,
-            name: name.to_owned(),
-            url: String::new(),
-            weight: 2,
-            state,
-            door: format!("{name}:8090"),
-        };
-        let view = View::default().joined(node(me, "b", NodeState::Live));
-        let view = view.joined(node(draining, "a", NodeState::Draining));
+        let node = |id, name: &str, state| Node { weight: 2, state, ..Node::new(id, name, format!("{name}:8090")) };
+        let view = View::default().joined(node(me, "b", NodeState::Live)).unwrap();
+        let view = view.joined(node(draining, "a", NodeState::Draining)).unwrap();
         let known = Known {
             membership: Membership::In(NodeState::Live),
             view: Arc::new(view),

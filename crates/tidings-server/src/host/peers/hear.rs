@@ -296,6 +296,8 @@ impl Host {
                     let _ = host.typing_here(&user, conversation, None).await;
                 });
             }
+            #[cfg(feature = "next-format")]
+            Notice::Next(format) => tracing::trace!(node = %from, format, "a notice of the next format"),
             Notice::ShardsMoved => {
                 tracing::trace!(node = %from, "shards were moved");
                 self.shards.doubt();

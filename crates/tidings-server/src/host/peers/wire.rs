@@ -298,4 +298,7 @@ pub enum Notice {
     /// Rows of shards were moved: whoever waits for one looks at once.
     #[n(2)]
     ShardsMoved,
+    #[cfg(feature = "next-format")]
+    #[n(60)]
+    Next(#[n(0)] u64),
 }

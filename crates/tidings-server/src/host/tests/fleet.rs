@@ -9,7 +9,7 @@ use tidings_proto::{ConversationId, SHARDS, Seq, ShardId};
 
 use crate::{
     bus::local::LocalNetwork,
-    cluster::view::{Node, NodeState},
+    cluster::view::Node,
     config::Config,
     conversation::entry::Entry,
     data_folder::Lineage,
@@ -141,10 +141,7 @@ impl Fleet {
     /// Tells a node who there is, and where everything is.
     fn learn(&self, place: usize) {
         let there = self.nodes.iter().enumerate().filter(|(_, rig)| rig.is_some());
-        let node = |(place, _)| {
-            let (name, state) = (format!("node-{place}"), NodeState::Live);
-            Arc::new(Node { id: id(place), name, url: String::new(), weight: 1, state, door: String::new() })
-        };
+        let node = |(place, _)| Arc::new(Node::new(id(place), format!("node-{place}"), ""));
         self.at(place).learn_nodes(there.map(node).collect());
         let elsewhere = self.hosts.iter().enumerate().filter(|(_, (host, _))| *host != place);
         let slot = |(shard, (host, epoch)): (usize, &(usize, u64))| {
