@@ -7,6 +7,7 @@
 #   cassandra.sh kill I...      ends nodes without a word (SIGKILL); `start` brings them back
 #   cassandra.sh pause I...     SIGSTOP        cassandra.sh resume I...     SIGCONT
 #   cassandra.sh contacts       where they answer CQL: address:port, separated by commas
+#   cassandra.sh certificate    the file with whom to trust who speaks TLS with them
 #   cassandra.sh status         a line a node
 #   cassandra.sh install        fetches Cassandra and prepares it; `start` does it too
 #
@@ -143,10 +144,27 @@ concurrent_reads: 8
 concurrent_writes: 8
 concurrent_compactors: 1
 native_transport_max_threads: 16
+# Clients may speak TLS; run/certificate.pem is whom to trust.
+client_encryption_options:
+  enabled: true
+  optional: true
+  keystore: $run/keys.p12
+  keystore_password: for-tests
+  store_type: PKCS12
 auto_snapshot: false
 disk_failure_policy: die
 commit_failure_policy: die
 YAML
+}
+
+# One key and certificate for the $1 nodes of a cluster.
+certify() {
+  local node names=''
+  [ -e "$run/certificate.pem" ] && return
+  for ((node = 1; node <= $1; node++)); do names+=${names:+,}ip:$(address "$node"); done
+  keytool -genkeypair -alias nodes -keyalg EC -groupname secp256r1 -validity 3650 -dname CN=tidings-tests -ext "san=$names" \
+    -keystore "$run/keys.p12" -storetype PKCS12 -storepass for-tests 2>/dev/null
+  keytool -exportcert -rfc -alias nodes -keystore "$run/keys.p12" -storepass for-tests -file "$run/certificate.pem" 2>/dev/null
 }
 
 # What a JDK of today asks to be told before Cassandra may look into it.
@@ -225,6 +243,7 @@ bring_up() {
   local count=$1 node archive=()
   [ -e "$cache/classes" ] && archive=("-XX:SharedArchiveFile=$cache/classes")
   choose_network
+  certify "$count"
   for ((node = 1; node <= count; node++)); do
     process "$node" >/dev/null && continue
     configure "$node" "$count"
@@ -242,6 +261,7 @@ prepare() {
     run=$cache/first-run
     rm -rf "$run" && mkdir -p "$run"
     choose_network
+    certify 1
     configure 1 1
     launch 1 1 "-XX:ArchiveClassesAtExit=$cache/classes"
     await 1
@@ -305,7 +325,7 @@ case $command in
   install) mkdir -p "$cache"; exec 9>"$cache/lock"; flock 9; prepare ;;
   start) start "$@" ;;
   stop) end TERM ;;
-  wipe) end KILL; rm -rf "$run"/node[0-9]* "$run/network" ;;
+  wipe) end KILL; rm -rf "$run"/node[0-9]* "$run"/{network,keys.p12,certificate.pem} ;;
   kill)
     signal KILL "$@"
     for node in "$@"; do while process "$node" >/dev/null; do sleep 0.05; done; done
@@ -313,6 +333,7 @@ case $command in
   pause) signal STOP "$@" ;;
   resume) signal CONT "$@" ;;
   contacts) contacts ;;
+  certificate) echo "$run/certificate.pem" ;;
   status) status ;;
-  *) sed -n '2,22s/^# \{0,1\}//p' "$0"; [ "$command" = help ] ;;
+  *) sed -n '2,23s/^# \{0,1\}//p' "$0"; [ "$command" = help ] ;;
 esac

@@ -240,6 +240,9 @@ pub struct Fsck {
     /// Mend what follows from the rest; each fault is named as without it
     #[arg(long)]
     pub mend: bool,
+    /// No node of the fleet runs: with store = "cassandra" its data is taken over for the check
+    #[arg(long)]
+    pub all_stopped: bool,
     /// Where the messages are kept [default: ./tidings-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,

@@ -99,7 +99,7 @@ impl Fsck {
             Some(stored) => decode(&stored.value, || format!("the home row of {user}"))?,
             None => HomeRow::default(),
         };
-        Ok(HomeState::new(user.clone(), self.epoch, row))
+        Ok(HomeState::new(user.clone(), (self.epoch)(user.shard()), row))
     }
 
     /// Makes an item what it must be; what only the user knows (muted, pinned, archived, what was read) is kept where it is known.

@@ -11,7 +11,7 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
-use tidings_proto::{ConversationId, Seq, UserId};
+use tidings_proto::{ConversationId, Seq, ShardId, UserId};
 
 use crate::{
     conversation::state::State,
@@ -101,14 +101,14 @@ pub struct Report {
 /// Checks, and mends if it may.
 pub struct Fsck {
     tables: Arc<dyn Tables>,
-    /// Of this run: what it writes into homes is newer than all before.
-    epoch: u64,
+    /// In which each shard is hosted here: what is written into its homes is newer than all before.
+    epoch: Box<dyn Fn(ShardId) -> u64 + Send + Sync>,
     mends: bool,
 }
 
 impl Fsck {
-    pub fn new(tables: Arc<dyn Tables>, epoch: u64, mends: bool) -> Self {
-        Self { tables, epoch, mends }
+    pub fn new(tables: Arc<dyn Tables>, epoch: impl Fn(ShardId) -> u64 + Send + Sync + 'static, mends: bool) -> Self {
+        Self { tables, epoch: Box::new(epoch), mends }
     }
 
     pub async fn run(&self) -> Result<Report, TablesError> {

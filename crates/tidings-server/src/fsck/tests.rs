@@ -86,7 +86,7 @@ async fn talked(count: u64) -> (MemoryTables, ConversationId) {
 }
 
 async fn check(tables: &MemoryTables, mends: bool) -> Report {
-    Fsck::new(Arc::new(tables.clone()), EPOCH, mends).run().await.unwrap()
+    Fsck::new(Arc::new(tables.clone()), |_| EPOCH, mends).run().await.unwrap()
 }
 
 /// Finds exactly these faults, mends them all, and finds nothing afterwards.

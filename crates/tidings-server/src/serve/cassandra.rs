@@ -16,7 +16,10 @@ use crate::{
     config::{self, Config},
     data_folder::{DataFolder, Lineage},
     host::{Host, open::Parts, shards::Shards},
-    journal::{Position, cassandra::Journals},
+    journal::{
+        Position,
+        cassandra::{Journals, UnflushedError},
+    },
     metrics::Metrics,
     node::NodeId,
     session::auth::Auth,
@@ -24,7 +27,7 @@ use crate::{
     tables::cassandra::CassandraTables,
 };
 
-use super::{Opened, REPLAY_BYTES, ServeError, lay_archive, start_archive};
+use super::{Opened, ServeError, lay_archive, start_archive};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CassandraError {
@@ -107,27 +110,19 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
 /// Ends the journal of the one before and applies what the tables lack of it.
 async fn replay(host: &Arc<Host>, journals: &Journals, previous: NodeId) -> Result<(), ServeError> {
     let began = Instant::now();
-    let last = journals.seal(previous).await.map_err(CassandraError::from)?;
-    let first = journals.flushed(previous).await.map_err(CassandraError::from)?;
-    let mut after = first;
-    while after < last {
-        let read = journals.read(previous, after, REPLAY_BYTES).await;
-        let commits = read.map_err(|error| wrong(previous, &error))?;
-        after = commits
-            .last()
-            .map(|(position, _)| *position)
-            .ok_or_else(|| wrong(previous, &format!("it ends at position {after}, but {last} was sealed")))?;
+    journals.seal(previous).await.map_err(CassandraError::from)?;
+    let wrong = |error: UnflushedError| CassandraError::Journal { journal: previous, what: error.to_string() };
+    let mut unflushed = journals.unflushed(previous).await.map_err(wrong)?;
+    let mut count = 0;
+    while let Some(commits) = unflushed.next().await.map_err(wrong)? {
+        count += commits.len();
         // The mark that the host sets is that of its own journal, in which nothing is yet.
         host.replay(commits.into_iter().map(|(_, commit)| (Position::NONE, commit)).collect()).await?;
     }
     host.end_replay().await?;
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(journal = %previous, commits = after.0 - first.0, took_ms, "sealed and replayed the journal of before");
+    tracing::info!(journal = %previous, commits = count, took_ms, "sealed and replayed the journal of before");
     Ok(())
-}
-
-fn wrong(journal: NodeId, what: &dyn std::fmt::Display) -> CassandraError {
-    CassandraError::Journal { journal, what: what.to_string() }
 }
 
 fn options(config: &config::Cassandra) -> Options {

@@ -3,9 +3,8 @@
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tidings_proto::ShardId;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
     bus::{
@@ -16,8 +15,9 @@ use crate::{
     clock::Clock,
     cluster::{
         hosting::{Hosting, HostingError},
-        member::{Drained, Member, Membership},
+        member::{Drained, Member, Membership, operate::OperateError},
         store::{ClusterError, ClusterStore},
+        suspicion::STILL,
         view::{Node, NodeState},
     },
     config::{self, Config},
@@ -37,7 +37,7 @@ use crate::{
 };
 
 use super::{
-    Opened, REPLAY_BYTES, ServeError,
+    Opened, ServeError,
     cassandra::{self, CassandraError},
     lay_archive, start_archive,
 };
@@ -170,6 +170,30 @@ impl Joined {
         }
     }
 
+    /// Takes all shards, from nodes that have ended. An error if another one lives.
+    pub(super) async fn host_everything(&self, host: &Host) -> Result<(), OperateError> {
+        let mut known = self.member.subscribe();
+        loop {
+            let view = known.borrow_and_update().view.clone();
+            for other in view.nodes().iter().filter(|node| node.id != self.member.id()) {
+                let began = Instant::now();
+                // It may have ended a moment ago.
+                while let Err(error) = self.member.remove_other(&other.id.to_string(), false).await {
+                    match error {
+                        OperateError::Unknown(..) => break,
+                        OperateError::Alive { .. } if began.elapsed() < STILL * 2 => tokio::time::sleep(LOOK).await,
+                        error => return Err(error),
+                    }
+                }
+            }
+            if host.shards.those(|slot| !matches!(slot, Slot::Here { .. })).is_empty() {
+                return Ok(());
+            }
+            self.member.hint();
+            let _ = tokio::time::timeout(LOOK, known.changed()).await;
+        }
+    }
+
     /// Leaves the fleet. An error if the node had to stop.
     pub async fn leave(self, within: Duration) -> Result<(), FleetError> {
         if let Some(why) = self.ended.lock().take() {
@@ -203,36 +227,6 @@ fn failed(error: impl std::fmt::Display) -> HostingError {
     HostingError::new(&error)
 }
 
-impl HostedShards {
-    /// What the sealed journal of `dead` has that the tables may lack.
-    async fn tail(&self, dead: NodeId) -> Result<Tail<'_>, HostingError> {
-        let last = self.journals.sealed(dead).await.map_err(failed)?;
-        let last = last.ok_or_else(|| failed("its journal is not sealed"))?;
-        let after = self.journals.flushed(dead).await.map_err(failed)?;
-        Ok(Tail { journals: &self.journals, dead, after, last })
-    }
-}
-
-/// Reads a sealed journal to its end, some commits at a time.
-struct Tail<'j> {
-    journals: &'j Journals,
-    dead: NodeId,
-    after: Position,
-    last: Position,
-}
-
-impl Tail<'_> {
-    async fn next(&mut self) -> Result<Option<Vec<(Position, Bytes)>>, HostingError> {
-        if self.after >= self.last {
-            return Ok(None);
-        }
-        let commits = self.journals.read(self.dead, self.after, REPLAY_BYTES).await.map_err(failed)?;
-        let end = commits.last().map(|(position, _)| *position);
-        self.after = end.ok_or_else(|| failed("its journal ends before its seal"))?;
-        Ok(Some(commits))
-    }
-}
-
 #[async_trait]
 impl Hosting for HostedShards {
     async fn seal(&self, dead: NodeId) -> Result<(), HostingError> {
@@ -241,8 +235,8 @@ impl Hosting for HostedShards {
 
     async fn owes(&self, dead: NodeId) -> Result<HashSet<ShardId>, HostingError> {
         let mut owed = HashSet::new();
-        let mut tail = self.tail(dead).await?;
-        while let Some(commits) = tail.next().await? {
+        let mut unflushed = self.journals.unflushed(dead).await.map_err(failed)?;
+        while let Some(commits) = unflushed.next().await.map_err(failed)? {
             for commit in commits {
                 owed.extend(shards_in(commit).map_err(failed)?);
             }
@@ -267,8 +261,8 @@ impl Hosting for HostedShards {
         scratch
             .shards
             .set(&shards.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })).collect::<Vec<_>>());
-        let mut tail = self.tail(dead).await?;
-        while let Some(commits) = tail.next().await? {
+        let mut unflushed = self.journals.unflushed(dead).await.map_err(failed)?;
+        while let Some(commits) = unflushed.next().await.map_err(failed)? {
             // The mark that the host sets is that of this node's journal, which has nothing of it.
             let commits = commits.into_iter().map(|(_, commit)| (Position::NONE, commit)).collect();
             scratch.replay(commits).await.map_err(failed)?;

@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use super::{ServeError, blobs, open_journal, open_tables};
+use super::{Opened, STORE_WAIT, ServeError, blobs, open_journal, open_tables};
 use crate::{
     archive::{Archive, ArchivedTables},
     clock::Clock,
+    cluster::member::operate::OperateError,
     config::{Config, Store},
     data_folder::DataFolder,
     fsck::{Fsck, Report},
     host::{Host, open::Parts, shards::Shards},
     metrics::Metrics,
+    shutdown::Shutdown,
     tables::Tables,
 };
 
@@ -19,15 +21,28 @@ use crate::{
 pub enum FsckError {
     #[error(transparent)]
     Open(#[from] ServeError),
-    #[error("fsck checks what is in a data folder: store = \"embedded\"")]
+    #[error("store = \"memory\" keeps nothing that could be checked")]
     NotHere,
+    #[error("fsck takes the data over: stop all nodes of this fleet, then say --all-stopped")]
+    MayRun,
+    #[error(transparent)]
+    Operate(#[from] OperateError),
 }
 
-/// Checks the data folder that the settings name, and mends it if it may. Refused while a server has it.
-pub async fn fsck(config: Config, mends: bool) -> Result<Report, FsckError> {
-    if config.store != Store::Embedded {
-        return Err(FsckError::NotHere);
+/// Checks the store that the settings name, and mends it if it may. A data folder is refused while a server has it.
+///
+/// In Cassandra this joins as the only node, `all_stopped` being somebody's word that there is no other, and takes what the
+/// others had; one that lives nevertheless is found by its beats and refused, a server alone is fenced.
+pub async fn fsck(config: Config, mends: bool, all_stopped: bool) -> Result<Report, FsckError> {
+    match config.store {
+        Store::Memory => Err(FsckError::NotHere),
+        Store::Embedded => of_folder(config, mends).await,
+        Store::Cassandra if !all_stopped => Err(FsckError::MayRun),
+        Store::Cassandra => of_cluster(config, mends).await,
     }
+}
+
+async fn of_folder(config: Config, mends: bool) -> Result<Report, FsckError> {
     let folder = DataFolder::open(&config.data).map_err(ServeError::from)?;
     let secret = folder.admin_token().map_err(ServeError::from)?;
     let metrics = Arc::new(Metrics::default());
@@ -41,5 +56,33 @@ pub async fn fsck(config: Config, mends: bool) -> Result<Report, FsckError> {
     let parts = Parts { config, clock: Clock::system(), metrics, lineage: folder.lineage(), shards };
     let host = Host::new(parts, tables.clone());
     super::replay(&host, journal).await?;
-    Fsck::new(tables, folder.starts(), mends).run().await.map_err(|error| ServeError::from(error).into())
+    let starts = folder.starts();
+    Ok(Fsck::new(tables, move |_| starts, mends).run().await.map_err(ServeError::from)?)
+}
+
+async fn of_cluster(mut config: Config, mends: bool) -> Result<Report, FsckError> {
+    // Its own name: the settings may be those of a node that is to come back.
+    config.node.name = "fsck".to_owned();
+    // Nothing is to move meanwhile.
+    config.archive.after_months = 0;
+    let shutdown = Shutdown::default();
+    let opened = super::open(config, &shutdown).await?;
+    let checked = check_hosted(&opened, mends).await;
+    shutdown.begin();
+    if let Some(joined) = opened.joined {
+        joined.leave(STORE_WAIT).await.map_err(ServeError::from)?;
+    }
+    opened.host.stop(opened.tasks).await;
+    checked
+}
+
+async fn check_hosted(opened: &Opened, mends: bool) -> Result<Report, FsckError> {
+    if let Some(joined) = &opened.joined {
+        joined.host_everything(&opened.host).await?;
+    }
+    let host = opened.host.clone();
+    host.flush_or_fail().await.map_err(ServeError::from)?;
+    let tables = host.tables.clone();
+    let checked = Fsck::new(tables, move |shard| host.shards.epoch(shard), mends).run().await;
+    Ok(checked.map_err(ServeError::from)?)
 }

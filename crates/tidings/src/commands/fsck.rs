@@ -1,4 +1,4 @@
-//! `tidings fsck`: whether inboxes, states and logs in a data folder fit each other.
+//! `tidings fsck`: whether inboxes, states and logs of a store fit each other.
 
 use tidings_server::{config::Config, fsck::Report, serve};
 
@@ -9,11 +9,12 @@ use crate::{
 };
 
 pub async fn run(command: Fsck, json: bool) -> Result<()> {
-    let Fsck { mend, data, config, settings } = command;
+    let Fsck { mend, all_stopped, data, config, settings } = command;
     let named = data.into_iter().map(|data| ("data".to_owned(), data));
     let config = Config::load(config.as_deref(), named.chain(settings));
     let config = config.map_err(|error| Failure::usage(error.to_string()))?;
-    let report = serve::fsck::fsck(config, mend).await.map_err(|error| Failure::refused(error.to_string()))?;
+    let report =
+        serve::fsck::fsck(config, mend, all_stopped).await.map_err(|error| Failure::refused(error.to_string()))?;
     let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
     if json {
         let Report { conversations, entries, homes, items, mended, .. } = report;

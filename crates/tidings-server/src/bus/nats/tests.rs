@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::*;
-use crate::bus::conformance::{self, Joined, Network};
+use crate::bus::{
+    Received,
+    conformance::{self, Joined, Network},
+};
 
 /// `make test` puts it on the path.
 const PROGRAM: &str = "nats-server";
@@ -91,6 +94,26 @@ impl Network for Server {
 async fn the_bus_on_nats_conforms() {
     let Some(server) = Server::start(&[]) else { return };
     conformance::run(server).await;
+}
+
+#[tokio::test]
+async fn under_tls_only_a_server_that_is_known_is_spoken_with() {
+    let keys = |name: &str| format!("{}/../../fixtures/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (certificate, key) = (keys("tls.pem"), keys("tls.key.pem"));
+    let Some(server) = Server::start(&["--tls", "--tlscert", &certificate, "--tlskey", &key]) else { return };
+    let trusting = |certificate: String| NatsOptions {
+        servers: vec![format!("tls://localhost:{}", server.port)],
+        root_certificates: Some(certificate.into()),
+        ..server.options()
+    };
+    let [one, other] = [1, 2].map(|byte| NodeId::from_bytes([byte; 16]));
+    let (bus, _) = join(&trusting(certificate.clone()), one).await;
+    let (_others, mut inlets) = join(&trusting(certificate.clone()), other).await;
+    bus.send(other, Lane::of(tidings_proto::ShardId(0)), Bytes::from_static(b"under TLS")).unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(30), inlets[0].recv()).await.expect("it comes");
+    assert!(matches!(heard, Some(Received::Frame { from, frame }) if from == one && frame == "under TLS"));
+    let refused = NatsBus::join(&trusting(keys("tls2.pem")), one).await;
+    assert!(matches!(refused, Err(NatsError::Connect { .. })), "it speaks with anybody");
 }
 
 #[tokio::test]

@@ -4,7 +4,12 @@
 
 use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 
-use super::{Store, check::Unsafe, connect::Options, schema};
+use super::{
+    Store,
+    check::Unsafe,
+    connect::{Options, TlsOptions},
+    schema,
+};
 
 mod failures;
 mod fleet;
@@ -61,6 +66,20 @@ async fn store() -> Arc<Store> {
 
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("it is done in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Cassandra: make test"]
+async fn under_tls_only_nodes_that_are_known_are_spoken_with() {
+    let trusting = |ca_file: PathBuf| Options {
+        tls: Some(TlsOptions { ca_file: Some(ca_file), client: None }),
+        ..options("tidings_nowhere")
+    };
+    let store = in_time(Store::connect(&trusting(nodes(&["certificate"]).into()))).await.expect("they are known");
+    assert_eq!(store.check(3).await.unwrap(), [Unsafe::NoKeyspace { keyspace: "tidings_nowhere".to_owned() }]);
+    let other = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/keys/tls.pem");
+    let refused = in_time(Store::connect(&trusting(other))).await;
+    assert!(refused.is_err(), "it speaks with anybody");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ mod append;
 mod current;
 mod seal;
 mod trim;
+mod unflushed;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,6 +36,7 @@ use crate::cassandra::{
 };
 use crate::node::NodeId;
 pub use current::Claim;
+pub use unflushed::{Unflushed, UnflushedError};
 
 /// Positions whose rows are in one partition. The same for all who ever use a keyspace.
 const BUCKET: u64 = 256;
