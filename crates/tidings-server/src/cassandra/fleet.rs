@@ -122,8 +122,8 @@ impl CassandraCluster {
         let mut rows: Vec<_> = part.shards().map(|shard| (shard, ShardRow::default())).collect();
         for row in answer.and_then(found).map_err(failed)? {
             let (shard, stands) = read(&row).ok_or_else(|| ClusterError::damaged("the row of a shard", &part.0))?;
-            let place = rows.iter_mut().find(|(other, _)| *other == shard);
-            place.ok_or_else(|| ClusterError::damaged("the row of a shard", &shard.0))?.1 = stands;
+            let place = rows.binary_search_by_key(&shard, |(other, _)| *other);
+            rows[place.map_err(|_| ClusterError::damaged("the row of a shard", &shard.0))?].1 = stands;
         }
         Ok(rows)
     }

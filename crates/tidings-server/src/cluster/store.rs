@@ -16,14 +16,14 @@ use super::view::{TooOld, View};
 use crate::node::NodeId;
 
 /// Rows of shards that stand together: one part is read at once, and rows of one part may move together.
-pub const PART_SHARDS: u16 = 256;
+pub const PART_SHARDS: u16 = 1_024;
 
 pub const PARTS: u16 = SHARDS / PART_SHARDS;
 
 /// How many rows one call moves at most.
-pub const MOVES_AT_ONCE: usize = 64;
+pub const MOVES_AT_ONCE: usize = 256;
 
-/// 256 neighbouring shards.
+/// Neighbouring shards, [`PART_SHARDS`] of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Part(pub u16);
 
@@ -95,7 +95,7 @@ pub trait ClusterStore: Send + Sync + 'static {
     /// made the view, or the view has changed again since; read it.
     async fn swap_view(&self, before_epoch: u64, next: &View) -> Result<bool, ClusterError>;
 
-    /// Whoever hosts the shards of a part, all 256 of them, in their order. As fresh as [`ClusterStore::view`].
+    /// Whoever hosts the shards of a part, all of them, in their order. As fresh as [`ClusterStore::view`].
     async fn shards(&self, part: Part) -> Result<Vec<(ShardId, ShardRow)>, ClusterError>;
 
     /// Moves at most [`MOVES_AT_ONCE`] different shards of one part: all of them if each row is as its `from` says, else none.

@@ -53,7 +53,7 @@ impl Rows {
         }
     }
 
-    /// Seals first: from then on the journal has all there will ever be. What the tables have all of is moved at once.
+    /// Seals first: from then on the journal has all there will ever be. What the tables have all of needs no replay.
     async fn take_from(&mut self, gone: NodeId, shards: Vec<ShardId>) -> Result<bool, HostingError> {
         if !self.sealed.contains(&gone) {
             self.shared.hosting.seal(gone).await?;
@@ -61,8 +61,9 @@ impl Rows {
         }
         let owed = self.shared.hosting.owes(gone).await?;
         let (owed, flushed): (Vec<_>, Vec<_>) = shards.into_iter().partition(|shard| owed.contains(shard));
-        let has_moved = self.take_rows(gone, flushed, 1).await?;
-        Ok(self.take_owed(gone, owed).await? || has_moved)
+        // Somebody was there a moment ago; they may be waiting.
+        let has_taken = self.take_owed(gone, owed).await?;
+        Ok(self.take_rows(gone, flushed, 1).await? || has_taken)
     }
 
     /// Claims: the epoch is this node's own then, for the versions that the replay writes, and of two who claim only the later
