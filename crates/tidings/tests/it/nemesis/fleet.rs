@@ -64,7 +64,9 @@ impl Fleet {
         let contacts = proxies.iter().map(|proxy| proxy.address.to_string()).collect::<Vec<_>>().join(",");
         let keyspace = format!("nemesis_{}", std::process::id());
         let place = vec![("cassandra.nodes", contacts), ("cassandra.keyspace", keyspace)];
-        block_in_place(|| apply_schema(&place));
+        // Its lines are known as those of the first node.
+        let url = format!("http://{}", doors[0].address);
+        block_in_place(|| apply_schema(&[&place[..], &[("node.public_url", url)]].concat()));
         let nats = if count > 1 { Some(Nats::start(count).await) } else { None };
         let nodes = doors.into_iter().enumerate().map(|(number, door)| {
             let mut settings = place.clone();
