@@ -78,6 +78,8 @@ pub(crate) struct Session {
     starved: bool,
     asked: Asked,
     watched: Option<Vec<UserId>>,
+    /// The token that the server took last: shown again if it refuses a new one.
+    accepted_token: Option<String>,
     acks: HashMap<ConversationId, Seq>,
     acks_due: Option<Instant>,
     frame_bytes: usize,
@@ -120,6 +122,7 @@ impl Session {
             starved: false,
             asked: Asked::default(),
             watched: None,
+            accepted_token: options.hello.token.clone(),
             acks: HashMap::new(),
             acks_due: None,
             frame_bytes: welcome.limits.frame_bytes,
@@ -374,8 +377,15 @@ impl Session {
 
     /// Tells who waits for `id`; the purpose, if it was this session.
     fn answer(&mut self, id: u64, reply: Reply) -> Option<Purpose> {
-        match self.outbox.answered(id)?.waiter {
+        let waiting = self.outbox.answered(id)?;
+        match waiting.waiter {
             Waiter::Caller(caller) => {
+                let shown = &mut self.options.hello.token;
+                if let (Command::Auth(auth), Err(_)) = (&waiting.request.command, &reply)
+                    && shown.as_ref() == Some(&auth.token)
+                {
+                    shown.clone_from(&self.accepted_token);
+                }
                 drop(caller.send(reply));
                 None
             }
@@ -385,6 +395,9 @@ impl Session {
 
     /// An own request made an entry: its place is among the events, though it comes as an answer.
     fn account(&mut self, command: &Command, answer: &ServerFrame<'static>) {
+        if let Command::Auth(auth) = command {
+            self.accepted_token = Some(auth.token.clone());
+        }
         if !self.outlet.is_open() {
             return;
         }

@@ -94,7 +94,11 @@ impl Host {
             // Everything up to this position is in the lists, or among the dormant, by now.
             (unflushed.position, std::mem::take(&mut unflushed.conversations))
         };
-        let mut windows: Vec<_> = conversations.iter().map(Window::take).collect();
+        let mut windows: Vec<_> = conversations
+            .iter()
+            .filter(|conversation| self.writes(conversation.id.shard()))
+            .map(Window::take)
+            .collect();
         // All that the windows hold has been told before the homes are taken: a state is written with all that it told.
         drop(self.publishing.lock());
         let dormant = self.dormant.begin_flush();

@@ -58,6 +58,7 @@ pub mod release;
 mod route;
 pub mod row;
 pub mod shards;
+mod taking;
 #[cfg(test)]
 mod tests;
 
@@ -81,6 +82,8 @@ pub struct Host {
     /// The other nodes, in a fleet.
     peers: OnceLock<Arc<Peers>>,
     pending: pending::Pending,
+    /// `None`: it serves.
+    taking: OnceLock<taking::Taking>,
     #[cfg(feature = "next-format")]
     pub next: next::Next,
     /// Of the last block that was asked for: of two the later has the higher.

@@ -67,6 +67,7 @@ impl Host {
             me: me.clone(),
             peers: OnceLock::new(),
             pending: super::pending::Pending::default(),
+            taking: OnceLock::new(),
             #[cfg(feature = "next-format")]
             next: super::next::Next::default(),
             block_versions: AtomicU64::new(0),
@@ -102,11 +103,13 @@ impl Host {
             for event in events.into_iter().filter(|event| self.shards.is_here(event.shard())) {
                 match event {
                     Event::Conversation(event) => {
+                        self.note_taken(&event);
                         let conversation = self.conversation(event.conversation).await?;
                         let found = self.commit_event(&conversation, &event);
                         self.publish(&conversation, &event, found, Audience::Replay, &mut Wakes::default());
                     }
-                    Event::Home(event) => self.change(&event, Audience::Replay),
+                    Event::Home(event) if self.writes(event.user.shard()) => self.change(&event, Audience::Replay),
+                    Event::Home(_) => {}
                 }
             }
             let mut unflushed = self.unflushed.lock();
@@ -134,15 +137,16 @@ impl Host {
     }
 
     /// Writes what was replayed into the tables. Tells up to which position they have everything now.
-    pub async fn end_replay(&self) -> Result<Position, TablesError> {
+    pub async fn end_replay(&self) -> Result<Position, ReplayError> {
         // Also if there was nothing to replay: a first flush without a commit must not set the mark back.
         let flushed = self.tables.flushed().await?;
         {
             let mut unflushed = self.unflushed.lock();
             unflushed.position = unflushed.position.max(flushed);
         }
+        self.tell_taken().await?;
         self.flush(Freshness::Unknown).await?;
-        self.tables.flushed().await
+        Ok(self.tables.flushed().await?)
     }
 
     /// Begins to take events. The tasks that this starts end when the committer is stopped, but the flusher with `shutdown`.
@@ -198,9 +202,10 @@ fn events_of((position, commit): (Position, Bytes)) -> Result<Vec<Event>, Replay
         .map_err(|what| ReplayError::Commit { position, what })
 }
 
-/// Of which shards a commit has something.
-pub fn shards_in(commit: (Position, Bytes)) -> Result<HashSet<ShardId>, ReplayError> {
-    Ok(events_of(commit)?.iter().map(Event::shard).collect())
+/// Of the homes in which shards a commit has events of their own.
+pub fn homes_in(commit: (Position, Bytes)) -> Result<HashSet<ShardId>, ReplayError> {
+    let events = events_of(commit)?;
+    Ok(events.iter().filter(|event| matches!(event, Event::Home(_))).map(Event::shard).collect())
 }
 
 /// What runs beside the sessions.

@@ -19,7 +19,7 @@ use crate::{
     },
     home::event::{Again, HomeChange, HomeEvent, Tell, Told},
     session::reply::{Answer, Reply},
-    tables::{Key, LogRange, Prefix, Row, Version},
+    tables::{Key, LogRange, Prefix, Row, TablesError, Version},
 };
 
 use super::{
@@ -151,21 +151,21 @@ impl Host {
         }
     }
 
-    async fn entries_from(
+    pub(super) async fn entries_from(
         &self,
         conversation: &Conversation,
         state: &State,
         from: Seq,
-    ) -> Result<Vec<Arc<Entry>>, ActError> {
+    ) -> Result<Vec<Arc<Entry>>, TablesError> {
         let from = Seq(from.0.max(state.last_seq.0.saturating_sub(ENTRIES - 1)).max(1));
         let limit = usize::try_from(ENTRIES).unwrap_or(usize::MAX);
         let ask = Ask { first_visible: from, range: LogRange::After(from.previous()), limit };
-        Ok(self.entries(conversation, ask).await?)
+        self.entries(conversation, ask).await
     }
 }
 
 /// The conversation as it is, for the home of `user`.
-fn again(state: &State, user: &UserId, entries: &[Arc<Entry>]) -> Again {
+pub(super) fn again(state: &State, user: &UserId, entries: &[Arc<Entry>]) -> Again {
     let member = state.members.get(user);
     let role = member.map_or(crate::conversation::entry::Role::Member, |member| member.role);
     let adds = |entry: &&Arc<Entry>| match &entry.body {

@@ -208,6 +208,13 @@ impl Host {
             Audience::Replay => None,
         };
         for (user, tell) in tells(event, &state, found.was_small) {
+            if !self.writes(user.shard()) {
+                // Whoever takes the home replays this as well; one of a node that lives is told by whoever takes the conversation.
+                if self.writes(conversation.id.shard()) {
+                    self.peers().tell(self, &user, &tell, None, true);
+                }
+                continue;
+            }
             if !self.shards.is_here(user.shard()) {
                 // It learns of the entry by this alone, if until now each home was told.
                 self.peers().tell(self, &user, &tell, sender.as_ref(), !is_large || found.was_small);
@@ -231,7 +238,7 @@ impl Host {
     }
 
     /// Returns the home if its sessions lost the conversation by this.
-    fn tell(
+    pub(super) fn tell(
         &self,
         user: &UserId,
         tell: &Tell,

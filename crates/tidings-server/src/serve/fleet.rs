@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tidings_proto::ShardId;
+use tidings_proto::{SHARDS, ShardId};
 use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     data_folder::{DataFolder, Lineage},
     host::{
         Host,
-        open::{Parts, shards_in},
+        open::{Parts, homes_in},
         peers::{Peers, wire::Notice},
         shards::{Shards, Slot},
     },
@@ -47,6 +47,9 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// How long a silent node's machine has to say that nobody listens there.
 const KNOCK: Duration = Duration::from_millis(200);
+
+/// Up to so much of a dead node's journal is looked through for the shards that it concerns.
+const LOOKED_THROUGH_BYTES: usize = 2 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
@@ -227,6 +230,25 @@ fn failed(error: impl std::fmt::Display) -> HostingError {
     HostingError::new(&error)
 }
 
+impl HostedShards {
+    /// A host that replays for these shards and serves nobody.
+    fn scratch(&self, shards: &[(ShardId, u64)]) -> Arc<Host> {
+        let parts = Parts {
+            config: self.host.config.clone(),
+            clock: Clock::system(),
+            metrics: Arc::new(Metrics::default()),
+            lineage: self.host.lineage,
+            shards: Shards::of_fleet(),
+        };
+        let scratch = Host::new(parts, self.host.shared_tables());
+        // It speaks with nobody: what it would tell others stands in the tables, and is told when the shards are open.
+        let (bus, inlets) = LocalNetwork::default().join(self.me);
+        scratch.join(Peers::new(self.me, Arc::new(bus)), inlets);
+        scratch.take_only(shards);
+        scratch
+    }
+}
+
 #[async_trait]
 impl Hosting for HostedShards {
     async fn seal(&self, dead: NodeId) -> Result<(), HostingError> {
@@ -234,33 +256,27 @@ impl Hosting for HostedShards {
     }
 
     async fn owes(&self, dead: NodeId) -> Result<HashSet<ShardId>, HostingError> {
+        let scratch = self.scratch(&[]);
         let mut owed = HashSet::new();
         let mut unflushed = self.journals.unflushed(dead).await.map_err(failed)?;
+        let mut bytes = 0;
         while let Some(commits) = unflushed.next().await.map_err(failed)? {
-            for commit in commits {
-                owed.extend(shards_in(commit).map_err(failed)?);
+            bytes += commits.iter().map(|(_, commit)| commit.len()).sum::<usize>();
+            if bytes > LOOKED_THROUGH_BYTES {
+                // To find out would take as long as to do it.
+                return Ok((0..SHARDS).map(ShardId).collect());
             }
+            for commit in &commits {
+                owed.extend(homes_in(commit.clone()).map_err(failed)?);
+            }
+            scratch.replay(commits).await.map_err(failed)?;
         }
+        owed.extend(scratch.concerned().await.map_err(failed)?);
         Ok(owed)
     }
 
     async fn replay(&self, dead: NodeId, shards: &[(ShardId, u64)]) -> Result<(), HostingError> {
-        let scratch = Host::new(
-            Parts {
-                config: self.host.config.clone(),
-                clock: Clock::system(),
-                metrics: Arc::new(Metrics::default()),
-                lineage: self.host.lineage,
-                shards: Shards::of_fleet(),
-            },
-            self.host.shared_tables(),
-        );
-        // It speaks with nobody: what it would tell others stands in the tables, and is told when the shards are open.
-        let (bus, inlets) = LocalNetwork::default().join(self.me);
-        scratch.join(Peers::new(self.me, Arc::new(bus)), inlets);
-        scratch
-            .shards
-            .set(&shards.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })).collect::<Vec<_>>());
+        let scratch = self.scratch(shards);
         let mut unflushed = self.journals.unflushed(dead).await.map_err(failed)?;
         while let Some(commits) = unflushed.next().await.map_err(failed)? {
             // The mark that the host sets is that of this node's journal, which has nothing of it.

@@ -166,25 +166,32 @@ impl Fleet {
 
     /// Kills a node without a flush; another takes what it hosted.
     async fn kill(&mut self, place: usize, taker: usize) {
+        self.kill_for(place, &[taker], |_| taker).await;
+    }
+
+    /// The same, with several takers, one after the other, each of the shards of which `taker_of` says so.
+    async fn kill_for(&mut self, place: usize, takers: &[usize], taker_of: impl Fn(ShardId) -> usize) {
         let rig = self.nodes[place].take().expect("it was not killed before");
         let tables = rig.host.tables.clone();
         self.network.cut_off(id(place));
         let journal = rig.crash().await;
         let shards = self.hosted_by(place);
-        let epochs: Vec<_> = shards.iter().map(|shard| (*shard, self.hosts[usize::from(shard.0)].1 + 1)).collect();
-        let scratch =
-            self.host(100 + place, Arc::new(OfNode { tables: self.tables.clone(), flushed: Mutex::default() }));
-        let slots: Vec<_> = epochs.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })).collect();
-        scratch.shards.set(&slots);
         let flushed = tables.flushed().await.expect("readable");
         let commits = journal.read(flushed, usize::MAX).await.expect("readable");
-        let commits = commits.into_iter().map(|(_, commit)| (Position::NONE, commit)).collect();
-        scratch.replay(commits).await.expect("what was written can be read");
-        scratch.end_replay().await.expect("the tables take it");
-        for (shard, epoch) in &epochs {
-            self.hosts[usize::from(shard.0)] = (taker, *epoch);
+        let commits: Vec<_> = commits.into_iter().map(|(_, commit)| (Position::NONE, commit)).collect();
+        for &taker in takers {
+            let its = shards.iter().filter(|shard| taker_of(**shard) == taker);
+            let epochs: Vec<_> = its.map(|shard| (*shard, self.hosts[usize::from(shard.0)].1 + 1)).collect();
+            let tables = OfNode { tables: self.tables.clone(), flushed: Mutex::default() };
+            let scratch = self.host(100 + 10 * place + taker, Arc::new(tables));
+            scratch.take_only(&epochs);
+            scratch.replay(commits.clone()).await.expect("what was written can be read");
+            scratch.end_replay().await.expect("the tables take it");
+            for (shard, epoch) in &epochs {
+                self.hosts[usize::from(shard.0)] = (taker, *epoch);
+            }
+            self.at(taker).open_shards(&epochs).await;
         }
-        self.at(taker).open_shards(&epochs).await;
         self.learn_all();
     }
 
@@ -390,6 +397,40 @@ async fn what_a_dead_node_had_acknowledged_is_told_by_its_successor() {
     let back = fleet.device(dies.caller.user.as_str(), "new").await;
     assert_eq!(back.item(conversation).await["last_seq"], 4);
     assert_eq!(back.make(send(lives.caller.user.as_str(), "d-2")).await, 2, "a repeat is known to the successor");
+    fleet.end().await;
+}
+
+/// The journal has what a conversation told a home of its node under the conversation only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_a_home_alone_takes_what_its_conversations_had_told_it() {
+    let mut fleet = Fleet::start(3).await;
+    let names = people(3, &[0, 0, 0]);
+    let (group, id) = (ConversationId::group(&user(&names[0]), "g"), direct(&names[0], &names[1]));
+    let mut devices = Vec::new();
+    for name in &names {
+        devices.push(fleet.device(name, "phone").await);
+    }
+    devices[0].make(send(&names[1], "d-1")).await;
+    devices[0].make(json!({"type": "create", "client_msg_id": "g", "name": "Few", "members": &names[1..2]})).await;
+    devices[1].make(send(&names[0], "d-2")).await;
+    let change = json!({"type": "members", "client_msg_id": "x", "conversation": group, "add": [names[2]], "remove": [names[1]]});
+    let last = devices[0].make(change).await;
+    let shown = |item: &Value| json!([item["last_seq"], item["unread"], item["peer"]]);
+    let mut before = Vec::new();
+    for device in &devices[..2] {
+        before.push(shown(&device.item(id).await));
+    }
+    // Nobody has taken the conversations yet.
+    let conversations = [group.shard(), id.shard()];
+    fleet.kill_for(0, &[1], |shard| if conversations.contains(&shard) { 0 } else { 1 }).await;
+    for (name, before) in names.iter().zip(before).filter(|(name, _)| !conversations.contains(&user(name).shard())) {
+        let back = fleet.device(name, "tablet").await;
+        assert_eq!(shown(&back.item(id).await), before, "{name}");
+    }
+    assert_eq!(fleet.device(&names[2], "tablet").await.item(group).await["last_seq"], last);
+    if !conversations.contains(&user(&names[1]).shard()) {
+        assert!(fleet.device(&names[1], "tablet").await.item(group).await.is_null());
+    }
     fleet.end().await;
 }
 
