@@ -236,6 +236,9 @@ impl Migration {
                         self.parts.shutdown.begin();
                         return Ok(());
                     }
+                    if host.failure().is_some() {
+                        return Err(MigrateError::HostFailed);
+                    }
                 }
             }
         }

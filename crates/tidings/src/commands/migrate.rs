@@ -46,10 +46,10 @@ pub async fn run(shared: &Shared, command: Migrate) -> Result<()> {
         return Err(Failure::refused(format!("{error}; the same command again goes on where it ended")));
     }
     if command.no_switch {
-        return match shared.json {
-            true => Ok(()),
-            false => Ok(output::line("the target follows; the same command without --no-switch hands over")?),
-        };
+        if !shared.json {
+            output::line("the target follows; the same command without --no-switch hands over")?;
+        }
+        return Ok(());
     }
     let done = http.switch_migration().await?;
     if shared.json {
@@ -116,7 +116,8 @@ impl Told {
             return Ok(());
         }
         (self.phase, self.at) = (state.phase.clone(), Some(Instant::now()));
-        Ok(if json { output::json(state)? } else { output::line(&said(state))? })
+        let shown = if json { output::json(state) } else { output::line(&said(state)) };
+        Ok(shown?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! How operators move a server alone into a cluster: begin it, see how far it is, and hand over.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use tidings_proto::Code;
 use utoipa::ToSchema;
 
 use crate::{
-    migrate::{MigrateError, Migration, Options, Status},
+    migrate::{MigrateError, Options, Status},
     session::reply::Answer,
 };
 
@@ -40,24 +40,18 @@ pub async fn status(State(edge): State<Edge>, _: Operator) -> Response {
 }
 
 pub async fn begin(State(edge): State<Edge>, _: Operator, Body(begin): Body<Begin>) -> Response {
-    match here(&edge) {
-        Ok(migration) => answer(migration.begin(begin.settings, Options { rows_per_s: begin.rows_per_s }).await),
-        Err(refused) => refused,
-    }
+    let Some(migration) = &edge.migration else { return refuse() };
+    answer(migration.begin(begin.settings, Options { rows_per_s: begin.rows_per_s }).await)
 }
 
 pub async fn switch(State(edge): State<Edge>, _: Operator) -> Response {
-    match here(&edge) {
-        Ok(migration) => answer(migration.switch().await),
-        Err(refused) => refused,
-    }
+    let Some(migration) = &edge.migration else { return refuse() };
+    answer(migration.switch().await)
 }
 
-fn here(edge: &Edge) -> Result<&Arc<Migration>, Response> {
-    edge.migration.as_ref().ok_or_else(|| {
-        let why = "only a server whose data are in its folder (store = \"embedded\") can move into a cluster";
-        problem::of(&Answer::refused(Code::Conflict, why))
-    })
+fn refuse() -> Response {
+    let why = "only a server whose data are in its folder (store = \"embedded\") can move into a cluster";
+    problem::of(&Answer::refused(Code::Conflict, why))
 }
 
 fn answer(outcome: Result<Status, MigrateError>) -> Response {

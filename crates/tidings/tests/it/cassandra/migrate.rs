@@ -173,6 +173,10 @@ fn a_server_moves_while_people_talk_and_nothing_is_lost_over_a_kill() {
         .collect();
     assert_eq!(told, acked, "each once, in its place");
     assert_eq!(told.keys().copied().collect::<Vec<_>>(), (1..=acked.len() as u64).collect::<Vec<_>>());
+    // What is used is given to nobody else.
+    let other = Server::start_with(&[quick]);
+    let refused = migrate(&other, &target, &[]).output().unwrap();
+    assert!(!refused.status.success() && said(&refused).contains("data of others"), "{}", said(&refused));
     // The login and the sync token of before are good.
     let sync = first["sync"].as_str().unwrap();
     let (status, changes) = call(&url, "GET", &format!("/v1/sync?wait=0&sync={sync}"), &bob, "");
