@@ -92,6 +92,9 @@ pub enum Command {
     /// Look at the nodes of a fleet, or take one out of it (for operators)
     #[command(subcommand)]
     Cluster(Cluster),
+    /// Move a server that works alone into a cluster, while it serves (for operators)
+    #[command(subcommand)]
+    Migrate(Migrate),
     /// Check that inboxes, states and logs in a data folder fit each other; the server must be stopped
     Fsck(Fsck),
     /// Measure how fast this is on this machine
@@ -292,6 +295,30 @@ pub enum Cluster {
         #[command(flatten)]
         operator: Operator,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Migrate {
+    /// From the data folder of a running server into Cassandra: copy, follow what is written, then hand over and stop it
+    EmbeddedToCassandra(MigrateToCassandra),
+}
+
+#[derive(Debug, Args)]
+pub struct MigrateToCassandra {
+    /// The settings file of the servers to come: cassandra.*, blobs and s3.* say where to
+    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Any setting of theirs, such as cassandra.nodes=10.0.0.1:9042
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub settings: Vec<(String, String)>,
+    /// Write at most so many rows a second; 0: as fast as it goes
+    #[arg(long, default_value_t = 0, value_name = "ROWS")]
+    pub rate: u64,
+    /// Copy and follow, and do not hand over yet
+    #[arg(long)]
+    pub no_switch: bool,
+    #[command(flatten)]
+    pub operator: Operator,
 }
 
 #[derive(Debug, Subcommand)]

@@ -22,6 +22,7 @@ use crate::{
     archive::Job,
     cluster::member::Member,
     host::Host,
+    migrate::Migration,
     session::{auth::Auth, state::Rules},
     shutdown::Shutdown,
 };
@@ -39,6 +40,8 @@ pub struct EdgeParts {
     pub archive: Arc<Job>,
     /// The membership of this node, if it is one of a fleet.
     pub fleet: Option<Arc<Member>>,
+    /// How this server moves into a cluster, if it can.
+    pub migration: Option<Arc<Migration>>,
     pub admission: Arc<Admission>,
     pub mqtt: Arc<mqtt::Seats>,
     pub relay: Arc<relay::Relay>,

@@ -11,6 +11,7 @@ mod history;
 mod import;
 mod inbox;
 mod login;
+mod migrate;
 mod schema;
 mod send;
 mod serve;
@@ -44,6 +45,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Export(export) => export::run(&shared, export).await,
         Command::Archive(command) => archive::run(&shared, command).await,
         Command::Cluster(command) => cluster::run(&shared, command).await,
+        Command::Migrate(command) => migrate::run(&shared, command).await,
         Command::Fsck(command) => fsck::run(command, shared.json).await,
         Command::Bench(flags) => bench::run(flags, shared.transport, shared.json)
             .await

@@ -33,7 +33,7 @@ use super::{
     archive, bearer, cluster,
     documents::Calls,
     input::{Asked, Body, BodyLimit, Named, Raw, RepeatId, parse},
-    object, problem,
+    migration, object, problem,
     send::{self, SendBody},
     show,
 };
@@ -57,6 +57,8 @@ pub fn router() -> Router<Edge> {
         .route("/v1/admin/cluster", get(cluster::status))
         .route("/v1/admin/cluster/drain", post(cluster::drain))
         .route("/v1/admin/cluster/remove", post(cluster::remove))
+        .route("/v1/admin/migration", get(migration::status).post(migration::begin))
+        .route("/v1/admin/migration/switch", post(migration::switch))
         .route("/v1/admin/conversations", get(find))
         .route("/v1/admin/conversations/{conversation}/entries", get(export))
         .layer(Extension(BodyLimit(BODY_BYTES)))

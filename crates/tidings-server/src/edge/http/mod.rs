@@ -11,6 +11,7 @@ pub mod documents;
 pub mod frames;
 pub mod history;
 pub mod input;
+pub mod migration;
 pub mod operators;
 pub mod people;
 pub mod problem;
