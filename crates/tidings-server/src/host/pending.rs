@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use smallvec::smallvec;
 use tidings_proto::{ConversationId, Seq, ShardId, UserId};
@@ -17,6 +16,7 @@ use crate::{
         tell,
     },
     home::event::{Again, HomeChange, HomeEvent, Tell, Told},
+    maps::{HashMap, HashSet},
     session::reply::{Answer, Reply},
     tables::{Key, LogRange, Prefix, Row, Version},
 };

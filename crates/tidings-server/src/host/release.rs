@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashSet;
 use smallvec::SmallVec;
 use tidings_proto::{CloseCode, ShardId};
 
 use crate::{
     cluster::view::Node,
+    maps::HashSet,
     node::NodeId,
     session::reply::{Answer, Reply},
 };

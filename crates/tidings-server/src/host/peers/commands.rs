@@ -2,12 +2,10 @@
 //! names the one before it, and a host does none whose forerunner it has not had. What a host has done and died with is found
 //! out by the next one, by its `client_msg_id`.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use tidings_proto::{ConversationId, ShardId, UserId};
+use tokio::time::Instant;
 
 use crate::{
     home::event::HomeChange,
@@ -61,7 +59,7 @@ impl Commands {
 
     /// What is to be sent to `node`, which hosts the shard, in order.
     fn due(&mut self, shard: ShardId, node: NodeId) -> Vec<Item> {
-        let mut last: hashbrown::HashMap<ConversationId, u64> = hashbrown::HashMap::new();
+        let mut last: crate::maps::HashMap<ConversationId, u64> = crate::maps::HashMap::default();
         let mut items = Vec::new();
         for (&number, unanswered) in &mut self.unanswered {
             let conversation = unanswered.conversation;
@@ -77,7 +75,7 @@ impl Commands {
         items
     }
 
-    fn shards(&self) -> hashbrown::HashSet<ShardId> {
+    fn shards(&self) -> crate::maps::HashSet<ShardId> {
         self.unanswered.values().map(|unanswered| unanswered.conversation.shard()).collect()
     }
 

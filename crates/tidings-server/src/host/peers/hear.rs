@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};
 use tidings_proto::ConversationId;
 
@@ -15,6 +14,7 @@ use crate::{
         act::ActError,
         event::{Heard, Hearsay, Part},
     },
+    maps::HashMap,
     node::NodeId,
     session::reply::{Answer, Reply},
 };
@@ -204,7 +204,7 @@ impl Host {
             Item::Command { command, .. } => Some(command.conversation()),
             _ => None,
         });
-        let conversations: hashbrown::HashSet<_> = conversations.collect();
+        let conversations: crate::maps::HashSet<_> = conversations.collect();
         // Read side by side, so that one that is not in memory does not hold up the others; what fails fails again below.
         futures_util::future::join_all(conversations.into_iter().map(|id| self.conversation(id))).await;
         for (at, item) in items.into_iter().enumerate() {

@@ -13,6 +13,7 @@
 mod append;
 mod current;
 mod seal;
+mod shared;
 mod trim;
 
 use std::{sync::Arc, time::Duration};

@@ -1,0 +1,186 @@
+//! A node's place in its fleet: its membership, and what membership asks of the actors. Of the store it knows the traits only.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tidings_proto::ShardId;
+
+use crate::{
+    bus::local::LocalNetwork,
+    cluster::{
+        hosting::{Hosting, HostingError},
+        member::{Drained, Known, Member, Membership},
+        store::{ClusterError, ClusterStore},
+        view::Node,
+    },
+    host::{
+        Host,
+        open::Parts,
+        peers::{Peers, wire::Notice},
+        shards::{Shards, Slot},
+    },
+    journal::{Position, SharedJournals},
+    metrics::Metrics,
+    node::NodeId,
+    shutdown::Shutdown,
+};
+
+use super::REPLAY_BYTES;
+
+/// How often it is looked whether this node can go on.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Why a node cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; what was acknowledged is stored, and this process begins anew when it is started again")]
+pub struct Ended(String);
+
+/// What a node of a fleet has beside its host.
+pub struct Joined {
+    member: Arc<Member>,
+    /// Why the node had to stop.
+    ended: Arc<parking_lot::Mutex<Option<String>>>,
+}
+
+impl Joined {
+    /// Joins, and begins to host.
+    pub async fn start(
+        cluster: Arc<dyn ClusterStore>,
+        me: Node,
+        host: &Arc<Host>,
+        journals: Arc<dyn SharedJournals>,
+        shutdown: &Shutdown,
+    ) -> Result<Self, ClusterError> {
+        let hosting = Arc::new(HostedShards { host: host.clone(), journals, me: me.id });
+        let member = Member::start(cluster, me, hosting, host.clock.clone()).await?;
+        let joined = Self { member: Arc::new(member), ended: Arc::default() };
+        joined.watch(host, shutdown);
+        Ok(joined)
+    }
+
+    pub fn known(&self) -> Known {
+        self.member.known()
+    }
+
+    /// Has the member look when somebody doubts where shards are, and stops the process when the node cannot go on.
+    fn watch(&self, host: &Arc<Host>, shutdown: &Shutdown) {
+        let (host, member) = (Arc::downgrade(host), self.member.clone());
+        let (ended, shutdown) = (self.ended.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            while let Some(host) = host.upgrade() {
+                let failure = host.failure().map(str::to_owned);
+                let why = match (failure, member.known().membership) {
+                    (Some(failure), _) => Some(failure),
+                    (None, Membership::Removed) => Some("the others took this node for dead".to_owned()),
+                    (None, Membership::Replaced) => Some("another node has this one's name".to_owned()),
+                    (None, Membership::In(_) | Membership::Left) => None,
+                };
+                if let Some(why) = why {
+                    tracing::error!(why, "this node stops");
+                    *ended.lock() = Some(why);
+                    return shutdown.begin();
+                }
+                tokio::select! {
+                    () = host.shards.doubted.notified() => member.hint(),
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+            }
+        });
+    }
+
+    /// Hands everything over, within this time. Sessions of what has left are closed, to come back elsewhere.
+    pub async fn drain(&self, within: Duration) {
+        match tokio::time::timeout(within, self.member.drain()).await {
+            Ok(Ok(Drained::Empty)) => tracing::info!("everything is hosted by others"),
+            Ok(Ok(Drained::NobodyElse)) => tracing::info!("there is no other node: the next one takes everything over"),
+            Ok(Ok(Drained::Ended)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "not everything was handed over: others take it"),
+            Err(_) => tracing::warn!("handing over took too long: others take what is left"),
+        }
+    }
+
+    /// Leaves the fleet. An error if the node had to stop.
+    pub async fn leave(self, within: Duration) -> Result<(), Ended> {
+        if let Some(why) = self.ended.lock().take() {
+            return Err(Ended(why));
+        }
+        if !matches!(tokio::time::timeout(within, self.member.leave()).await, Ok(Ok(()))) {
+            tracing::warn!("this node could not leave the fleet by itself: the others will find it gone");
+        }
+        Ok(())
+    }
+}
+
+/// The actors' side of membership.
+struct HostedShards {
+    host: Arc<Host>,
+    journals: Arc<dyn SharedJournals>,
+    me: NodeId,
+}
+
+fn failed(error: impl std::fmt::Display) -> HostingError {
+    HostingError::new(&error)
+}
+
+#[async_trait]
+impl Hosting for HostedShards {
+    async fn seal(&self, dead: NodeId) -> Result<(), HostingError> {
+        self.journals.seal(dead).await.map(drop).map_err(failed)
+    }
+
+    async fn replay(&self, dead: NodeId, shards: &[(ShardId, u64)]) -> Result<(), HostingError> {
+        let last = self.journals.sealed(dead).await.map_err(failed)?;
+        let last = last.ok_or_else(|| failed("its journal is not sealed"))?;
+        let scratch = Host::new(
+            Parts {
+                config: self.host.config.clone(),
+                clock: self.host.clock.clone(),
+                metrics: Arc::new(Metrics::default()),
+                lineage: self.host.lineage,
+                shards: Shards::of_fleet(),
+            },
+            self.host.shared_tables(),
+        );
+        // It speaks with nobody: what it would tell others stands in the tables, and is told when the shards are open.
+        let (bus, inlets) = LocalNetwork::default().join(self.me);
+        scratch.join(Peers::new(self.me, Arc::new(bus)), inlets);
+        scratch
+            .shards
+            .set(&shards.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })).collect::<Vec<_>>());
+        let mut after = self.journals.flushed(dead).await.map_err(failed)?;
+        while after < last {
+            let commits = self.journals.read(dead, after, REPLAY_BYTES).await.map_err(failed)?;
+            let end = commits.last().map(|(position, _)| *position);
+            after = end.ok_or_else(|| failed("its journal ends before its seal"))?;
+            // The mark that the host sets is that of this node's journal, which has nothing of it.
+            let commits = commits.into_iter().map(|(_, commit)| (Position::NONE, commit)).collect();
+            scratch.replay(commits).await.map_err(failed)?;
+        }
+        scratch.end_replay().await.map(drop).map_err(failed)
+    }
+
+    async fn release(&self, shards: &[ShardId]) -> Result<(), HostingError> {
+        self.host.release_shards(shards).await.map_err(failed)
+    }
+
+    async fn open(&self, shards: &[(ShardId, u64)]) -> Result<(), HostingError> {
+        self.host.open_shards(shards).await;
+        Ok(())
+    }
+
+    fn learn(&self, slots: &[(ShardId, Slot)]) {
+        self.host.learn_shards(slots);
+    }
+
+    fn nodes(&self, nodes: Vec<Arc<Node>>) {
+        self.host.learn_nodes(nodes);
+    }
+
+    fn moved(&self, _: &[NodeId]) {
+        self.host.tell_nodes(Notice::ShardsMoved);
+    }
+
+    async fn retire(&self, dead: NodeId) -> Result<(), HostingError> {
+        self.journals.retire(dead).await.map_err(failed)
+    }
+}
