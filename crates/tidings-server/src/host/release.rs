@@ -59,13 +59,15 @@ impl Host {
     /// The rows of these shards name this node, in these epochs: it serves them from now on.
     pub async fn open_shards(self: &Arc<Self>, shards: &[(ShardId, u64)]) {
         let slots: Vec<_> = shards.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })).collect();
+        let opened: HashSet<ShardId> = shards.iter().map(|(shard, _)| *shard).collect();
+        self.begin_opening(&opened);
         self.shards.set(&slots);
         self.resettle();
-        let opened: HashSet<ShardId> = shards.iter().map(|(shard, _)| *shard).collect();
         if let Err(error) = self.tell_pending(&opened).await {
             // They stand in the tables still; the next host of these shards tells them.
             tracing::error!(%error, "what homes may lack was not told again");
         }
+        self.end_opening(&opened);
     }
 
     /// Where shards of others are.

@@ -100,7 +100,7 @@ impl Joined {
     }
 
     /// Leaves the fleet. An error if the node had to stop.
-    pub async fn leave(self, within: Duration) -> Result<(), Ended> {
+    pub async fn leave(&self, within: Duration) -> Result<(), Ended> {
         if let Some(why) = self.ended.lock().take() {
             return Err(Ended(why));
         }

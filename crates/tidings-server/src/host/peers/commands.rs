@@ -102,8 +102,10 @@ impl Commands {
         }
     }
 
-    /// The answer has come. `None`: it came before.
-    pub fn answered(&mut self, number: u64) -> Option<Awaited> {
+    /// The answer of a node has come. `None`: one came before; or this node is not asked any more, for others took it for dead. Who is
+    /// asked now has told the session of its own entry perhaps, and says that it was a repeat.
+    pub fn answered(&mut self, number: u64, from: NodeId) -> Option<Awaited> {
+        self.unanswered.get(&number).filter(|unanswered| unanswered.sent_to == Some(from))?;
         let Unanswered { reply, with, .. } = self.unanswered.remove(&number)?;
         Some(Awaited { reply, with })
     }
