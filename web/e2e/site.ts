@@ -95,9 +95,14 @@ export class Site {
     return all;
   }
 
+  /** What operators show. */
+  adminToken(): string {
+    return readFileSync(join(this.#folder, 'admin.token'), 'utf8').trim();
+  }
+
   /** Puts a long history into a group that `users` are in, as `tidings import` does. */
   async import(name: string, users: string[], messages: { from: string; at: number; text: string }[]): Promise<void> {
-    const token = readFileSync(join(this.#folder, 'admin.token'), 'utf8').trim();
+    const token = this.adminToken();
     for (let at = 0; at < messages.length; at += IMPORTED_A_CALL) {
       const part = messages.slice(at, at + IMPORTED_A_CALL);
       const response = await fetch(`${this.url}/v1/admin/import`, {

@@ -6,7 +6,10 @@
 //! | `lock` | locked by the running server; says who that is |
 //! | `folder` | format, lineage and starts, with a checksum; replaced as a whole |
 //! | `admin.token` | the operators' token, readable by the server's user alone |
+//! | `moved` | where the data went that were handed over to a cluster (`moved`) |
 //! | `journal/`, `tables/`, `blobs/` | see those modules |
+
+pub mod moved;
 
 use std::{
     fmt, fs,
@@ -62,6 +65,12 @@ pub enum DataFolderError {
         path.display()
     )]
     Damaged { path: PathBuf, what: String },
+    #[error(
+        "the data of this folder were handed over to {target} ({}): start there, with store = \"cassandra\". Only if what you \
+         start there says that the migration is not finished, delete that file and start here again",
+        path.display()
+    )]
+    Moved { path: PathBuf, target: String },
     #[error("{} cannot be used: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
 }

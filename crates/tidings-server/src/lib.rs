@@ -12,6 +12,7 @@ pub mod tables;
 pub mod archive;
 pub mod blobs;
 pub mod fsck;
+pub mod migrate;
 pub mod bus;
 pub mod cluster;
 

@@ -5,6 +5,7 @@ pub mod cassandra;
 pub mod fleet;
 pub mod fsck;
 pub mod joined;
+pub mod migrate;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -16,9 +17,10 @@ use tokio::net::TcpListener;
 
 use crate::{
     archive::{Archive, ArchivedTables, Job},
+    blobs::Blobs,
     clock::Clock,
     config::{BusKind, Config, Store},
-    data_folder::{DataFolder, DataFolderError, Lineage},
+    data_folder::{DataFolder, DataFolderError, Lineage, moved},
     edge::{
         Edge, EdgeParts,
         admission::Admission,
@@ -37,6 +39,7 @@ use crate::{
     },
     listeners::{InheritError, Inherited},
     metrics::Metrics,
+    migrate::{Migration, tracked::TrackedTables},
     session::{
         auth::{Auth, KeyStoreError},
         outbox::Class,
@@ -174,6 +177,8 @@ pub struct Opened {
     pub admin_token: Arc<str>,
     tasks: Tasks,
     pub archive: Arc<Job>,
+    /// How it moves into a cluster, if it can.
+    migration: Option<Arc<Migration>>,
     /// Cassandra, if that is where messages are.
     store: Option<Arc<crate::cassandra::Store>>,
     /// Its membership, if it is one of a fleet.
@@ -207,21 +212,33 @@ async fn open_with(config: Config, shutdown: &Shutdown, shards: Option<Shards>) 
             let tasks = host.run(Arc::new(MemoryJournal::new()), shutdown);
             start_archive(&laid.job, &host);
             let (admin_token, archive) = (admin_token.into(), laid.job);
-            Ok(Opened { host, auth, admin_token, tasks, archive, store: None, joined: None, _folder: None })
+            Ok(Opened {
+                host,
+                auth,
+                admin_token,
+                tasks,
+                archive,
+                migration: None,
+                store: None,
+                joined: None,
+                _folder: None,
+            })
         }
         Store::Cassandra if config.bus == BusKind::Nats => fleet::open(config, metrics, shutdown).await,
         Store::Cassandra => cassandra::open(config, metrics, shutdown).await,
         Store::Embedded => {
             let folder = DataFolder::open(&config.data)?;
+            moved::check(folder.path())?;
             let stored_token = folder.admin_token()?;
             let auth = Arc::new(Auth::new(&config.auth, &stored_token, Clock::system().unix_ms()).await?);
-            let tables = open_tables(&config, folder.path()).await?;
+            let tables = Arc::new(TrackedTables::new(open_tables(&config, folder.path()).await?));
             let journal = open_journal(&config, folder.path())?;
-            let laid = lay_archive(tables, &config, &stored_token, &metrics, shutdown).await?;
+            let laid = lay_archive(tables.clone(), &config, &stored_token, &metrics, shutdown).await?;
             let host = Host::new(parts(config, folder.lineage(), folder.starts()), laid.tables);
             let journal = replay(&host, journal).await?;
             let tasks = host.run(journal, shutdown);
             start_archive(&laid.job, &host);
+            let migration = migrate::of_alone(&host, tables, &laid.job, &laid.blobs, &folder, &stored_token, shutdown);
             let admin_token = given_token.unwrap_or(stored_token).into();
             Ok(Opened {
                 host,
@@ -229,6 +246,7 @@ async fn open_with(config: Config, shutdown: &Shutdown, shards: Option<Shards>) 
                 admin_token,
                 tasks,
                 archive: laid.job,
+                migration: Some(migration),
                 store: None,
                 joined: None,
                 _folder: Some(folder),
@@ -241,6 +259,7 @@ async fn open_with(config: Config, shutdown: &Shutdown, shards: Option<Shards>) 
 struct Laid {
     tables: Arc<dyn Tables>,
     job: Arc<Job>,
+    blobs: Blobs,
 }
 
 /// `secret` is what only this installation knows.
@@ -253,9 +272,9 @@ async fn lay_archive(
 ) -> Result<Laid, ServeError> {
     let blobs = blobs::open(config, secret).await?;
     let cache_bytes = usize::try_from(config.cache.archive_bytes).unwrap_or(usize::MAX);
-    let archive = Arc::new(Archive::new(blobs, cache_bytes, metrics.clone()));
+    let archive = Arc::new(Archive::new(blobs.clone(), cache_bytes, metrics.clone()));
     let job = Job::new(hot.clone(), archive.clone(), config.archive.after_months, shutdown.clone());
-    Ok(Laid { tables: Arc::new(ArchivedTables::new(hot, archive)), job })
+    Ok(Laid { tables: Arc::new(ArchivedTables::new(hot, archive)), job, blobs })
 }
 
 /// On a fleet each node archives the conversations that it hosts.
@@ -306,6 +325,8 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
         auth: opened.auth.clone(),
         admin_token: opened.admin_token.clone(),
         archive: opened.archive.clone(),
+        migration: opened.migration.clone(),
+        fleet: opened.joined.as_ref().map(|joined| joined.member.clone()),
         admission: Arc::new(Admission::default()),
         mqtt: Arc::default(),
         relay: relay.clone(),

@@ -89,6 +89,12 @@ pub enum Command {
     /// Move what is old out of the tables, or see what was moved (for operators)
     #[command(subcommand)]
     Archive(Archive),
+    /// Look at the nodes of a fleet, or take one out of it (for operators)
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Move a server that works alone into a cluster, while it serves (for operators)
+    #[command(subcommand)]
+    Migrate(Migrate),
     /// Check that inboxes, states and logs in a data folder fit each other; the server must be stopped
     Fsck(Fsck),
     /// Measure how fast this is on this machine
@@ -254,6 +260,62 @@ pub enum Archive {
     Run(Operator),
     /// Say what was archived since the server started
     Status(Operator),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Cluster {
+    /// Print the nodes: who lives, who hosts how much, what is on its way
+    Status {
+        /// Print again every two seconds, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        operator: Operator,
+    },
+    /// A node hands its shards over, moves its sessions, leaves the fleet and stops
+    Drain {
+        /// Its name or id
+        node: String,
+        /// Return when it is out of the fleet
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        operator: Operator,
+    },
+    /// A node is dead and does not come back: the others take its shards at once
+    Remove {
+        /// Its name or id
+        node: String,
+        /// Although it says that it lives; it stops when it finds out
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        operator: Operator,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Migrate {
+    /// From the data folder of a running server into Cassandra: copy, follow what is written, then hand over and stop it
+    EmbeddedToCassandra(MigrateToCassandra),
+}
+
+#[derive(Debug, Args)]
+pub struct MigrateToCassandra {
+    /// The settings file of the servers to come: cassandra.*, blobs and s3.* say where to
+    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Any setting of theirs, such as cassandra.nodes=10.0.0.1:9042
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub settings: Vec<(String, String)>,
+    /// Write at most so many rows a second; 0: as fast as it goes
+    #[arg(long, default_value_t = 0, value_name = "ROWS")]
+    pub rate: u64,
+    /// Copy and follow, and do not hand over yet
+    #[arg(long)]
+    pub no_switch: bool,
+    #[command(flatten)]
+    pub operator: Operator,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@ import './styles/base.css';
 import './styles/home.css';
 import './styles/conversation.css';
 import './styles/overlays.css';
+import './styles/cluster.css';
 import { createSignal, Match, Switch } from 'solid-js';
 import { render } from 'solid-js/web';
 import { App } from './app';
@@ -38,13 +39,22 @@ function Root() {
   );
 }
 
+/** Where operators see the fleet. People never load it. */
+const OPERATORS_PATH = '/cluster';
+
 const root = document.getElementById('app');
-signIn()
-  // Without a network: who this is was learned before, or is learned when the page is opened again.
-  .catch(() => undefined)
-  .then(() => {
-    if (root) render(() => <Root />, root);
+if (location.pathname === OPERATORS_PATH) {
+  void import('./cluster/cluster').then(({ Cluster }) => {
+    if (root) render(() => <Cluster />, root);
   });
+} else {
+  signIn()
+    // Without a network: who this is was learned before, or is learned when the page is opened again.
+    .catch(() => undefined)
+    .then(() => {
+      if (root) render(() => <Root />, root);
+    });
+}
 
 if ('serviceWorker' in navigator && import.meta.env.PROD) {
   // The app works without it; it only opens slower, and not offline.

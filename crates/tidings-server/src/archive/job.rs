@@ -120,6 +120,11 @@ impl Job {
         outcome
     }
 
+    /// No round is under way while this is held; one that was is waited for.
+    pub async fn pause(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     pub fn status(&self) -> Status {
         self.status.lock().clone()
     }

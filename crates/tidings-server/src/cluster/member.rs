@@ -2,9 +2,10 @@
 //!
 //! Two tasks. `watch` beats, reads the view and takes the silent for dead; it waits for no shard, so that a long flush
 //! makes nobody look dead. `rows` reads who hosts what and moves shards, one step behind the other: `take` gets some,
-//! `give` lets some go. What a shard holds is not known here (`hosting`).
+//! `give` lets some go. `operate` is what a person asks for. What a shard holds is not known here (`hosting`).
 
 mod give;
+pub mod operate;
 mod rows;
 mod take;
 #[cfg(test)]
@@ -56,6 +57,8 @@ pub struct Round {
     pub hosted: HashMap<NodeId, usize>,
     /// How many shards the view wishes each node to have.
     pub wished: HashMap<NodeId, usize>,
+    /// How many shards are not where the view wishes them to be.
+    pub moving: usize,
 }
 
 /// How a drain ended.

@@ -17,6 +17,8 @@ use super::{Edge, http::bearer};
 
 /// Where the login service returns to.
 pub const RETURN_PATH: &str = "/signed-in";
+/// The operators' page of the fleet. It asks for the admin token itself: who operates need not be a user.
+pub const OPERATORS_PATH: &str = "/cluster";
 pub const TOKEN_COOKIE: &str = "tidings_token";
 /// What the service must give back unchanged: nobody else can log a browser in as somebody.
 pub const STATE_COOKIE: &str = "tidings_state";
@@ -25,7 +27,7 @@ const STATE_LIFE_S: u64 = 3_600;
 /// The redirect, if this is the page, asked for by a browser that has no good token.
 pub async fn redirect(edge: &Edge, path: &str, headers: &HeaderMap) -> Option<Response> {
     let login_url = edge.auth.guards_page()?;
-    let is_page = !path.contains('.') && path != RETURN_PATH;
+    let is_page = !path.contains('.') && path != RETURN_PATH && path != OPERATORS_PATH;
     if !is_page || !wants_page(headers) || has_token(edge, headers).await {
         return None;
     }

@@ -20,7 +20,9 @@ use std::sync::Arc;
 
 use crate::{
     archive::Job,
+    cluster::member::Member,
     host::Host,
+    migrate::Migration,
     session::{auth::Auth, state::Rules},
     shutdown::Shutdown,
 };
@@ -36,6 +38,10 @@ pub struct EdgeParts {
     pub auth: Arc<Auth>,
     pub admin_token: Arc<str>,
     pub archive: Arc<Job>,
+    /// The membership of this node, if it is one of a fleet.
+    pub fleet: Option<Arc<Member>>,
+    /// How this server moves into a cluster, if it can.
+    pub migration: Option<Arc<Migration>>,
     pub admission: Arc<Admission>,
     pub mqtt: Arc<mqtt::Seats>,
     pub relay: Arc<relay::Relay>,

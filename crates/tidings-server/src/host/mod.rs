@@ -4,7 +4,7 @@
 
 use std::sync::{
     Arc, OnceLock, Weak,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -49,6 +49,7 @@ mod pending;
 mod presence;
 pub mod publish;
 pub mod read;
+pub mod read_only;
 pub mod registry;
 pub mod release;
 mod route;
@@ -97,6 +98,8 @@ pub struct Host {
     pub(crate) naming: tokio::sync::Mutex<()>,
     /// Counts sweeps of the caches; what was asked for since the last one stays.
     pub(crate) sweep: AtomicU64,
+    /// Nothing new is taken (see `read_only`).
+    is_read_only: AtomicBool,
     /// Once true nothing is acked any more: journal or tables failed.
     failed: OnceLock<String>,
 }
@@ -222,12 +225,14 @@ impl Host {
     }
 
     /// Room for about `bytes` of events; waits while the flush is behind, or other nodes are. Closed once nothing can be stored
-    /// any more.
+    /// any more, and while nothing is to be.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Permit, Closed> {
         if let Some(peers) = self.peers.get() {
             peers.room().await;
         }
-        self.reserve_for_peers(bytes).await
+        let permit = self.reserve_for_peers(bytes).await?;
+        // Looked at behind the reservation: who finds it false is waited for by whoever sets it.
+        if self.is_read_only() { Err(Closed) } else { Ok(permit) }
     }
 
     /// The same for what other nodes wait for: two that waited for each other would wait for ever.

@@ -3,7 +3,10 @@
 //! A replay does what publishing did, without sessions: it may run twice, and over rows that a crash left half written.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -87,6 +90,7 @@ impl Host {
             live: TaskTracker::new(),
             naming: tokio::sync::Mutex::default(),
             sweep: AtomicU64::new(1),
+            is_read_only: AtomicBool::new(false),
             failed: OnceLock::new(),
         })
     }

@@ -46,7 +46,7 @@ impl Host {
     }
 
     /// Everything that was submitted before this call is published when it returns.
-    async fn settle_submitted(&self) -> Result<(), Failed> {
+    pub(super) async fn settle_submitted(&self) -> Result<(), Failed> {
         let (reply, done) = Reply::to_call();
         let permit = self.reserve_for_peers(0).await.map_err(|_| Failed)?;
         self.submit(SmallVec::new(), Some((reply, Answer::Done)), Some(permit));

@@ -16,7 +16,10 @@ use crate::{
     config::{self, Config},
     data_folder::{DataFolder, Lineage},
     host::{Host, open::Parts, shards::Shards},
-    journal::{Position, cassandra::Journals},
+    journal::{
+        Position,
+        cassandra::{Claim, Journals, MOVING},
+    },
     metrics::Metrics,
     node::NodeId,
     session::auth::Auth,
@@ -34,6 +37,8 @@ pub enum CassandraError {
     Unsafe { wrong: Vec<Unsafe> },
     #[error("the data in this keyspace is that of a fleet (bus = \"nats\"); a server alone must not touch it")]
     OfAFleet,
+    #[error("a migration into this keyspace is not finished: let it end (tidings migrate), or use another keyspace")]
+    HalfMoved,
     #[error("another server took this data over while this one was starting")]
     Overtaken,
     #[error("failed to read the journal {journal}: {what}")]
@@ -67,6 +72,7 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
     let journals = Journals::open(store.clone()).await.map_err(CassandraError::from)?;
     let id = NodeId::random();
     let claim = journals.claim(id).await.map_err(CassandraError::from)?;
+    refuse_half_moved(&claim)?;
     let auth = Arc::new(Auth::new(&config.auth, &claim.secret, Clock::system().unix_ms()).await?);
     let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
     let admin_token = given_token.map_or_else(|| folder.admin_token(), Ok)?.into();
@@ -98,10 +104,16 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
         admin_token,
         tasks,
         archive: laid.job,
+        migration: None,
         store: Some(store),
         joined: None,
         _folder: Some(folder),
     })
+}
+
+/// What is being moved here is not whole yet.
+pub(super) fn refuse_half_moved(claim: &Claim) -> Result<(), CassandraError> {
+    if claim.previous == Some(MOVING) { Err(CassandraError::HalfMoved) } else { Ok(()) }
 }
 
 /// Ends the journal of the one before and applies what the tables lack of it.

@@ -48,6 +48,7 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
     let journals = Journals::open(store.clone()).await.map_err(CassandraError::from)?;
     let id = NodeId::random();
     let claim = journals.claim(id).await.map_err(CassandraError::from)?;
+    cassandra::refuse_half_moved(&claim)?;
     if claim.previous.is_some() {
         return Err(FleetError::OfOneAlone.into());
     }
@@ -69,7 +70,17 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
     let joined = Joined::start(cluster, me, &host, Arc::new(journals), shutdown).await.map_err(FleetError::from)?;
     start_archive(&laid.job, &host);
     let (store, archive) = (Some(store), laid.job);
-    Ok(Opened { host, auth, admin_token, tasks, archive, store, joined: Some(joined), _folder: Some(folder) })
+    Ok(Opened {
+        host,
+        auth,
+        admin_token,
+        tasks,
+        archive,
+        migration: None,
+        store,
+        joined: Some(joined),
+        _folder: Some(folder),
+    })
 }
 
 fn node(config: &config::Node, id: NodeId) -> Node {

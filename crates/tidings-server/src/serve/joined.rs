@@ -11,7 +11,7 @@ use crate::{
         hosting::{Hosting, HostingError},
         member::{Drained, Known, Member, Membership},
         store::{ClusterError, ClusterStore},
-        view::Node,
+        view::{Node, NodeState},
     },
     host::{
         Host,
@@ -37,7 +37,7 @@ pub struct Ended(String);
 
 /// What a node of a fleet has beside its host.
 pub struct Joined {
-    member: Arc<Member>,
+    pub member: Arc<Member>,
     /// Why the node had to stop.
     ended: Arc<parking_lot::Mutex<Option<String>>>,
 }
@@ -67,12 +67,19 @@ impl Joined {
         let (host, member) = (Arc::downgrade(host), self.member.clone());
         let (ended, shutdown) = (self.ended.clone(), shutdown.clone());
         tokio::spawn(async move {
+            let mut is_draining = false;
             while let Some(host) = host.upgrade() {
                 let failure = host.failure().map(str::to_owned);
                 let why = match (failure, member.known().membership) {
                     (Some(failure), _) => Some(failure),
                     (None, Membership::Removed) => Some("the others took this node for dead".to_owned()),
                     (None, Membership::Replaced) => Some("another node has this one's name".to_owned()),
+                    (None, Membership::In(NodeState::Draining)) => {
+                        if !std::mem::replace(&mut is_draining, true) && !shutdown.has_begun() {
+                            tokio::spawn(stop_when_drained(member.clone(), shutdown.clone()));
+                        }
+                        None
+                    }
                     (None, Membership::In(_) | Membership::Left) => None,
                 };
                 if let Some(why) = why {
@@ -109,6 +116,16 @@ impl Joined {
         }
         Ok(())
     }
+}
+
+/// A person asked another node that this one drain. Nobody waits for its end: it serves what it still has until that is
+/// handed over, and only then stops.
+async fn stop_when_drained(member: Arc<Member>, shutdown: Shutdown) {
+    tracing::info!("this node is to drain: it hands its shards over, then it stops");
+    if let Err(error) = member.drain().await {
+        tracing::warn!(%error, "not everything was handed over: others take it");
+    }
+    shutdown.begin();
 }
 
 /// The actors' side of membership.

@@ -36,7 +36,7 @@ pub enum Key {
 }
 
 /// The names that a [`Key::Meta`] may have. `flushed` is the tables' own.
-pub const META_NAMES: [&str; 4] = ["epoch", "flushed", "format", "lineage"];
+pub const META_NAMES: [&str; 5] = ["epoch", "flushed", "format", "lineage", "migration"];
 
 /// Rows that are read together.
 #[derive(Clone, Debug, PartialEq, Eq)]

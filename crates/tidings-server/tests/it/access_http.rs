@@ -84,6 +84,12 @@ const ROWS: &[(&str, &str, &str, Cells)] = &[
     ("POST", "/v1/admin/send", r#"{"as":"owner","to":{"user":"new"},"text":"hi"}"#, OPERATORS),
     ("GET", "/v1/admin/archive", "", OPERATORS),
     ("POST", "/v1/admin/archive", "", OPERATORS),
+    ("GET", "/v1/admin/cluster", "", OPERATORS),
+    ("POST", "/v1/admin/cluster/drain", r#"{"node":"node-1"}"#, OPERATORS),
+    ("POST", "/v1/admin/cluster/remove", r#"{"node":"node-1"}"#, OPERATORS),
+    ("GET", "/v1/admin/migration", "", OPERATORS),
+    ("POST", "/v1/admin/migration", r#"{"settings":{}}"#, OPERATORS),
+    ("POST", "/v1/admin/migration/switch", "", OPERATORS),
     ("GET", "/v1/admin/conversations?name=Team", "", OPERATORS),
     ("GET", "/v1/admin/conversations/GROUP/entries", "", OPERATORS),
     // The last thing one does here.

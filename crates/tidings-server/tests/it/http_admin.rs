@@ -140,3 +140,21 @@ async fn operators_calls_refuse_what_is_wrong() {
     assert_eq!(operator.get("/v1/admin/conversations?name=x").await.ok(), json!({"conversations": []}));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_server_alone_is_a_fleet_of_one_that_nobody_can_be_taken_out_of() {
+    let folder = tempdir().unwrap();
+    let server = TestServer::start(folder.path(), &[ADMIN]).await;
+    let operator = server.operator();
+    let fleet = operator.get("/v1/admin/cluster").await.ok();
+    assert_eq!((&fleet["is_alone"], &fleet["moving"], &fleet["shards"]), (&json!(true), &json!(0), &json!(16_384)));
+    let nodes = fleet["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 1);
+    assert_eq!((&nodes[0]["answers"], &nodes[0]["hosted"]), (&json!(true), &json!(16_384)));
+    for act in ["drain", "remove"] {
+        let refused = operator.post(&format!("/v1/admin/cluster/{act}"), json!({"node": "node-1"})).await;
+        assert_eq!((refused.status, &refused.body["code"]), (409, &json!("conflict")));
+        assert!(refused.body["detail"].as_str().unwrap().contains("alone"), "{}", refused.body);
+    }
+    server.stop().await;
+}

@@ -1,6 +1,7 @@
 //! One file for each command; here is what they share.
 
 mod archive;
+mod cluster;
 mod config;
 mod dev_login;
 mod devices;
@@ -10,6 +11,7 @@ mod history;
 mod import;
 mod inbox;
 mod login;
+mod migrate;
 mod schema;
 mod send;
 mod serve;
@@ -42,6 +44,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Import(import) => import::run(&shared, import).await,
         Command::Export(export) => export::run(&shared, export).await,
         Command::Archive(command) => archive::run(&shared, command).await,
+        Command::Cluster(command) => cluster::run(&shared, command).await,
+        Command::Migrate(command) => migrate::run(&shared, command).await,
         Command::Fsck(command) => fsck::run(command, shared.json).await,
         Command::Bench(flags) => bench::run(flags, shared.transport, shared.json)
             .await

@@ -134,6 +134,22 @@ fn exit_codes_tell_refused_usage_and_unreachable_apart() {
 }
 
 #[test]
+fn a_server_alone_says_so_when_it_is_asked_for_its_fleet() {
+    let server = Server::start();
+    let fleet = &server.json("op", &["cluster", "status"])[0];
+    assert_eq!((&fleet["is_alone"], &fleet["nodes"][0]["hosted"]), (&json!(true), &json!(16_384)));
+    let shown = server.run("op", &["cluster", "status"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("this server works alone"), "{shown:?}");
+    for words in [["cluster", "drain", "node-1"], ["cluster", "remove", "node-1"]] {
+        let refused = server.run("op", &words);
+        assert_eq!(code(&refused), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("works alone"), "{refused:?}");
+    }
+    let nowhere = ["--url", "http://127.0.0.1:1", "cluster", "status", "--admin-token", "t"];
+    assert_eq!(code(&server.run("op", &nowhere)), Some(3));
+}
+
+#[test]
 fn the_sample_file_is_a_right_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tidings.toml");

@@ -197,6 +197,7 @@ impl Rows {
             view_epoch: self.wished_epoch,
             hosted: count(&mut self.rows.iter().filter_map(|row| row.host)),
             wished: count(&mut self.wished.iter().copied().flatten()),
+            moving: self.rows.iter().zip(&self.wished).filter(|(row, wished)| row.host != **wished).count(),
         };
         self.shared.known.send_if_modified(|known| {
             let is_new = known.round != round;

@@ -14,6 +14,7 @@ use crate::cluster::{
     suspicion::STILL,
 };
 use ledger::{Ledger, Link, Recorder};
+use operate::OperateError;
 
 /// Of the time in which the nodes live.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -222,5 +223,72 @@ async fn when_all_slept_nobody_is_removed() {
     running.iter().for_each(|running| _ = running.is_paused.send_replace(false));
     tokio::time::sleep(STILL * 3).await;
     assert_eq!(fleet.store.view().await.unwrap().epoch, epoch);
+    fleet.until_served(&running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_asked_by_another_to_drain_finds_it_in_the_view_and_hands_over() {
+    let fleet = Fleet::new(0);
+    let mut running = fleet.join_all(&["one", "two", "three"]).await;
+    let draining = running.remove(1);
+    let asked = &running[0].member;
+    assert_eq!(asked.drain_other("two").await.unwrap(), draining.id);
+    assert_eq!(asked.drain_other(&draining.id.to_string()).await.unwrap(), draining.id, "asking again changes nothing");
+    // What the process does when it reads that.
+    let mut known = draining.member.subscribe();
+    let is_draining = |known: &Known| known.membership == Membership::In(NodeState::Draining);
+    assert!(tokio::time::timeout(PATIENCE, known.wait_for(is_draining)).await.is_ok());
+    assert_eq!(draining.member.drain().await.unwrap(), Drained::Empty);
+    draining.member.leave().await.unwrap();
+    fleet.until_served(&running).await;
+    assert_eq!(fleet.ledger.sealed(), 0, "all were given");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_asks_for_in_vain_is_said_why() {
+    let fleet = Fleet::new(0);
+    let running = fleet.join_all(&["one", "two"]).await;
+    let member = &running[0].member;
+    let epoch = fleet.store.view().await.unwrap().epoch;
+    let unknown = member.drain_other("three").await.unwrap_err();
+    assert!(unknown.to_string().contains("\"three\"; its nodes are one, two"), "{unknown}");
+    assert!(matches!(member.remove_other("one", true).await, Err(OperateError::Itself(_))));
+    assert!(matches!(member.remove_other("two", false).await, Err(OperateError::Alive { .. })));
+    assert_eq!(fleet.store.view().await.unwrap().epoch, epoch, "nothing has changed");
+    member.drain_other("two").await.unwrap();
+    assert!(
+        matches!(member.drain_other("one").await, Err(OperateError::NobodyElse(_))),
+        "somebody must take the shards"
+    );
+    running[0].is_paused.send_replace(true);
+    assert!(matches!(member.remove_other("two", true).await, Err(OperateError::Late)), "the store does not answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_removes_as_many_dead_as_there_are() {
+    let fleet = Fleet::new(0);
+    let mut running = fleet.join_all(&["one", "two", "three"]).await;
+    drop((running.remove(2), running.remove(1)));
+    let survivor = &running[0].member;
+    let is_removed = async || fleet.store.view().await.unwrap().nodes().len() == 2;
+    fleet.until("one of them is removed", is_removed).await;
+    let view = fleet.store.view().await.unwrap();
+    let left = view.nodes().iter().find(|node| node.id != survivor.id()).unwrap().clone();
+    let is_silent = async || survivor.known().quiet.get(&left.id).is_some_and(|quiet| *quiet >= STILL);
+    fleet.until("the other one is silent", is_silent).await;
+    assert_eq!(survivor.remove_other(&left.name, false).await.unwrap(), left.id);
+    fleet.until_served(&running).await;
+    let round = || survivor.known().round;
+    fleet.until("nothing moves any more", async || round().moving == 0 && round().hosted.len() == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_lives_is_removed_by_force_and_is_told() {
+    let fleet = Fleet::new(0);
+    let mut running = fleet.join_all(&["one", "two"]).await;
+    let removed = running.remove(1);
+    running[0].member.remove_other("two", true).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, removed.member.ended()).await;
+    assert_eq!(ended.expect("it is told in time"), Membership::Removed);
     fleet.until_served(&running).await;
 }

@@ -30,10 +30,10 @@ use crate::{
 
 use super::{
     super::Edge,
-    archive, bearer,
+    archive, bearer, cluster,
     documents::Calls,
     input::{Asked, Body, BodyLimit, Named, Raw, RepeatId, parse},
-    object, problem,
+    migration, object, problem,
     send::{self, SendBody},
     show,
 };
@@ -54,6 +54,11 @@ pub fn router() -> Router<Edge> {
         .route("/v1/admin/users/{user}", put(put_user))
         .route("/v1/admin/send", post(send_as))
         .route("/v1/admin/archive", get(archive::status).post(archive::begin))
+        .route("/v1/admin/cluster", get(cluster::status))
+        .route("/v1/admin/cluster/drain", post(cluster::drain))
+        .route("/v1/admin/cluster/remove", post(cluster::remove))
+        .route("/v1/admin/migration", get(migration::status).post(migration::begin))
+        .route("/v1/admin/migration/switch", post(migration::switch))
         .route("/v1/admin/conversations", get(find))
         .route("/v1/admin/conversations/{conversation}/entries", get(export))
         .layer(Extension(BodyLimit(BODY_BYTES)))

@@ -39,6 +39,9 @@ pub async fn live() -> &'static str {
 pub async fn ready(State(edge): State<Edge>) -> Response {
     match edge.host.failure() {
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("nothing can be stored: {why}\n")).into_response(),
+        None if edge.host.is_read_only() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "nothing is taken: the data are being moved\n").into_response()
+        }
         None if edge.shutdown.has_begun() => {
             (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response()
         }

@@ -39,6 +39,7 @@ mod fresh;
 mod held;
 mod large;
 mod logins;
+mod migrate;
 mod replay;
 mod torn_tables;
 

@@ -109,7 +109,7 @@ impl Journals {
         Ok(matches!(answer, Conditional::Applied))
     }
 
-    async fn current_row(&self) -> Result<Option<Found>, StoreError> {
+    pub(super) async fn current_row(&self) -> Result<Option<Found>, StoreError> {
         Ok(found(self.inner.store.ask(&self.inner.statements.current.look, ()).await?)?.pop())
     }
 }

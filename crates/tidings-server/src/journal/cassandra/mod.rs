@@ -12,6 +12,7 @@
 
 mod append;
 mod current;
+mod moving;
 mod seal;
 mod shared;
 mod trim;
@@ -36,6 +37,7 @@ use crate::cassandra::{
 };
 use crate::node::NodeId;
 pub use current::Claim;
+pub use moving::{MOVING, Reserved};
 
 /// Positions whose rows are in one partition. The same for all who ever use a keyspace.
 const BUCKET: u64 = 256;
@@ -59,6 +61,7 @@ struct Inner {
 
 struct Statements {
     current: current::Statements,
+    moving: moving::Statements,
     append: PreparedStatement,
     seal: PreparedStatement,
     blank: PreparedStatement,
@@ -200,6 +203,7 @@ impl Statements {
         let serial = |text: String| prepare_with(store, text, Consistency::Serial);
         Ok(Self {
             current: current::Statements::prepare(store).await?,
+            moving: moving::Statements::prepare(store).await?,
             append: prepare(format!(
                 "INSERT INTO {k}.journal (node, bucket, pos, id, e) VALUES (?, ?, ?, ?, ?) IF NOT EXISTS"
             ))

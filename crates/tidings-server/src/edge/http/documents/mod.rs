@@ -20,7 +20,7 @@ pub use call::{Call, Calls};
 
 use super::{
     super::{long_poll, mqtt, sse, websocket},
-    account, admin, archive, conversations, frames, history, json as body, operators, people, send,
+    account, admin, archive, cluster, conversations, frames, history, json as body, migration, operators, people, send,
 };
 
 /// The name of a client's frame among the schemas.
@@ -50,7 +50,7 @@ pub static OPENAPI: LazyLock<Value> = LazyLock::new(|| {
     name_frames(&mut schemas);
     schemas.refer::<Problem>();
     let mut calls = Calls::new(schemas);
-    let all: [fn(&mut Calls); 13] = [
+    let all: [fn(&mut Calls); 15] = [
         websocket::describe,
         mqtt::describe,
         sse::describe,
@@ -64,6 +64,8 @@ pub static OPENAPI: LazyLock<Value> = LazyLock::new(|| {
         operators::describe,
         admin::describe,
         archive::describe,
+        cluster::describe,
+        migration::describe,
     ];
     all.iter().for_each(|describe| describe(&mut calls));
     calls.into_document()

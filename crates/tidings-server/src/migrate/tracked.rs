@@ -1,0 +1,144 @@
+//! Tables that note which rows were written while a migration runs, so that it can write those again into the target.
+//!
+//! They lie under everything that writes: the flusher, the archive. While no migration runs they cost one look at a flag. They
+//! never wait for the target and never fail because of it.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tidings_proto::{ConversationId, Seq};
+
+use crate::{
+    conversation::entry::Entry,
+    journal::Position,
+    tables::{Footprint, Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, Version},
+};
+
+/// Above so many rows the migration cannot keep up, and begins its check anew instead: this bounds the memory, to some
+/// hundred bytes a row.
+const NOTED_MAX: usize = 2_000_000;
+
+/// What was written of a row: of a deleted one its version, which nobody could read any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    pub version: Version,
+    pub is_deleted: bool,
+}
+
+pub struct TrackedTables {
+    inner: Arc<dyn Tables>,
+    is_on: AtomicBool,
+    noted: Mutex<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    rows: HashMap<Key, Noted>,
+    /// Some were not noted: there were too many.
+    is_incomplete: bool,
+}
+
+/// More was written than can be noted: what was taken is not all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany;
+
+impl TrackedTables {
+    pub fn new(inner: Arc<dyn Tables>) -> Self {
+        Self { inner, is_on: AtomicBool::new(false), noted: Mutex::default() }
+    }
+
+    /// Every write that begins from here on is noted. Those that are under way are not: let them end before anything is read.
+    pub fn begin(&self) {
+        *self.noted.lock() = Notes::default();
+        self.is_on.store(true, Ordering::SeqCst);
+    }
+
+    pub fn end(&self) {
+        self.is_on.store(false, Ordering::SeqCst);
+        *self.noted.lock() = Notes::default();
+    }
+
+    /// How many rows were written since they were taken last.
+    pub fn count(&self) -> usize {
+        self.noted.lock().rows.len()
+    }
+
+    /// What was written since they were taken last.
+    pub fn take(&self) -> Result<HashMap<Key, Noted>, TooMany> {
+        let mut noted = self.noted.lock();
+        let rows = mem::take(&mut noted.rows);
+        if mem::take(&mut noted.is_incomplete) { Err(TooMany) } else { Ok(rows) }
+    }
+}
+
+#[async_trait]
+impl Tables for TrackedTables {
+    async fn put_max(&self, rows: Vec<Row>, freshness: Freshness) -> Result<(), TablesError> {
+        let written: Option<Vec<_>> = self.is_on.load(Ordering::SeqCst).then(|| {
+            let noted = |row: &Row| Noted { version: row.version, is_deleted: row.value.is_none() };
+            rows.iter().map(|row| (row.key.clone(), noted(row))).collect()
+        });
+        let outcome = self.inner.put_max(rows, freshness).await;
+        // After the write: whoever takes a note finds the row. After an error, too: some may have been written.
+        if let Some(written) = written {
+            let mut noted = self.noted.lock();
+            if noted.rows.len() + written.len() > NOTED_MAX {
+                *noted = Notes { rows: HashMap::new(), is_incomplete: true };
+            } else {
+                noted.rows.extend(written);
+            }
+        }
+        outcome
+    }
+
+    async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Stored>>, TablesError> {
+        self.inner.get(keys).await
+    }
+
+    async fn rows(&self, prefix: Prefix, after: Option<Key>, limit: usize) -> Result<Vec<(Key, Stored)>, TablesError> {
+        self.inner.rows(prefix, after, limit).await
+    }
+
+    async fn log(
+        &self,
+        conversation: ConversationId,
+        range: LogRange,
+        limit: usize,
+    ) -> Result<Vec<Entry>, TablesError> {
+        self.inner.log(conversation, range, limit).await
+    }
+
+    async fn log_rows(&self, wanted: Vec<(ConversationId, Seq)>) -> Result<Vec<Vec<(Seq, Stored)>>, TablesError> {
+        self.inner.log_rows(wanted).await
+    }
+
+    async fn log_rows_between(
+        &self,
+        conversation: ConversationId,
+        from: Seq,
+        to: Seq,
+        limit: usize,
+    ) -> Result<Vec<(Seq, Stored)>, TablesError> {
+        self.inner.log_rows_between(conversation, from, to, limit).await
+    }
+
+    async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {
+        self.inner.set_flushed(position).await
+    }
+
+    async fn flushed(&self) -> Result<Position, TablesError> {
+        self.inner.flushed().await
+    }
+
+    fn footprint(&self) -> Footprint {
+        self.inner.footprint()
+    }
+}
