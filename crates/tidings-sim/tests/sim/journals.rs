@@ -84,7 +84,7 @@ impl Journals {
 
     async fn insert_seal(&self, id: NodeId, at: u64) -> io::Result<bool> {
         let row = JournalRow { id: self.link.world.number(), body: None, is_seal: true };
-        let inserted = self.link.try_ask(move |store, world| store.insert(world, id, at, row.clone())).await?;
+        let inserted = self.link.try_ask(move |store, world| store.insert(world, id, at, &row)).await?;
         Ok(inserted.is_ok_and(|()| true) || self.is_seal(id, at).await?)
     }
 
@@ -199,7 +199,7 @@ impl WrittenJournal {
         writer.check()?;
         let (node, at, id) = (self.id, writer.last + 1, self.journals.link.world.number());
         let row = JournalRow { id, body: Some(commit), is_seal: false };
-        let asked = self.journals.link.try_ask(move |store, world| store.insert(world, node, at, row.clone())).await;
+        let asked = self.journals.link.try_ask(move |store, world| store.insert(world, node, at, &row)).await;
         match asked {
             Ok(Ok(())) => {}
             // An earlier attempt of this very call, which nobody answered.

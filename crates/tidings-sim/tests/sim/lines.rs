@@ -35,8 +35,11 @@ pub struct Lines {
     /// Of each node: who connects.
     callers: Mutex<Vec<Vec<Caller>>>,
     /// Of each node: the connections that break with it.
-    open: Mutex<Vec<Vec<(Arc<AtomicBool>, Pipe<Down>)>>>,
+    open: Mutex<Vec<Vec<Open>>>,
 }
+
+/// A connection that is open until this is set.
+type Open = (Arc<AtomicBool>, Pipe<Down>);
 
 /// Why a line has ended.
 #[derive(Debug)]

@@ -49,7 +49,7 @@ pub struct JournalRow {
 
 impl Store {
     /// A conditional write: refused by what stands there.
-    pub fn insert(&mut self, world: &World, node: NodeId, at: u64, row: JournalRow) -> Result<(), JournalRow> {
+    pub fn insert(&mut self, world: &World, node: NodeId, at: u64, row: &JournalRow) -> Result<(), JournalRow> {
         let rows = self.journals.entry(node).or_default();
         if let Some(there) = rows.get(&at) {
             return Err(there.clone());
