@@ -136,6 +136,11 @@ impl OpenTarget for Opener {
                 "{name} does not say where to: give cassandra.*, blobs and s3.*"
             )));
         }
+        // Nobody moves into a place that was not named.
+        if let Some(name) = ["cassandra.nodes", "cassandra.keyspace"].iter().find(|name| !settings.contains_key(**name))
+        {
+            return Err(MigrateError::Settings(format!("{name} is missing: it says where to")));
+        }
         let all = settings.into_iter().chain([("store".to_owned(), "cassandra".to_owned())]);
         let settings = Config::layered(None, [], all).map_err(|error| MigrateError::Settings(error.to_string()))?;
         let target = CassandraTarget::open(&settings, &self.config).await;

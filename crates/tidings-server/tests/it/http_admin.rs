@@ -158,3 +158,24 @@ async fn a_server_alone_is_a_fleet_of_one_that_nobody_can_be_taken_out_of() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_move_needs_a_place_and_a_switch_needs_a_move() {
+    let folder = tempdir().unwrap();
+    let server = TestServer::start(folder.path(), &[ADMIN]).await;
+    let operator = server.operator();
+    assert_eq!(operator.get("/v1/admin/migration").await.ok()["phase"], "idle");
+    for (settings, what) in [(json!({}), "cassandra.nodes"), (json!({"listen": "127.0.0.1:1"}), "listen")] {
+        let refused = operator.post("/v1/admin/migration", json!({ "settings": settings })).await;
+        assert_eq!((refused.status, &refused.body["code"]), (400, &json!("bad_request")), "{}", refused.body);
+        assert!(refused.body["detail"].as_str().unwrap().contains(what), "{}", refused.body);
+    }
+    let refused = operator.post("/v1/admin/migration/switch", json!({})).await;
+    assert_eq!((refused.status, &refused.body["code"]), (409, &json!("conflict")));
+    server.stop().await;
+
+    let server = TestServer::start(folder.path(), &[ADMIN, ("store", "memory")]).await;
+    let refused = server.operator().post("/v1/admin/migration", json!({"settings": {}})).await;
+    assert_eq!((refused.status, &refused.body["code"]), (409, &json!("conflict")), "{}", refused.body);
+    server.stop().await;
+}
