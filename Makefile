@@ -10,7 +10,7 @@ step = @printf "\n==> %s\n" "$(1)"
 WEB := $(if $(wildcard web/index.html),web/dist/index.html)
 WEB_SOURCES := $(shell find web/src web/public web/build web/index.html web/*.ts web/package.json -type f 2>/dev/null)
 
-.PHONY: help run test bench lint fleet fleet-stop nemesis web tools test-tools fleet-tools
+.PHONY: help run test bench lint fleet fleet-stop nemesis sim web tools test-tools fleet-tools
 .DEFAULT_GOAL := help
 
 help: ## Shows this
@@ -42,6 +42,9 @@ fleet-stop: ## Stops that fleet and all its parts; the data stay
 
 nemesis: test-tools $(WEB) ## Tests a fleet under faults for ten minutes; NEMESIS_SECONDS, NEMESIS_SEED
 	NEMESIS_SECONDS=$(or $(NEMESIS_SECONDS),600) scripts/fleet/nemesis.sh
+
+sim: test-tools $(WEB) ## Runs a simulated fleet under faults, by seed: make sim SEEDS=1000, or one: make sim SEED=7
+	cargo test --workspace --test sim -- $(if $(SEED),seed $(SEED) --trace $(TARGET)/sim,seeds $(or $(SEEDS),100))
 
 lint: tools $(if $(WEB),web/node_modules/.package-lock.json) $(WEB) ## Checks format and style; warnings are errors
 	$(call step,Format of the Rust code)

@@ -42,14 +42,14 @@ export S3_RUN=$PWD/$target/s3-tests
 [ "${target#/}" = "$target" ] || S3_RUN=$target/s3-tests
 run "S3, start" scripts/fleet/s3.sh start
 trap 'scripts/fleet/s3.sh wipe' EXIT
-run "S3" cargo test --package tidings-server --package tidings --locked --no-fail-fast --lib --test it \
+run "S3" cargo test --package tidings-server --package tidings --package tidings-sim --locked --no-fail-fast --lib --test it \
   -- --include-ignored s3::
 scripts/fleet/s3.sh wipe
 export CASSANDRA_RUN=$PWD/$target/cassandra-tests
 [ "${target#/}" = "$target" ] || CASSANDRA_RUN=$target/cassandra-tests
 run "Cassandra, start" scripts/fleet/cassandra.sh start
 trap 'scripts/fleet/cassandra.sh wipe' EXIT
-run "Cassandra" cargo test --package tidings-server --package tidings --locked --no-fail-fast --lib --test it \
+run "Cassandra" cargo test --package tidings-server --package tidings --package tidings-sim --locked --no-fail-fast --lib --test it \
   -- --include-ignored --test-threads 1 cassandra::
 scripts/fleet/cassandra.sh wipe
 trap - EXIT

@@ -11,7 +11,7 @@ export CASSANDRA_RUN=$target/cassandra-nemesis CASSANDRA_FRONT=1
 scripts/interop/venv.sh "$target/interop"
 export PATH=$target/interop/venv/bin:$PATH
 
-cargo test --package tidings-server --package tidings --locked --test it --no-run
+cargo test --package tidings-server --package tidings --package tidings-sim --locked --test it --no-run
 trap 'scripts/fleet/cassandra.sh wipe' EXIT
 scripts/fleet/cassandra.sh start
-cargo test --package tidings-server --package tidings --locked --test it -- --include-ignored --nocapture nemesis::runs
+cargo test --package tidings-server --package tidings --package tidings-sim --locked --test it -- --include-ignored --nocapture nemesis::runs

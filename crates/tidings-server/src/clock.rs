@@ -3,8 +3,10 @@
 use std::{
     fmt,
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
+
+use tokio::time::Instant;
 
 #[derive(Clone)]
 pub struct Clock {

@@ -22,6 +22,7 @@ pub mod clock;
 pub mod config;
 pub mod data_folder;
 pub mod listeners;
+pub mod maps;
 pub mod metrics;
 pub mod node;
 pub mod shutdown;

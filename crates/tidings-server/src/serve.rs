@@ -4,6 +4,7 @@ mod blobs;
 pub mod cassandra;
 pub mod fleet;
 pub mod fsck;
+pub mod joined;
 pub mod migrate;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -145,7 +146,7 @@ pub async fn run_with(
         None => Ok(()),
     };
     opened.host.stop(opened.tasks).await;
-    left?;
+    left.map_err(fleet::FleetError::from)?;
     tracing::info!("stopped: everything that was acknowledged is stored");
     Ok(())
 }
@@ -181,7 +182,7 @@ pub struct Opened {
     /// Cassandra, if that is where messages are.
     store: Option<Arc<crate::cassandra::Store>>,
     /// Its membership, if it is one of a fleet.
-    joined: Option<fleet::Joined>,
+    joined: Option<joined::Joined>,
     _folder: Option<DataFolder>,
 }
 

@@ -30,7 +30,7 @@ pub struct Inlet {
 
 /// The end that a bus fills. Clones are the same one.
 #[derive(Clone)]
-pub(super) struct Filler {
+pub struct Filler {
     frames: mpsc::Sender<(NodeId, Bytes)>,
     interruption: Arc<Interruption>,
 }
@@ -41,7 +41,7 @@ struct Interruption {
     noticed: Notify,
 }
 
-pub(super) fn inlet() -> (Filler, Inlet) {
+pub fn inlet() -> (Filler, Inlet) {
     let (sender, receiver) = mpsc::channel(INLET_FRAMES);
     let interruption = Arc::new(Interruption::default());
     (Filler { frames: sender, interruption: interruption.clone() }, Inlet { frames: receiver, interruption })

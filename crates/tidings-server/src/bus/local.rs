@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 
-use crate::node::NodeId;
+use crate::{
+    maps::{HashMap, HashSet},
+    node::NodeId,
+};
 
 use super::{
     Bus, Inlet, LANES, Lane, SendError, check_length,

@@ -9,6 +9,8 @@ pub mod nats;
 
 use bytes::Bytes;
 
+#[cfg(feature = "testing")]
+pub use inlet::{Filler, inlet};
 pub use inlet::{Inlet, Received};
 
 use crate::node::NodeId;

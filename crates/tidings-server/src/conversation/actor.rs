@@ -11,7 +11,6 @@ use std::{
     },
 };
 
-use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use tidings_proto::{ConversationId, Seq, UserId};
@@ -26,6 +25,7 @@ use crate::{
         state::State,
     },
     home::actor::Home,
+    maps::{HashMap, HashSet},
     tables::flush::OpenTail,
 };
 
@@ -110,9 +110,9 @@ impl Conversation {
             changes: VecDeque::new(),
             repeats: None,
             stored,
-            changed_members: HashSet::new(),
+            changed_members: HashSet::default(),
             dirty: false,
-            subscribers: HashMap::new(),
+            subscribers: HashMap::default(),
         };
         Self { id, epoch, inner: Mutex::new(inner), used: AtomicU64::new(0) }
     }

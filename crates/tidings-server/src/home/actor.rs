@@ -9,7 +9,6 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use hashbrown::HashSet;
 use parking_lot::{Mutex, MutexGuard};
 use tidings_proto::{CloseCode, ConversationId, DeviceId, UserId};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -18,6 +17,8 @@ use crate::session::{
     outbox::{Class, Outbox, SessionId, Wakes},
     rate::{Bucket, DeviceBuckets},
 };
+
+use crate::maps::HashSet;
 
 use super::state::{Altered, HomeState};
 

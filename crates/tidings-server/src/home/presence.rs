@@ -8,11 +8,13 @@ use std::{
     time::Duration,
 };
 
-use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tidings_proto::UserId;
 
-use crate::session::outbox::{Outbox, SessionId};
+use crate::{
+    maps::{HashMap, HashSet},
+    session::outbox::{Outbox, SessionId},
+};
 
 /// One session that watches, and whose it is.
 #[derive(Clone)]

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tidings_proto::{ConversationId, Seq, UserId, frames::server::Receipt};
 
-use crate::conversation::actor::Conversation;
+use crate::{conversation::actor::Conversation, maps::HashMap};
 
 #[derive(Default)]
 pub struct Pending {

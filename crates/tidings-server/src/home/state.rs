@@ -1,11 +1,13 @@
 //! A home's state, and how events change it. Every change raises the home's version, which the changed item then carries: so
 //! "what is newer than this token" is a comparison.
 
-use hashbrown::HashMap;
 use minicbor::{Decode, Encode};
 use tidings_proto::{ConversationId, DeviceId, Seq, UserId};
 
-use crate::conversation::event::{Kind, ProfileOf};
+use crate::{
+    conversation::event::{Kind, ProfileOf},
+    maps::HashMap,
+};
 
 use super::{
     event::{Audience, HomeChange, Tell, Told},
@@ -216,7 +218,7 @@ pub enum Altered {
 
 impl HomeState {
     pub fn new(user: UserId, epoch: u64, row: HomeRow) -> Self {
-        Self { user, epoch, row, items: HashMap::new() }
+        Self { user, epoch, row, items: HashMap::default() }
     }
 
     /// Whether an entry by `from` in this conversation is hidden from the user: in groups by the block list as it is now. In direct

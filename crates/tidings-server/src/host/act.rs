@@ -189,6 +189,10 @@ impl Host {
 
     /// Does it on this node. Takes `reply` when it hands something over, or answers.
     pub(super) async fn obey(&self, command: &Command, reply: &mut Option<Reply>) -> Result<(), ActError> {
+        let shard = command.conversation().shard();
+        if !self.is_opened(shard) {
+            Box::pin(self.opened(shard)).await;
+        }
         match command {
             Command::Act(act) => self.act_here(act, reply).await,
             Command::Block(block) => Box::pin(self.block_here(block, reply)).await,

@@ -6,11 +6,11 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use hashbrown::{HashMap, HashSet};
 use tidings_proto::{ConversationId, Seq, UserId};
+use tokio::time::Instant;
 
 use crate::{
     conversation::{actor::Conversation, entry::Entry, members::Member, state::State},
@@ -19,7 +19,8 @@ use crate::{
         item::Item,
         state::{HomeRow, HomeState},
     },
-    journal::Position,
+    journal::{Position, commit::RunsAs},
+    maps::{HashMap, HashSet},
     metrics::{Cache, Part, gauge},
     shutdown::Shutdown,
     tables::{
@@ -31,6 +32,7 @@ use crate::{
 use super::{
     Host, Waiting,
     load::decode,
+    open::Flusher,
     row::{ConversationRow, encode},
 };
 
@@ -40,26 +42,33 @@ const LOOK: Duration = Duration::from_millis(20);
 const DORMANT_AT_ONCE: usize = 4_096;
 
 impl Host {
-    /// Flushes until the shutdown; the last flush is the caller's, when nothing is published any more. Runs on a thread of its own:
-    /// it packs and compresses.
-    pub fn flush_all(
+    /// Flushes until the shutdown; the last flush is the caller's, when nothing is published any more. It packs and compresses, and
+    /// so runs on a thread of its own.
+    pub(super) fn flush_all(
         self: &Arc<Self>,
+        runs_as: RunsAs,
         runtime: &tokio::runtime::Handle,
         shutdown: Shutdown,
-    ) -> std::thread::JoinHandle<()> {
-        let (host, runtime) = (self.clone(), runtime.clone());
-        let flush_all = move || {
-            runtime.block_on(async {
-                loop {
-                    host.wait_for_window(&shutdown).await;
-                    if shutdown.has_begun() || host.flush_or_fail().await.is_err() {
-                        return;
-                    }
-                    host.give_up_idle();
+    ) -> Flusher {
+        let host = self.clone();
+        let flush_all = async move {
+            loop {
+                host.wait_for_window(&shutdown).await;
+                if shutdown.has_begun() || host.flush_or_fail().await.is_err() {
+                    return;
                 }
-            });
+                host.give_up_idle();
+            }
         };
-        std::thread::Builder::new().name("flush".to_owned()).spawn(flush_all).expect("the system can start a thread")
+        match runs_as {
+            RunsAs::Task => Flusher::Task(runtime.spawn(flush_all)),
+            RunsAs::Thread => {
+                let runtime = runtime.clone();
+                let thread = std::thread::Builder::new().name("flush".to_owned());
+                let thread = thread.spawn(move || runtime.block_on(flush_all));
+                Flusher::Thread(thread.expect("the system can start a thread"))
+            }
+        }
     }
 
     async fn wait_for_window(&self, shutdown: &Shutdown) {

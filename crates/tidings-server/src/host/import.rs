@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 use tidings_proto::{Code, ConversationId, Seq, UserId, limits::ANSWER_BYTES};
 
@@ -16,6 +15,7 @@ use crate::{
         event::{Change, Created, History, Kind},
     },
     home::event::{HomeChange, HomeEvent},
+    maps::{HashMap, HashSet},
     session::{
         auth::username,
         reply::{Answer, Reply},
@@ -93,7 +93,7 @@ impl Host {
         let mut parts = self.making_known(import).await?;
         let bytes: usize = import.messages.iter().map(|message| 128 + message.text.len()).sum();
         let permit = self.reserve(bytes + import.users.len() * 128).await?;
-        let mut read = HashMap::new();
+        let mut read = HashMap::default();
         loop {
             let missing = {
                 let mut inner = conversation.lock();
@@ -163,7 +163,7 @@ impl Host {
     /// The user ids of names, each in its place: the same ones for ever. Their users are known, durably, when this returns.
     pub async fn resolve(&self, names: &[String]) -> Result<Vec<UserId>, Answer> {
         let _naming = self.naming.lock().await;
-        let mut taken: HashMap<UserId, Option<Box<str>>> = HashMap::new();
+        let mut taken: HashMap<UserId, Option<Box<str>>> = HashMap::default();
         let mut parts = SmallVec::new();
         let mut users = Vec::with_capacity(names.len());
         let first: HashSet<UserId> = names.iter().map(|name| user_id(name, 1)).collect();
@@ -291,7 +291,7 @@ fn decide<'a>(
     read: &HashMap<Seq, Arc<Entry>>,
 ) -> Result<(Vec<&'a ImportedMessage>, usize), Missing> {
     let (mut new, mut missing) = (Vec::new(), Vec::new());
-    let mut here = HashSet::new();
+    let mut here = HashSet::default();
     for message in &import.messages {
         let seqs = inner.may_repeat(&message.from, &message.client_msg_id).ok_or(Missing::Repeats)?;
         let is_it = |entry: &Arc<Entry>| {

@@ -2,17 +2,14 @@
 //!
 //! It knows conversations, homes, journal and tables; it knows no transport.
 
-use std::{
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc, OnceLock, Weak,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tidings_proto::{ConversationId, UserId};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -31,6 +28,7 @@ use crate::{
         backlog::Permit,
         commit::{Closed, Committer, CommitterStatus},
     },
+    maps::HashMap,
     metrics::{Metrics, gauge},
     session::outbox::Outbox,
     tables::{Footprint, Tables, TablesError},

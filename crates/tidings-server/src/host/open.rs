@@ -11,7 +11,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use hashbrown::HashSet;
 use parking_lot::Mutex;
 use tidings_proto::{ConversationId, ShardId};
 use tokio::runtime::Handle;
@@ -25,9 +24,10 @@ use crate::{
     home::presence::Presence,
     journal::{
         Journal, Position,
-        commit::{Appended, Committer, CommitterOptions},
+        commit::{Appended, Committer, CommitterOptions, RunsAs},
         framing,
     },
+    maps::HashSet,
     metrics::Metrics,
     session::outbox::Wakes,
     shutdown::Shutdown,
@@ -155,6 +155,11 @@ impl Host {
 
     /// Begins to take events. The tasks that this starts end when the committer is stopped, but the flusher with `shutdown`.
     pub fn run(self: &Arc<Self>, journal: Arc<dyn Journal>, shutdown: &Shutdown) -> Tasks {
+        self.run_as(RunsAs::Thread, journal, shutdown)
+    }
+
+    /// The same, where committer and flusher may be tasks.
+    pub fn run_as(self: &Arc<Self>, runs_as: RunsAs, journal: Arc<dyn Journal>, shutdown: &Shutdown) -> Tasks {
         let metrics = self.metrics.clone();
         let on_append = move |appended: &Appended| {
             metrics.commit_duration.observe(appended.took);
@@ -165,12 +170,13 @@ impl Host {
             pace: journal.pace(),
             backlog_bytes: usize::try_from(self.config.journal.backlog_bytes).unwrap_or(usize::MAX),
             on_append: Some(Box::new(on_append)),
+            runs_as,
             ..CommitterOptions::default()
         };
         let (committer, outcomes) = Committer::start(journal.clone(), options, Handle::current());
         assert!(self.running.set(Running { journal, committer }).is_ok(), "a host runs once");
         let publisher = tokio::spawn(self.clone().publish_all(outcomes));
-        let flusher = self.flush_all(&Handle::current(), shutdown.clone());
+        let flusher = self.flush_all(runs_as, &Handle::current(), shutdown.clone());
         let (host, ticking) = (self.clone(), shutdown.clone());
         shutdown.spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -191,7 +197,10 @@ impl Host {
         }
         // A task that has panicked has said so; what is durable is replayed at the next start.
         let _ = tasks.publisher.await;
-        let _ = tokio::task::spawn_blocking(|| tasks.flusher.join()).await;
+        match tasks.flusher {
+            Flusher::Thread(thread) => drop(tokio::task::spawn_blocking(|| thread.join()).await),
+            Flusher::Task(task) => drop(task.await),
+        }
         if self.failure().is_none() {
             let _ = self.flush_or_fail().await;
         }
@@ -215,5 +224,10 @@ pub fn homes_in(commit: (Position, Bytes)) -> Result<HashSet<ShardId>, ReplayErr
 /// What runs beside the sessions.
 pub struct Tasks {
     publisher: tokio::task::JoinHandle<()>,
-    flusher: std::thread::JoinHandle<()>,
+    flusher: Flusher,
+}
+
+pub(super) enum Flusher {
+    Thread(std::thread::JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
 }

@@ -1,13 +1,16 @@
 //! What conversations of this node told homes of others that have not confirmed it: it stands in the tables with the state that
 //! tells of it, so that whoever hosts the conversation next tells it again.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use smallvec::smallvec;
 use tidings_proto::{ConversationId, Seq, ShardId, UserId};
+use tokio::sync::Notify;
 
 use crate::{
     conversation::{
@@ -18,8 +21,9 @@ use crate::{
         tell,
     },
     home::event::{Again, HomeChange, HomeEvent, Tell, Told},
+    maps::{HashMap, HashSet},
     session::reply::{Answer, Reply},
-    tables::{Key, LogRange, Prefix, Row, TablesError, Version},
+    tables::{Key, LogRange, Prefix, Row, Stored, TablesError, Version},
 };
 
 use super::{
@@ -32,15 +36,40 @@ use super::{
     row::encode,
 };
 
-/// Rows that are read at once, and of how many parts side by side.
+/// Rows that are read at once, and parts.
 const ROWS: usize = 1_000;
-const PARTS_AT_ONCE: usize = 8;
+const PARTS_AT_ONCE: usize = 16;
 /// Entries that are told again; of those before them the item knows the count.
 const ENTRIES: u64 = 200;
 
-/// Conversations with a row, and the state's version in it.
 #[derive(Default)]
-pub struct Pending(Mutex<HashMap<ConversationId, u64>>);
+pub struct Pending {
+    /// Conversations with a row, and the state's version in it.
+    rows: Mutex<HashMap<ConversationId, u64>>,
+    opening: Opening,
+}
+
+/// Shards that are here, and whose conversations have not yet told again what is pending. Nothing is decided in them: a home
+/// would hear of the new before the old, and its sessions with it.
+#[derive(Default)]
+struct Opening {
+    shards: Mutex<HashSet<ShardId>>,
+    /// How many they are, to be looked at for each command.
+    count: AtomicUsize,
+    opened: Notify,
+}
+
+impl Opening {
+    fn change(&self, change: impl FnOnce(&mut HashSet<ShardId>)) {
+        let mut shards = self.shards.lock();
+        change(&mut shards);
+        self.count.store(shards.len(), Ordering::Release);
+    }
+
+    fn has(&self, shard: ShardId) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.shards.lock().contains(&shard)
+    }
+}
 
 /// What a flush has written of it.
 pub(super) struct Written {
@@ -72,7 +101,7 @@ impl Host {
 
     /// The rows are in the tables.
     pub(super) fn note_pending(&self, written: Written) {
-        let mut pending = self.pending.0.lock();
+        let mut pending = self.pending.rows.lock();
         for id in written.settled {
             pending.remove(&id);
         }
@@ -80,45 +109,73 @@ impl Host {
     }
 
     pub(super) fn has_settled_pending(&self) -> bool {
-        let pending = self.pending.0.lock();
+        let pending = self.pending.rows.lock();
         !pending.is_empty()
             && self.peers.get().is_some_and(|peers| pending.keys().any(|id| peers.untold(*id).is_empty()))
     }
 
     fn settled_pending(&self) -> Vec<(ConversationId, u64)> {
         let Some(peers) = self.peers.get() else { return Vec::new() };
-        let pending = self.pending.0.lock();
+        let pending = self.pending.rows.lock();
         pending.iter().filter(|(id, _)| peers.untold(**id).is_empty()).map(|(id, version)| (*id, *version)).collect()
     }
 
+    /// Nothing is decided in these shards until `end_opening`.
+    pub(super) fn begin_opening(&self, shards: &HashSet<ShardId>) {
+        self.pending.opening.change(|opening| opening.extend(shards));
+    }
+
+    pub(super) fn end_opening(&self, shards: &HashSet<ShardId>) {
+        self.pending.opening.change(|opening| opening.retain(|shard| !shards.contains(shard)));
+        self.pending.opening.opened.notify_waiters();
+    }
+
+    /// Waits until what is pending of this shard was told again.
+    pub(super) async fn opened(&self, shard: ShardId) {
+        let opening = &self.pending.opening;
+        while opening.has(shard) {
+            let opened = opening.opened.notified();
+            tokio::pin!(opened);
+            opened.as_mut().enable();
+            if opening.has(shard) {
+                opened.await;
+            }
+        }
+    }
+
+    pub(super) fn is_opened(&self, shard: ShardId) -> bool {
+        !self.pending.opening.has(shard)
+    }
+
     pub(super) fn forget_pending(&self, has_left: impl Fn(ShardId) -> bool) {
-        self.pending.0.lock().retain(|id, _| !has_left(id.shard()));
+        self.pending.rows.lock().retain(|id, _| !has_left(id.shard()));
     }
 
     /// Tells again what the hosts of these shards before had told without being sure.
     pub(super) async fn tell_pending(&self, shards: &HashSet<ShardId>) -> Result<(), ActError> {
         let parts: HashSet<u8> = shards.iter().map(|shard| shard.0.to_be_bytes()[0]).collect();
-        let told = futures_util::stream::iter(parts).map(|part| self.tell_pending_of(part, shards));
-        told.buffer_unordered(PARTS_AT_ONCE).try_collect().await
+        let parts = futures_util::stream::iter(parts.into_iter().map(|part| self.pending_of(part)));
+        let rows: Vec<_> = parts.buffer_unordered(PARTS_AT_ONCE).try_collect().await?;
+        for (id, stored) in rows.into_iter().flatten().filter(|(id, _)| shards.contains(&id.shard())) {
+            let users: Vec<(UserId, Seq)> = decode(&stored.value, || format!("what is pending of {id}"))?;
+            self.tell_again(id, &users).await?;
+            self.pending.rows.lock().insert(id, stored.version.0 / 2);
+        }
+        Ok(())
     }
 
-    async fn tell_pending_of(&self, part: u8, shards: &HashSet<ShardId>) -> Result<(), ActError> {
-        let mut after = None;
+    async fn pending_of(&self, part: u8) -> Result<Vec<(ConversationId, Stored)>, TablesError> {
+        let mut pending = Vec::new();
         loop {
-            let rows = self.tables.rows(Prefix::Pending(part), after.clone(), ROWS).await?;
+            let after = pending.last().map(|(id, _)| Key::Pending(*id));
+            let rows = self.tables.rows(Prefix::Pending(part), after, ROWS).await?;
             let is_last = rows.len() < ROWS;
-            after = rows.last().map(|(key, _)| key.clone());
-            for (key, stored) in rows {
-                let Key::Pending(id) = key else { continue };
-                if !shards.contains(&id.shard()) {
-                    continue;
-                }
-                let users: Vec<(UserId, Seq)> = decode(&stored.value, || format!("what is pending of {id}"))?;
-                self.tell_again(id, &users).await?;
-                self.pending.0.lock().insert(id, stored.version.0 / 2);
-            }
+            pending.extend(rows.into_iter().filter_map(|(key, stored)| match key {
+                Key::Pending(id) => Some((id, stored)),
+                _ => None,
+            }));
             if is_last {
-                return Ok(());
+                return Ok(pending);
             }
         }
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 use tidings_proto::{
     ConversationId, UserId,
     frames::server::{self, PresenceState, ServerFrame},
@@ -12,6 +11,7 @@ use tidings_proto::{
 use crate::{
     conversation::decide::Refusal,
     home::{actor::Home, event::Audience, presence::LAST_SEEN_STEP, state::HomeState},
+    maps::HashMap,
     node::NodeId,
     session::outbox::{Class, Outbox, SessionId},
 };
@@ -135,7 +135,7 @@ impl Host {
     /// Hands a frame about `from` to the sessions of these users, wherever they are, but of those who block `from`.
     fn send_ephemeral(&self, users: Vec<UserId>, from: &UserId, frame: String, except: Option<SessionId>) {
         let (here, there): (Vec<_>, Vec<_>) = users.into_iter().partition(|user| self.shards.is_here(user.shard()));
-        let mut nodes: HashMap<NodeId, Vec<UserId>> = HashMap::new();
+        let mut nodes: HashMap<NodeId, Vec<UserId>> = HashMap::default();
         for user in there {
             if let Place::There(node) = self.shards.place(user.shard()) {
                 nodes.entry(node.id).or_default().push(user);

@@ -3,7 +3,7 @@
 //! One task does it for the whole node, so that order needs no further thought. It never waits for a disk: what is told to a home that
 //! is not in memory waits there (`Dormant`).
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -11,6 +11,7 @@ use tidings_proto::{
     ConversationId, Seq, UserId,
     frames::server::{LiveEntry, Receipt, ServerFrame},
 };
+use tokio::time::Instant;
 
 use crate::{
     conversation::{

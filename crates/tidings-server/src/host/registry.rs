@@ -6,8 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::Mutex;
+
+use crate::maps::{HashMap, Hashing};
 
 const PARTS: usize = 64;
 
@@ -31,12 +32,12 @@ type Part<K, A> = Mutex<HashMap<K, Slot<A>>>;
 
 pub struct Registry<K, A> {
     parts: Box<[Part<K, A>]>,
-    hasher: DefaultHashBuilder,
+    hasher: Hashing,
 }
 
 impl<K, A> Default for Registry<K, A> {
     fn default() -> Self {
-        Self { parts: (0..PARTS).map(|_| Mutex::new(HashMap::new())).collect(), hasher: DefaultHashBuilder::default() }
+        Self { parts: (0..PARTS).map(|_| Mutex::new(HashMap::default())).collect(), hasher: Hashing::default() }
     }
 }
 

@@ -1,18 +1,22 @@
 //! Shards come and go: giving some up, so that the next host finds everything in the tables; and beginning to serve others.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use hashbrown::HashSet;
 use smallvec::SmallVec;
 use tidings_proto::{CloseCode, ShardId};
 
 use crate::{
     cluster::view::Node,
+    maps::HashSet,
     node::NodeId,
     session::reply::{Answer, Reply},
 };
 
 use super::{Host, peers::wire::Notice, shards::Slot};
+
+/// How often what is pending is tried to be told when shards are opened, and how far apart.
+const TELL_ATTEMPTS: u32 = 60;
+const TELL_AGAIN: Duration = Duration::from_millis(500);
 
 /// The host has failed: what it has is in its journal, and is taken from there.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -59,13 +63,20 @@ impl Host {
     /// The rows of these shards name this node, in these epochs: it serves them from now on.
     pub async fn open_shards(self: &Arc<Self>, shards: &[(ShardId, u64)]) {
         let slots: Vec<_> = shards.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })).collect();
+        let opened: HashSet<ShardId> = shards.iter().map(|(shard, _)| *shard).collect();
+        self.begin_opening(&opened);
         self.shards.set(&slots);
         self.resettle();
-        let opened: HashSet<ShardId> = shards.iter().map(|(shard, _)| *shard).collect();
-        if let Err(error) = self.tell_pending(&opened).await {
-            // They stand in the tables still; the next host of these shards tells them.
-            tracing::error!(%error, "what homes may lack was not told again");
+        for attempt in 1.. {
+            let Err(error) = self.tell_pending(&opened).await else { break };
+            // They stand in the tables still: what cannot be told here the next host of these shards tells.
+            tracing::error!(%error, attempt, "what homes may lack was not told again");
+            if attempt == TELL_ATTEMPTS || self.failure().is_some() {
+                break;
+            }
+            tokio::time::sleep(TELL_AGAIN).await;
         }
+        self.end_opening(&opened);
     }
 
     /// Where shards of others are.

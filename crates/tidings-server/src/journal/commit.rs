@@ -4,19 +4,15 @@
 //! While one commit is under way the next one gathers. Everything comes out at the [`CommittedReceiver`] in the order
 //! in which it was submitted, either committed or failed; after a failure everything comes out failed, for ever.
 
-use std::{
-    collections::VecDeque,
-    ops::Range,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
+    time::Instant,
 };
 
 use super::{
@@ -24,8 +20,11 @@ use super::{
     backlog::{Backlog, Permit},
     framing,
 };
+use writer::Writer;
 
+mod task;
 mod thread;
+mod writer;
 
 /// What an item counts beside its events' bytes, for what it holds in memory until it is flushed.
 const ITEM_BYTES: usize = 64;
@@ -37,17 +36,34 @@ pub struct CommitterOptions {
     pub backlog_bytes: usize,
     /// How many outcomes may wait for the receiver. When they are that many the committer waits for it.
     pub waiting_outcomes: usize,
-    /// Called on the committer's thread after each append; for metrics.
+    /// Called by the committer after each append; for metrics.
     pub on_append: Option<OnAppend>,
+    pub runs_as: RunsAs,
+}
+
+/// Where the committer, or the flusher, does its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunsAs {
+    /// On a thread of its own: what it calls may block.
+    #[default]
+    Thread,
+    /// As a task of the runtime, by whose clock it waits: for simulations.
+    Task,
 }
 
 impl Default for CommitterOptions {
     fn default() -> Self {
-        Self { pace: Pace::LOCAL, backlog_bytes: 64 << 20, waiting_outcomes: 4, on_append: None }
+        Self {
+            pace: Pace::LOCAL,
+            backlog_bytes: 64 << 20,
+            waiting_outcomes: 4,
+            on_append: None,
+            runs_as: RunsAs::Thread,
+        }
     }
 }
 
-pub type OnAppend = Box<dyn Fn(&Appended) + Send>;
+pub type OnAppend = Box<dyn Fn(&Appended) + Send + Sync>;
 
 /// One append that succeeded, for metrics.
 #[derive(Clone, Copy, Debug)]
@@ -159,18 +175,18 @@ struct Inner<T> {
     stopped: watch::Receiver<bool>,
 }
 
-/// What handles and thread share.
+/// What handles and committer share.
 struct Shared<T> {
     gathering: Mutex<Gathering<T>>,
-    /// Wakes the committer's thread.
-    submitted: Condvar,
+    /// Wakes the committer.
+    submitted: Wake,
     backlog: Arc<Backlog>,
     status: Mutex<CommitterStatus>,
     refuse_after: Option<Duration>,
 }
 
 impl<T: Send + 'static> Committer<T> {
-    /// Starts the committer's thread. `runtime` drives what the journal awaits. Nobody else may append to `journal`.
+    /// Starts the committer. `runtime` drives what the journal awaits. Nobody else may append to `journal`.
     pub fn start(
         journal: Arc<dyn Journal>,
         options: CommitterOptions,
@@ -186,19 +202,23 @@ impl<T: Send + 'static> Committer<T> {
         };
         let shared = Arc::new(Shared {
             gathering: Mutex::new(Gathering::new(limits)),
-            submitted: Condvar::new(),
+            submitted: Wake::default(),
             backlog: Backlog::new(options.backlog_bytes),
             status: Mutex::default(),
             refuse_after: options.pace.refuse_after,
         });
-        thread::start(thread::Parts {
+        let runs_as = options.runs_as;
+        let writer = Writer::new(writer::Parts {
             shared: Arc::clone(&shared),
             journal,
-            runtime,
             options,
             outcomes: outcomes_tx,
             stopped: stopped_tx,
         });
+        match runs_as {
+            RunsAs::Thread => thread::start(writer, runtime),
+            RunsAs::Task => drop(runtime.spawn(task::run(writer))),
+        }
         (Self { inner: Arc::new(Inner { shared, stopped }) }, CommittedReceiver { outcomes })
     }
 
@@ -271,6 +291,20 @@ impl<T> Shared<T> {
     }
 }
 
+/// Wakes a thread, or a task.
+#[derive(Default)]
+struct Wake {
+    thread: parking_lot::Condvar,
+    task: Notify,
+}
+
+impl Wake {
+    fn notify_one(&self) {
+        self.thread.notify_one();
+        self.task.notify_one();
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Limits {
     target_bytes: usize,
@@ -278,16 +312,16 @@ struct Limits {
     max_items: usize,
 }
 
-/// What was submitted and not yet taken by the thread.
+/// What was submitted and not yet taken by the committer.
 struct Gathering<T> {
     limits: Limits,
     /// Batches that are full, in order; `open` comes behind them.
     full: VecDeque<Batch<T>>,
     open: Batch<T>,
-    /// How many items must be there to wake the thread; `None`: it is awake.
+    /// How many items must be there to wake the committer; `None`: it is awake.
     wake_at: Option<usize>,
     stopping: bool,
-    /// The thread has taken the last: nothing is handed on any more.
+    /// The committer has taken the last: nothing is handed on any more.
     ended: bool,
 }
 
@@ -368,7 +402,7 @@ impl<T> Gathering<T> {
         if self.full.is_empty() { self.open.items.len() } else { usize::MAX }
     }
 
-    /// Whether the thread is to be woken now. Says so once.
+    /// Whether the committer is to be woken now. Says so once.
     fn take_wake(&mut self) -> bool {
         let enough = self.wake_at.is_some_and(|wake_at| self.waiting_items() >= wake_at);
         if enough {

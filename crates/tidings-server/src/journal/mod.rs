@@ -13,13 +13,16 @@ pub mod conformance;
 pub mod file;
 pub mod framing;
 pub mod memory;
+pub mod unflushed;
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use backlog::Permit;
+
+use crate::node::NodeId;
 
 /// A commit's number in its journal: 1, 2, 3 …, dense. `NONE` is before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +87,26 @@ pub trait Journal: Send + Sync + 'static {
     }
 }
 
+/// The journals of all nodes of a fleet, in the store that they share: to end, read and give up those of others. Calls wait until
+/// the store answers.
+#[async_trait]
+pub trait SharedJournals: Send + Sync + 'static {
+    /// Ends a journal for ever, and tells its last position. When it returns the seal holds. Again, or by another: the same.
+    async fn seal(&self, id: NodeId) -> io::Result<Position>;
+
+    /// Its last position, if it was sealed and the seal holds.
+    async fn sealed(&self, id: NodeId) -> io::Result<Option<Position>>;
+
+    /// Up to which position the tables have all its events.
+    async fn flushed(&self, id: NodeId) -> io::Result<Position>;
+
+    /// As [`Journal::read`].
+    async fn read(&self, id: NodeId, after: Position, max_bytes: usize) -> Result<Vec<(Position, Bytes)>, ReadError>;
+
+    /// Gives a journal up, when all its events are in the tables and nobody will replay it any more. It takes nothing ever after.
+    async fn retire(&self, id: NodeId) -> io::Result<()>;
+}
+
 /// What the committer does as it likes, and a journal knows better.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -123,7 +146,7 @@ pub enum AppendError {
     TooLarge { bytes: usize, max: usize },
     /// The disk failed, or the store that keeps it. What is durable is not known until the next opening.
     #[error("the journal failed: {0}")]
-    Failed(std::sync::Arc<std::io::Error>),
+    Failed(std::sync::Arc<io::Error>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -134,5 +157,5 @@ pub enum ReadError {
     #[error("the journal is damaged at {place}: {what}")]
     Damaged { place: String, what: String },
     #[error("the journal cannot be read: {0}")]
-    Failed(#[from] std::io::Error),
+    Failed(#[from] io::Error),
 }

@@ -18,7 +18,8 @@ use crate::{
     host::{Host, open::Parts, shards::Shards},
     journal::{
         Position,
-        cassandra::{Claim, Journals, MOVING, UnflushedError},
+        cassandra::{Claim, Journals, MOVING},
+        unflushed::{Unflushed, UnflushedError},
     },
     metrics::Metrics,
     node::NodeId,
@@ -121,7 +122,7 @@ async fn replay(host: &Arc<Host>, journals: &Journals, previous: NodeId) -> Resu
     let began = Instant::now();
     journals.seal(previous).await.map_err(CassandraError::from)?;
     let wrong = |error: UnflushedError| CassandraError::Journal { journal: previous, what: error.to_string() };
-    let mut unflushed = journals.unflushed(previous).await.map_err(wrong)?;
+    let mut unflushed = Unflushed::of(journals, previous).await.map_err(wrong)?;
     let mut count = 0;
     while let Some(commits) = unflushed.next().await.map_err(wrong)? {
         count += commits.len();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Opened, STORE_WAIT, ServeError, blobs, open_journal, open_tables};
+use super::{Opened, STORE_WAIT, ServeError, blobs, fleet::FleetError, open_journal, open_tables};
 use crate::{
     archive::{Archive, ArchivedTables},
     clock::Clock,
@@ -70,7 +70,7 @@ async fn of_cluster(mut config: Config, mends: bool) -> Result<Report, FsckError
     let checked = check_hosted(&opened, mends).await;
     shutdown.begin();
     if let Some(joined) = opened.joined {
-        joined.leave(STORE_WAIT).await.map_err(ServeError::from)?;
+        joined.leave(STORE_WAIT).await.map_err(|ended| ServeError::from(FleetError::from(ended)))?;
     }
     opened.host.stop(opened.tasks).await;
     checked

@@ -1,7 +1,6 @@
 //! What one may look at beside history and inbox: who is in a conversation and how far they are, profiles, one's own devices
 //! and blocks. Only what is committed, and only what is the caller's to see.
 
-use hashbrown::HashSet;
 use tidings_proto::{
     Code, ConversationId, DeviceId, Seq, UserId,
     frames::{
@@ -20,6 +19,7 @@ use crate::{
     },
     home::{event::Audience, inbox},
     host::{Host, act::ActError},
+    maps::HashSet,
 };
 
 use super::{execute::Caller, reply::Answer};
@@ -147,7 +147,7 @@ async fn shown(
     } else {
         None
     };
-    let blockers = if peer.is_some() { HashSet::new() } else { blockers(host, caller, &members).await? };
+    let blockers = if peer.is_some() { HashSet::default() } else { blockers(host, caller, &members).await? };
     let shown = members.into_iter().map(|(user, member)| {
         let (delivered, read) = match &peer {
             Some((other, delivered, read)) if *other == user => (*delivered, *read),

@@ -361,7 +361,7 @@ async fn export(
 }
 
 fn exported<'a>(
-    names: &'a hashbrown::HashMap<UserId, Box<str>>,
+    names: &'a crate::maps::HashMap<UserId, Box<str>>,
     entry: &'a crate::conversation::entry::Entry,
 ) -> ExportedEntry<'a> {
     ExportedEntry { from_name: names.get(&entry.from).map(|name| &**name), void: entry.void, entry: view::live(entry) }

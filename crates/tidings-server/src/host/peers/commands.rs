@@ -4,15 +4,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use hashbrown::{HashMap, HashSet, hash_map::Entry};
+use hashbrown::hash_map::Entry;
 use tidings_proto::{ConversationId, ShardId, UserId};
+use tokio::time::Instant;
 
 use crate::{
     home::event::HomeChange,
     host::{Host, act::Command, shards::Place},
+    maps::{HashMap, HashSet},
     node::NodeId,
     session::{
         outbox::SessionId,
@@ -90,7 +92,7 @@ impl Commands {
 
     /// What is to be sent to `node`, which hosts the shard, in order.
     fn due(&mut self, shard: ShardId, node: NodeId) -> Vec<Item> {
-        let mut last: HashMap<ConversationId, u64> = HashMap::new();
+        let mut last: HashMap<ConversationId, u64> = HashMap::default();
         let mut items = Vec::new();
         for number in self.of_shards.get(&shard).into_iter().flatten() {
             let Some(unanswered) = self.unanswered.get_mut(number) else { continue };
@@ -129,8 +131,10 @@ impl Commands {
         }
     }
 
-    /// The answer has come. `None`: it came before.
-    pub fn answered(&mut self, number: u64) -> Option<Awaited> {
+    /// The answer of a node has come. `None`: one came before; or this node is not asked any more, for others took it for dead. Who is
+    /// asked now has told the session of its own entry perhaps, and says that it was a repeat.
+    pub fn answered(&mut self, number: u64, from: NodeId) -> Option<Awaited> {
+        self.unanswered.get(&number).filter(|unanswered| unanswered.sent_to == Some(from))?;
         let Unanswered { reply, with, .. } = self.remove(number)?;
         Some(Awaited { reply, with })
     }

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};
 use tidings_proto::ConversationId;
 
@@ -15,6 +14,7 @@ use crate::{
         act::ActError,
         event::{Heard, Hearsay, Part},
     },
+    maps::HashMap,
     node::NodeId,
     session::reply::{Answer, Reply},
 };
@@ -164,7 +164,7 @@ impl Host {
                     let heard = Heard { conversation, entry, sender };
                     self.submit(smallvec![Part::Heard(heard)], None, permit.take());
                 }
-                Item::Answer { command, answer } => self.take_answer(command, answer),
+                Item::Answer { command, answer } => self.take_answer(from, command, answer),
                 Item::Command { .. } => tracing::warn!(node = %from, "a command came among tells"),
             }
         }
@@ -188,16 +188,21 @@ impl Host {
     }
 
     /// Gives an answer behind what was told before it.
-    fn take_answer(&self, command: u64, answer: Answer) {
-        let Some(awaited) = self.peers().commands.lock().answered(command) else { return };
+    fn take_answer(&self, from: NodeId, command: u64, answer: Answer) {
+        let Some(awaited) = self.peers().commands.lock().answered(command, from) else { return };
         let mut parts = SmallVec::new();
         let is_good = !matches!(answer, Answer::Refused(_));
         let with = awaited.with.filter(|_| is_good);
         let entered = with.as_ref().and_then(|(user, _)| self.shards.enter(user.shard()));
-        // Of a home that has left the session has ended, and its device will ask again.
-        if let Some((user, change)) = with.filter(|_| entered.is_some()) {
-            parts.push(Part::Home(HomeEvent { user, change }));
-        }
+        let answer = match with {
+            // The home is leaving: its part is not done, and the device asks again where the home is then.
+            Some(_) if entered.is_none() => Answer::moving(),
+            Some((user, change)) => {
+                parts.push(Part::Home(HomeEvent { user, change }));
+                answer
+            }
+            None => answer,
+        };
         self.submit(parts, Some((awaited.reply, answer)), None);
     }
 
@@ -208,7 +213,7 @@ impl Host {
             Item::Command { command, .. } => Some(command.conversation()),
             _ => None,
         });
-        let conversations: hashbrown::HashSet<_> = conversations.collect();
+        let conversations: crate::maps::HashSet<_> = conversations.collect();
         // Read side by side, so that one that is not in memory does not hold up the others; what fails fails again below.
         futures_util::future::join_all(conversations.into_iter().map(|id| self.conversation(id))).await;
         for (at, item) in items.into_iter().enumerate() {

@@ -1,19 +1,17 @@
 //! Large conversations tell no home of their entries: a node that has listening members asks their host to send them, again
 //! and again, and finds out so what it may have missed.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tidings_proto::{ConversationId, Seq, UserId};
+use tokio::time::Instant;
 
 use crate::{
     conversation::entry::Entry,
     home::actor::Home,
     host::{Host, shards::Place},
+    maps::HashMap,
     node::NodeId,
     session::{outbox::SessionId, reply::Sender},
 };

@@ -13,18 +13,18 @@ pub mod wire;
 
 use std::{
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tidings_proto::{ConversationId, Seq, ShardId, UserId};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     bus::{Bus, Inlet, Lane},
     home::event::Tell,
+    maps::HashMap,
     node::NodeId,
     session::reply::{Answer, Reply, Sender},
 };

@@ -5,12 +5,11 @@ use std::{
     time::Duration,
 };
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tidings_proto::ShardId;
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{cluster::view::Node, host::act::ActError, session::reply::Answer};
+use crate::{cluster::view::Node, host::act::ActError, maps::HashMap, session::reply::Answer};
 
 use super::{
     Peers, lanes,

@@ -4,15 +4,16 @@
 //! To each node goes one batch of a class at a time; the next one gathers meanwhile. An item is for whoever hosts its shard:
 //! if that moves, those that the old host has refused, or died with, go on to the new one before any later one of that shard.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
-use hashbrown::{HashMap, HashSet};
 use tidings_proto::{ConversationId, Seq, ShardId, UserId};
+use tokio::time::Instant;
 
-use crate::{host::shards::Place, node::NodeId};
+use crate::{
+    host::shards::Place,
+    maps::{HashMap, HashSet},
+    node::NodeId,
+};
 
 use super::wire::{Class, Frame, Item};
 
@@ -221,7 +222,7 @@ impl Streams {
 
     /// Puts items, in order, where they wait for their shard's next host, and behind them what else was on the way to this one.
     fn park(&mut self, node: NodeId, class: Class, items: impl Iterator<Item = Item>) {
-        let mut by_shard: HashMap<ShardId, VecDeque<Item>> = HashMap::new();
+        let mut by_shard: HashMap<ShardId, VecDeque<Item>> = HashMap::default();
         for item in items {
             if let Some(shard) = item.shard() {
                 by_shard.entry(shard).or_default().push_back(item);

@@ -1,16 +1,13 @@
 //! Presence over nodes: a node asks for those whom its sessions watch, again and again, and is told of changes meanwhile.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tidings_proto::UserId;
+use tokio::time::Instant;
 
-use crate::{host::Host, node::NodeId, session::outbox::Class};
+use crate::{host::Host, maps::HashMap, node::NodeId, session::outbox::Class};
 
 use super::wire::Notice;
 
@@ -53,7 +50,7 @@ impl Watchers {
 
     /// Keeps what was told of those who are watched still.
     fn keep(&self, watched: &[(UserId, UserId)]) {
-        let watched: hashbrown::HashSet<_> = watched.iter().collect();
+        let watched: crate::maps::HashSet<_> = watched.iter().collect();
         self.told.lock().retain(|key, _| watched.contains(key));
     }
 }

@@ -14,8 +14,8 @@ mod append;
 mod current;
 mod moving;
 mod seal;
+mod shared;
 mod trim;
-mod unflushed;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,7 +38,6 @@ use crate::cassandra::{
 use crate::node::NodeId;
 pub use current::Claim;
 pub use moving::{MOVING, Reserved};
-pub use unflushed::{Unflushed, UnflushedError};
 
 /// Positions whose rows are in one partition. The same for all who ever use a keyspace.
 const BUCKET: u64 = 256;

@@ -21,7 +21,7 @@ use crate::{
 
 /// Of these shards a node that dies has something in its journal that the tables lack.
 pub(super) fn is_written(shard: ShardId) -> bool {
-    shard.0 % 3 > 0
+    !shard.0.is_multiple_of(3)
 }
 
 /// Whoever serves, what is in sealed journals only, and each thing that must not have happened.
@@ -179,7 +179,7 @@ impl Hosting for Recorder {
         let mut owed: HashSet<_> =
             self.ledger.kept.lock().owed.iter().filter(|(_, host)| **host == dead).map(|(shard, _)| *shard).collect();
         // The mark of what is flushed lags behind.
-        owed.extend((0..SHARDS).map(ShardId).filter(|shard| shard.0 % 30 == 0));
+        owed.extend((0..SHARDS).map(ShardId).filter(|shard| shard.0.is_multiple_of(30)));
         Ok(owed)
     }
 

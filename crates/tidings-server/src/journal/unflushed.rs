@@ -1,8 +1,10 @@
 //! What a sealed journal has that the tables may lack: for whoever takes over.
 
+use std::io;
+
 use bytes::Bytes;
 
-use super::{Journals, Position, ReadError, StoreError};
+use super::{Position, ReadError, SharedJournals};
 use crate::node::NodeId;
 
 /// Bytes of commits that are read at once.
@@ -11,31 +13,29 @@ const READ_BYTES: usize = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum UnflushedError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] io::Error),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("it is not sealed")]
+    #[error("its journal is not sealed")]
     NotSealed,
-    #[error("it ends at position {0}, but {1} was sealed")]
+    #[error("its journal ends at position {0}, but {1} was sealed")]
     TooShort(Position, Position),
 }
 
 /// Commits from the mark `flushed` to the seal.
 pub struct Unflushed<'j> {
-    journals: &'j Journals,
+    journals: &'j dyn SharedJournals,
     id: NodeId,
     after: Position,
     last: Position,
 }
 
-impl Journals {
-    pub async fn unflushed(&self, id: NodeId) -> Result<Unflushed<'_>, UnflushedError> {
-        let last = self.sealed(id).await?.ok_or(UnflushedError::NotSealed)?;
-        Ok(Unflushed { journals: self, id, after: self.flushed(id).await?, last })
+impl<'j> Unflushed<'j> {
+    pub async fn of(journals: &'j dyn SharedJournals, id: NodeId) -> Result<Self, UnflushedError> {
+        let last = journals.sealed(id).await?.ok_or(UnflushedError::NotSealed)?;
+        Ok(Self { journals, id, after: journals.flushed(id).await?, last })
     }
-}
 
-impl Unflushed<'_> {
     /// The next commits, in order; `None` behind the last.
     pub async fn next(&mut self) -> Result<Option<Vec<(Position, Bytes)>>, UnflushedError> {
         if self.after >= self.last {

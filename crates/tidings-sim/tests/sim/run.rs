@@ -1,0 +1,162 @@
+//! One seed: a fleet begins, people talk, faults strike and are mended, all falls quiet, and what was seen is judged.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use tidings_checker::{History, Recorder};
+use tokio::sync::watch;
+
+use super::{
+    audit,
+    device::Device,
+    faults::{self, Planned},
+    flaw::Flaw,
+    fleet::Fleet,
+    judge,
+    proof::world::World as People,
+    seed,
+    world::{Weather, World},
+};
+
+/// The devices: whose, and their names.
+const DEVICES: [(&str, &str); 8] = [
+    ("ada", "laptop"),
+    ("ada", "phone"),
+    ("bob", "laptop"),
+    ("bob", "phone"),
+    ("eve", "laptop"),
+    ("dan", "laptop"),
+    ("mal", "laptop"),
+    ("kim", "phone"),
+];
+
+/// How long people talk.
+const LENGTH: Duration = Duration::from_secs(12);
+/// Longer than anything takes that comes to an end.
+const LIMIT: Duration = Duration::from_secs(180);
+/// Longer than everything needs to get into the tables.
+const QUIET: Duration = Duration::from_secs(6);
+
+/// What came of a seed.
+pub struct Outcome {
+    /// What must not be; none: all held.
+    pub faults: Vec<String>,
+    /// All that happened, as a number, and how much that was.
+    pub trace: (u64, u64),
+    pub figures: String,
+    pub lines: Vec<String>,
+    pub history: Option<History>,
+}
+
+/// Panics of tasks, which their runtimes swallow.
+fn panics() -> &'static Mutex<Vec<String>> {
+    static PANICS: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
+    PANICS.get_or_init(Mutex::default)
+}
+
+/// Once in a process: what is random in the libraries is set for good.
+pub fn run(number: u64, flaw: Option<Flaw>, keeps_trace: bool, but_inboxes: bool) -> Outcome {
+    seed::set(number);
+    std::panic::set_hook(Box::new(move |panic| {
+        if keeps_trace {
+            eprintln!("{panic}");
+        }
+        panics().lock().push(panic.to_string());
+    }));
+    let world = World::new(number, keeps_trace);
+    let clock = world.clone();
+    let people = Arc::new(People::new(Recorder::simulated(move || clock.now_ns())));
+    let nodes = world.random(|rng| rng.random_range(3..6));
+    let mut fleet = Fleet::new(&world, nodes, flaw);
+    let mut faults = Vec::new();
+    // One that panics here has said so.
+    let lived = catch_unwind(AssertUnwindSafe(|| live(&mut fleet, &people)));
+    faults.extend(lived.ok().and_then(Result::err));
+    faults.append(&mut panics().lock());
+    let history = people.recorder.history();
+    faults.extend(judge::judge(&fleet, &history, but_inboxes));
+    let lines = world.trace_lines();
+    world.note(format_args!("{} events recorded", history.records().count()));
+    let (acked, unavailable) = (people.acked(), people.unavailable());
+    let seconds = world.now().as_secs();
+    let figures = format!("{nodes} nodes, {seconds} s, {acked} acked, {unavailable} unavailable");
+    let outcome = Outcome { faults, trace: world.trace(), figures, lines, history: keeps_trace.then_some(history) };
+    // What runs still may fall over each other when it is dropped.
+    std::mem::forget(fleet);
+    outcome
+}
+
+fn live(fleet: &mut Fleet, people: &Arc<People>) -> Result<(), String> {
+    if !fleet.until(LIMIT, Fleet::is_settled) {
+        return Err(format!("the fleet does not settle at its beginning: {:?}", fleet.unsettled()));
+    }
+    let setting_up = fleet.spawn(audit::set_up(people.clone(), fleet.lines.clone()));
+    if !fleet.until(LIMIT, |_| setting_up.is_finished()) {
+        return Err("the groups cannot be made".to_owned());
+    }
+    let (over, is_over) = watch::channel(false);
+    let devices: Vec<_> = DEVICES
+        .into_iter()
+        .map(|(person, name)| {
+            let rng = StdRng::seed_from_u64(fleet.world.random(|rng| rng.random()));
+            let device = Device::new(people, &fleet.lines, person, name, rng, is_over.clone());
+            (person, name, fleet.spawn(device.live()))
+        })
+        .collect();
+    let begin = fleet.world.now();
+    let mut rng = StdRng::seed_from_u64(fleet.world.random(|rng| rng.random()));
+    let plan = faults::plan(&mut rng, fleet.nodes.len(), begin, LENGTH);
+    befall(fleet, people, plan, begin + LENGTH);
+    people.recorder.mark("over");
+    over.send_replace(true);
+    if !fleet.until(LIMIT, |_| devices.iter().all(|(_, _, device)| device.is_finished())) {
+        let left = devices.iter().filter(|(_, _, device)| !device.is_finished());
+        let left: Vec<_> = left.map(|(person, name, _)| format!("{person}'s {name}")).collect();
+        return Err(format!("no end for {}; {:?}", left.join(", "), fleet.unsettled()));
+    }
+    if !fleet.until(LIMIT, Fleet::is_settled) {
+        return Err(format!("the fleet does not settle again: {:?}", fleet.unsettled()));
+    }
+    fleet.until(QUIET, |_| false);
+    people.recorder.mark(judge::QUIET);
+    let reading = fleet.spawn(audit::read_all(people.clone(), fleet.lines.clone()));
+    if !fleet.until(LIMIT, |_| reading.is_finished()) {
+        return Err("the logs cannot be read at the end".to_owned());
+    }
+    fleet.until(QUIET, |_| false);
+    let read = futures_util::FutureExt::now_or_never(reading);
+    match read {
+        Some(Ok(Ok(_))) => Ok(()),
+        Some(Ok(Err(why))) => Err(why),
+        other => Err(format!("the reading of the logs failed: {:?}", other.map(|read| read.is_ok()))),
+    }
+}
+
+/// Has the faults strike and mends them, until `end` and until the last is mended.
+fn befall(fleet: &mut Fleet, people: &People, plan: Vec<Planned>, end: Duration) {
+    let mut coming = plan.into_iter().peekable();
+    let mut lasting: Vec<Planned> = Vec::new();
+    while fleet.world.now() < end || !lasting.is_empty() || coming.peek().is_some() {
+        let now = fleet.world.now();
+        while let Some(planned) = coming.next_if(|planned| planned.from <= now) {
+            people.recorder.mark(&planned.fault.to_string());
+            planned.fault.strike(fleet, planned.to - planned.from);
+            lasting.push(planned);
+        }
+        lasting.retain(|planned| {
+            let is_over = planned.to <= now;
+            if is_over {
+                planned.fault.mend(fleet);
+            }
+            !is_over
+        });
+        fleet.tick();
+    }
+    // Two of a kind may have overlapped.
+    fleet.world.set_weather(|weather| *weather = Weather::default());
+}
