@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tidings_proto::{ConversationId, SHARDS, Seq, ShardId};
 
@@ -11,7 +9,6 @@ use crate::{
     bus::local::LocalNetwork,
     cluster::view::Node,
     config::Config,
-    conversation::entry::Entry,
     data_folder::Lineage,
     host::{
         Host,
@@ -24,52 +21,10 @@ use crate::{
     node::NodeId,
     session::reply::Answer,
     shutdown::Shutdown,
-    tables::{Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, memory::MemoryTables},
+    tables::{Prefix, Tables, memory::MemoryTables},
 };
 
-use super::{Device, Rig, clock, direct, send, send_in, user};
-
-/// Tables that all share, with a mark for each journal.
-struct OfNode {
-    tables: MemoryTables,
-    flushed: Mutex<Position>,
-}
-
-#[async_trait]
-impl Tables for OfNode {
-    async fn put_max(&self, rows: Vec<Row>, freshness: Freshness) -> Result<(), TablesError> {
-        self.tables.put_max(rows, freshness).await
-    }
-    async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Stored>>, TablesError> {
-        self.tables.get(keys).await
-    }
-    async fn rows(&self, prefix: Prefix, after: Option<Key>, limit: usize) -> Result<Vec<(Key, Stored)>, TablesError> {
-        self.tables.rows(prefix, after, limit).await
-    }
-    async fn log(&self, id: ConversationId, range: LogRange, limit: usize) -> Result<Vec<Entry>, TablesError> {
-        self.tables.log(id, range, limit).await
-    }
-    async fn log_rows(&self, wanted: Vec<(ConversationId, Seq)>) -> Result<Vec<Vec<(Seq, Stored)>>, TablesError> {
-        self.tables.log_rows(wanted).await
-    }
-    async fn log_rows_between(
-        &self,
-        id: ConversationId,
-        from: Seq,
-        to: Seq,
-        limit: usize,
-    ) -> Result<Vec<(Seq, Stored)>, TablesError> {
-        self.tables.log_rows_between(id, from, to, limit).await
-    }
-    async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {
-        let mut flushed = self.flushed.lock();
-        *flushed = position.max(*flushed);
-        Ok(())
-    }
-    async fn flushed(&self) -> Result<Position, TablesError> {
-        Ok(*self.flushed.lock())
-    }
-}
+use super::{Device, Rig, clock, direct, of_node::OfNode, send, send_in, user};
 
 struct Fleet {
     network: LocalNetwork,
@@ -118,7 +73,7 @@ impl Fleet {
     }
 
     async fn node(&self, place: usize) -> Rig {
-        let tables = OfNode { tables: self.tables.clone(), flushed: Mutex::default() };
+        let tables = OfNode::new(&self.tables);
         let host = self.host(place, Arc::new(tables));
         let journal = Arc::new(MemoryJournal::new());
         let shutdown = Shutdown::default();
@@ -182,7 +137,7 @@ impl Fleet {
         for &taker in takers {
             let its = shards.iter().filter(|shard| taker_of(**shard) == taker);
             let epochs: Vec<_> = its.map(|shard| (*shard, self.hosts[usize::from(shard.0)].1 + 1)).collect();
-            let tables = OfNode { tables: self.tables.clone(), flushed: Mutex::default() };
+            let tables = OfNode::new(&self.tables);
             let scratch = self.host(100 + 10 * place + taker, Arc::new(tables));
             scratch.take_only(&epochs);
             scratch.replay(commits.clone()).await.expect("what was written can be read");

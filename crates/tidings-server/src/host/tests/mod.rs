@@ -40,6 +40,7 @@ mod held;
 mod large;
 mod logins;
 mod migrate;
+mod of_node;
 mod replay;
 mod torn_tables;
 
