@@ -31,6 +31,8 @@ pub struct Streams {
     untold: HashMap<ConversationId, HashMap<UserId, Untold>>,
     /// By weight, all of it.
     bytes: usize,
+    /// Of the last batch to anybody. It never begins anew: a node that was not known for a moment still knows what it had.
+    last_number: u64,
 }
 
 #[derive(Default)]
@@ -110,7 +112,7 @@ impl Streams {
         for (&(node, class), outgoing) in &mut self.outgoing {
             let is_late = outgoing.sent_at.is_some_and(|sent_at| now.duration_since(sent_at) >= AGAIN);
             if outgoing.in_flight.is_empty() {
-                outgoing.fill();
+                outgoing.fill(&mut self.last_number);
             } else if !is_late {
                 continue;
             }
@@ -285,7 +287,7 @@ impl Streams {
 
 impl Outgoing {
     /// Puts the next batch together.
-    fn fill(&mut self) {
+    fn fill(&mut self, last_number: &mut u64) {
         let mut bytes = 0;
         while let Some(item) = self.waiting.front() {
             bytes += item.weight();
@@ -295,7 +297,8 @@ impl Outgoing {
             self.in_flight.extend(self.waiting.pop_front());
         }
         if !self.in_flight.is_empty() {
-            self.number += 1;
+            *last_number += 1;
+            self.number = *last_number;
         }
     }
 }
