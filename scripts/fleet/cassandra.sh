@@ -215,8 +215,9 @@ choose_network() {
   if [ -e "$run/network" ]; then
     [ -z "$(running)" ] || return 0
     third=$(cut --delimiter . --fields 3 "$run/network")
-    is_free "$third" || fail "another cluster has taken $(cat "$run/network").*: wipe this one"
-    return
+    # Of nodes that were killed a moment ago the last threads may still hold the ports.
+    for _ in {1..50}; do is_free "$third" && return; sleep 0.2; done
+    fail "another cluster has taken $(cat "$run/network").*: wipe this one"
   fi
   for third in {0..99}; do
     if is_free "$third"; then
