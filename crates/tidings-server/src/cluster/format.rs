@@ -6,7 +6,7 @@
 //! fleet reads it ([`super::view::View::format`]); from then on builds that do not are not let in.
 //!
 //! The feature `next-format` builds a version that is one ahead, with something new in each of these places: so that a
-//! deploy can be tried before there is a next version (`scripts/fleet/deploy.sh`).
+//! deploy can be tried before there is a next version: `cargo build --workspace --features tidings/next-format`.
 
 /// The format that this build reads.
 pub const FORMAT: u16 = if cfg!(feature = "next-format") { 2 } else { 1 };

@@ -43,11 +43,6 @@ impl Suspicion {
         }
     }
 
-    /// Whose counter has stood still for so long.
-    pub fn still(&self, now: Instant, at_least: Duration) -> impl Iterator<Item = NodeId> {
-        self.quiet(now).filter(move |(_, quiet)| *quiet >= at_least).map(|(id, _)| id)
-    }
-
     /// For how long each counter has stood still.
     pub fn quiet(&self, now: Instant) -> impl Iterator<Item = (NodeId, Duration)> {
         self.seen.iter().map(move |(&id, seen)| (id, now.duration_since(seen.since)))
@@ -61,6 +56,10 @@ mod tests {
     const ALIVE: NodeId = NodeId::from_bytes([1; 16]);
     const STUCK: NodeId = NodeId::from_bytes([2; 16]);
 
+    fn dead(suspicion: &Suspicion, now: Instant) -> Vec<NodeId> {
+        suspicion.quiet(now).filter(|(_, quiet)| *quiet >= STILL).map(|(id, _)| id).collect()
+    }
+
     /// Looks once a second; `writes` says whether the own write before each look succeeded. Who is dead after each.
     fn watch(writes: &[bool]) -> Vec<Vec<NodeId>> {
         let start = Instant::now();
@@ -68,7 +67,7 @@ mod tests {
         let look = |(second, &succeeded): (usize, &bool)| {
             let now = start + Duration::from_secs(second as u64);
             suspicion.look(now, &HashMap::from([(ALIVE, second as u64), (STUCK, 7)]), succeeded);
-            suspicion.still(now, STILL).collect()
+            dead(&suspicion, now)
         };
         writes.iter().enumerate().map(look).collect()
     }
@@ -90,6 +89,6 @@ mod tests {
         let mut suspicion = Suspicion::default();
         suspicion.look(start, &HashMap::from([(STUCK, 7)]), true);
         suspicion.look(start + STILL, &HashMap::new(), true);
-        assert_eq!(suspicion.still(start + STILL, STILL).count(), 0);
+        assert_eq!(dead(&suspicion, start + STILL).len(), 0);
     }
 }

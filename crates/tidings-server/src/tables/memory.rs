@@ -18,6 +18,7 @@ use crate::{conversation::entry::Entry, journal::Position};
 #[derive(Clone, Default)]
 pub struct MemoryTables {
     inner: Arc<Inner>,
+    flushed: Arc<RwLock<Position>>,
 }
 
 struct Inner {
@@ -29,7 +30,6 @@ struct Inner {
 struct State {
     /// By encoded key.
     rows: BTreeMap<Vec<u8>, Kept>,
-    flushed: Position,
     fail_next_put: bool,
     is_closed: bool,
 }
@@ -55,6 +55,12 @@ impl Default for Inner {
 impl MemoryTables {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same rows with a mark of their own, as another node of a fleet has them.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { inner: self.inner.clone(), flushed: Arc::default() }
     }
 
     /// The next `put_max` fails, having written the first half of its rows; then the tables are closed.
@@ -202,16 +208,15 @@ impl Tables for MemoryTables {
     }
 
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {
-        let mut state = self.inner.state.write();
-        if state.is_closed {
+        if self.inner.state.read().is_closed {
             return Err(TablesError::Closed);
         }
-        state.flushed = position;
+        *self.flushed.write() = position;
         Ok(())
     }
 
     async fn flushed(&self) -> Result<Position, TablesError> {
-        Ok(self.inner.state.read().flushed)
+        Ok(*self.flushed.read())
     }
 }
 

@@ -2,7 +2,7 @@
 //! token, to whatever node. What it got no answer to it asks again, with the same `client_msg_id`.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rand::{Rng, rngs::StdRng};
 use tidings_checker::{Blocking, Connection, Fetching, MarkingRead, Sending, Session, Syncing, Transport};
 use tidings_proto::{
-    Code, ConversationId, Seq, UserId,
+    Code, UserId,
     frames::{
         RequestId,
         client::{Command, Fetch, Hello, Inbox, Page, Request},
@@ -26,6 +26,7 @@ use tokio::{
 use super::{
     lines::{Lines, Lost, Socket},
     proof::{
+        held::Held,
         plan::Plan,
         world::{World as People, device, user},
     },
@@ -39,46 +40,6 @@ const REST: Duration = Duration::from_millis(300);
 const MISSED: usize = 100;
 /// A line that is silent for so long while an answer is awaited is given up.
 const PATIENCE: Duration = Duration::from_secs(9);
-
-/// What a device holds over its connections.
-#[derive(Default)]
-pub struct Held {
-    pub sync: Option<String>,
-    /// How far each conversation is known to go.
-    pub told: BTreeMap<ConversationId, Seq>,
-    /// How far its entries are here.
-    have: BTreeMap<ConversationId, Seq>,
-}
-
-impl Held {
-    fn tell(&mut self, conversation: ConversationId, seq: Seq) {
-        let told = self.told.entry(conversation).or_default();
-        *told = (*told).max(seq);
-    }
-
-    fn have(&mut self, conversation: ConversationId, seq: Seq) {
-        self.tell(conversation, seq);
-        let have = self.have.entry(conversation).or_insert(seq);
-        *have = (*have).max(seq);
-    }
-
-    fn changes(&mut self, changes: &Changes<'_>) {
-        for item in &changes.items {
-            self.tell(item.conversation, item.last_seq);
-            self.have.entry(item.conversation).or_insert(item.last_seq);
-        }
-        for removed in &changes.removed {
-            self.told.remove(removed);
-            self.have.remove(removed);
-        }
-        self.sync = Some(changes.sync.clone());
-    }
-
-    /// Where there is more than this device has.
-    fn missed(&self) -> Option<(ConversationId, Seq)> {
-        self.have.iter().find_map(|(id, have)| self.told.get(id).filter(|told| *told > have).map(|_| (*id, *have)))
-    }
-}
 
 /// A request on its way.
 enum Waiting {

@@ -81,9 +81,9 @@ impl Watch {
         self.shared.known.send_modify(|known| known.quiet = quiet);
         let me = self.shared.me.id;
         let mut dead = Vec::new();
-        for node in self.suspicion.still(now, STILL_AND_SHUT).filter(|node| *node != me) {
+        for (node, quiet) in self.suspicion.quiet(now).filter(|(node, quiet)| *node != me && *quiet >= STILL_AND_SHUT) {
             let Some(named) = view.node(node) else { continue };
-            if self.suspicion.still(now, STILL).any(|still| still == node) || self.shared.hosting.is_shut(named).await {
+            if quiet >= STILL || self.shared.hosting.is_shut(named).await {
                 dead.push(node);
             }
         }

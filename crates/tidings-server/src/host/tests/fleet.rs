@@ -24,7 +24,7 @@ use crate::{
     tables::{Prefix, Tables, memory::MemoryTables},
 };
 
-use super::{Device, Rig, clock, direct, of_node::OfNode, send, send_in, user};
+use super::{Device, Rig, clock, direct, send, send_in, user};
 
 struct Fleet {
     network: LocalNetwork,
@@ -73,7 +73,7 @@ impl Fleet {
     }
 
     async fn node(&self, place: usize) -> Rig {
-        let tables = OfNode::new(&self.tables);
+        let tables = self.tables.beside();
         let host = self.host(place, Arc::new(tables));
         let journal = Arc::new(MemoryJournal::new());
         let shutdown = Shutdown::default();
@@ -137,7 +137,7 @@ impl Fleet {
         for &taker in takers {
             let its = shards.iter().filter(|shard| taker_of(**shard) == taker);
             let epochs: Vec<_> = its.map(|shard| (*shard, self.hosts[usize::from(shard.0)].1 + 1)).collect();
-            let tables = OfNode::new(&self.tables);
+            let tables = self.tables.beside();
             let scratch = self.host(100 + 10 * place + taker, Arc::new(tables));
             scratch.take_only(&epochs);
             scratch.replay(commits.clone()).await.expect("what was written can be read");

@@ -40,7 +40,6 @@ mod held;
 mod large;
 mod logins;
 mod migrate;
-mod of_node;
 mod replay;
 mod torn_tables;
 

@@ -1,7 +1,7 @@
 //! Looks at a quiet server as each person: do inbox and sync say what the logs say? At the end it reads every log whole, as the
 //! checker's final read.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use rand::{Rng, rngs::StdRng};
 use tidings_checker::{Connection, Event, History, Record, Transport};
@@ -38,7 +38,7 @@ pub async fn agree(run: &Run, url: &str) {
             };
             let Some(sync) = sync else { continue };
             line.apply_changes(sync, &mut told).await;
-            let now = items.values().map(|item| (item.conversation, item.last_seq)).collect::<HashMap<_, _>>();
+            let now = items.values().map(|item| (item.conversation, item.last_seq)).collect::<BTreeMap<_, _>>();
             assert_eq!(told, now, "what {person} held and the changes since make the inbox");
         }
         line.recorded.closed();
@@ -102,7 +102,7 @@ impl Line {
         Self { user: user(person), recorded, connection, last_id: 0 }
     }
 
-    async fn inbox(&mut self) -> HashMap<ConversationId, Item<'static>> {
+    async fn inbox(&mut self) -> BTreeMap<ConversationId, Item<'static>> {
         let syncing = self.recorded.syncing();
         let inbox = Inbox { limit: Some(1_000), ..Inbox::default() };
         let ServerFrame::Inbox(page) = self.ask(Command::Inbox(inbox)).await else { panic!("an inbox was asked for") };
@@ -144,7 +144,7 @@ impl Line {
     }
 
     /// Brings what was told up to `sync` up to now.
-    async fn apply_changes(&mut self, sync: String, told: &mut HashMap<ConversationId, Seq>) {
+    async fn apply_changes(&mut self, sync: String, told: &mut BTreeMap<ConversationId, Seq>) {
         let answer = self.ask(Command::Sync(Sync { sync: Some(sync), tail: None })).await;
         let ServerFrame::Changes(changes) = answer else { panic!("changes were asked for: {answer:?}") };
         assert!(!changes.more && !changes.full, "a token is good for ever");

@@ -15,7 +15,7 @@ use tidings_client::{
     raw::{PONG, to_text},
 };
 use tidings_proto::{
-    CloseCode, Code, ConversationId, Seq, UserId,
+    CloseCode, Code, UserId,
     frames::{
         RequestId,
         client::{Command, Fetch, Hello, Inbox, Page, Request},
@@ -25,6 +25,7 @@ use tidings_proto::{
 use tokio::sync::watch;
 
 use super::{
+    held::Held,
     plan::Plan,
     run::Phase,
     world::{World, device, user},
@@ -36,46 +37,6 @@ const WINDOW: usize = 12;
 pub const REST: Duration = Duration::from_millis(100);
 /// A page of what was missed.
 const MISSED: usize = 100;
-
-/// What a device holds over its connections.
-#[derive(Default)]
-pub struct Held {
-    pub sync: Option<String>,
-    /// How far each conversation is known to go.
-    pub told: HashMap<ConversationId, Seq>,
-    /// How far its entries are here.
-    have: HashMap<ConversationId, Seq>,
-}
-
-impl Held {
-    fn tell(&mut self, conversation: ConversationId, seq: Seq) {
-        let told = self.told.entry(conversation).or_default();
-        *told = (*told).max(seq);
-    }
-
-    fn have(&mut self, conversation: ConversationId, seq: Seq) {
-        self.tell(conversation, seq);
-        let have = self.have.entry(conversation).or_insert(seq);
-        *have = (*have).max(seq);
-    }
-
-    fn changes(&mut self, changes: &Changes<'_>) {
-        for item in &changes.items {
-            self.tell(item.conversation, item.last_seq);
-            self.have.entry(item.conversation).or_insert(item.last_seq);
-        }
-        for removed in &changes.removed {
-            self.told.remove(removed);
-            self.have.remove(removed);
-        }
-        self.sync = Some(changes.sync.clone());
-    }
-
-    /// Where there is more than this device has.
-    fn missed(&self) -> Option<(ConversationId, Seq)> {
-        self.have.iter().find_map(|(id, have)| self.told.get(id).filter(|told| *told > have).map(|_| (*id, *have)))
-    }
-}
 
 /// A request on its way.
 enum Waiting {

@@ -7,6 +7,7 @@
 pub mod audit;
 mod caller;
 mod device;
+mod held;
 mod plan;
 pub mod run;
 mod roam;

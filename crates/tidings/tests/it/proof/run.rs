@@ -27,7 +27,8 @@ use tokio::{
 
 use super::{
     caller::{EVERY_WAY, Product, Script},
-    device::{Device, Held},
+    device::Device,
+    held::Held,
     world::{OWNER, PEOPLE, World, creates, device, user},
 };
 
