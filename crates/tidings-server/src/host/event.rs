@@ -6,7 +6,11 @@ use smallvec::SmallVec;
 use tidings_proto::{ConversationId, ShardId, UserId};
 
 use crate::{
-    conversation::{actor::Conversation, entry::Entry, event::ConversationEvent},
+    conversation::{
+        actor::Conversation,
+        entry::Entry,
+        event::{Change, ConversationEvent},
+    },
     home::event::HomeEvent,
     session::{
         outbox::SessionId,
@@ -105,6 +109,14 @@ impl Part {
             Self::Conversation(_, event) => Some(Event::encode_conversation(event)),
             Self::Home(event) | Self::Told(Hearsay { event, .. }) => Some(Event::encode_home(event)),
             Self::Heard(_) | Self::Left { .. } => None,
+        }
+    }
+
+    /// Who sent the entry that it makes, if it makes one.
+    pub fn sent_by(&self) -> Option<&UserId> {
+        match self {
+            Self::Conversation(_, ConversationEvent { change: Change::Entry(entry), .. }) => Some(&entry.from),
+            _ => None,
         }
     }
 

@@ -123,6 +123,7 @@ impl Host {
                 .collect();
             let mut found = found.into_iter();
             let mut left = Vec::new();
+            let sender_in_fleet = self.shards.is_fleet().then(|| parts.iter().find_map(Part::sent_by).cloned()).flatten();
             for part in parts {
                 match part {
                     Part::Conversation(conversation, event) => {
@@ -139,7 +140,11 @@ impl Host {
             }
             // Behind the tells: who asks for the inbox after the answer finds there what was answered.
             if let (Some(reply), Some(answer)) = (reply, answer) {
-                reply.answer_among(answer, wakes);
+                match sender_in_fleet {
+                    // What was told before it waits for the home's next host.
+                    Some(user) if !reply.is_of_peer() && !self.shards.is_here(user.shard()) => reply.ask_elsewhere(),
+                    _ => reply.answer_among(answer, wakes),
+                }
             }
             // The entry comes first, also where the answer stands for it: whoever leaves gets `sent`, then `removed`.
             for (home, conversation) in left {

@@ -215,9 +215,19 @@ impl Reply {
         Self { id: None, to: Some(To::Peer(sender, answer)), since: Instant::now(), metrics: None, has_echo: false }
     }
 
-    /// Whether a session gets it, among its live frames.
-    pub fn is_of_session(&self) -> bool {
-        matches!(self.to, Some(To::Session(..)))
+    /// Whether one of another node gets it.
+    pub fn is_of_peer(&self) -> bool {
+        matches!(self.to, Some(To::Peer(..)))
+    }
+
+    /// The home of who asked has left, and with it what was to be told before the answer: they ask again where it is now. A session
+    /// that is about to end is told so by its end.
+    pub fn ask_elsewhere(self) {
+        if matches!(self.to, Some(To::Session(..))) {
+            self.forget();
+        } else {
+            self.answer(Answer::moving());
+        }
     }
 
     /// Ends it without an answer: it will be given elsewhere.

@@ -185,9 +185,8 @@ impl Host {
     /// Gives an answer behind what was told before it. `is_late`: that went to another node.
     fn take_answer(&self, from: NodeId, command: u64, answer: Answer, is_late: bool) {
         let Some(mut awaited) = self.peers().commands.lock().answered(command, from) else { return };
-        if awaited.reply.is_of_session() && (is_late || !self.shards.is_here(awaited.by.shard())) {
-            // What it was to come behind is not here. The session is about to end, and asks again where its home is then.
-            return awaited.reply.forget();
+        if is_late || !self.shards.is_here(awaited.by.shard()) {
+            return awaited.reply.ask_elsewhere();
         }
         let is_good = !matches!(answer, Answer::Refused(_));
         // A host that is this node has done that as well.
