@@ -237,15 +237,19 @@ impl Host {
         if let Some(peers) = self.peers.get() {
             peers.room().await;
         }
-        let permit = self.reserve_for_peers(bytes).await?;
+        let permit = match self.running.get() {
+            Some(running) if self.failure().is_none() => running.committer.reserve(bytes).await?,
+            _ => return Err(Closed),
+        };
         // Looked at behind the reservation: who finds it false is waited for by whoever sets it.
         if self.is_read_only() { Err(Closed) } else { Ok(permit) }
     }
 
-    /// The same for what other nodes wait for: two that waited for each other would wait for ever.
+    /// The same for what other nodes wait for: two that waited for each other would wait for ever. And it is not given up while the
+    /// journal takes long: nobody would do it again.
     pub(crate) async fn reserve_for_peers(&self, bytes: usize) -> Result<Permit, Closed> {
         match self.running.get() {
-            Some(running) if self.failure().is_none() => running.committer.reserve(bytes).await,
+            Some(running) if self.failure().is_none() => running.committer.reserve_patiently(bytes).await,
             _ => Err(Closed),
         }
     }

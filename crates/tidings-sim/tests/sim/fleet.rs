@@ -12,6 +12,7 @@ use super::{
     bus::Network,
     flaw::Flaw,
     lines::Lines,
+    logs,
     node::{Ground, Open, Process},
     store::Store,
     world::{Place, TICK, World},
@@ -66,6 +67,7 @@ impl Fleet {
         for place in 0..self.nodes.len() {
             self.tick_node(place, now);
         }
+        logs::turn_of(Place::Clients);
         self.clients_until += TICK;
         let until = self.clients_until;
         self.clients.block_on(async move { tokio::time::sleep_until(until).await });
@@ -80,6 +82,7 @@ impl Fleet {
         for caller in self.lines.take_callers(place) {
             process.call(caller);
         }
+        logs::turn_of(Place::Node(place));
         process.tick();
         if process.has_ended() {
             // Whatever watches over processes starts it again.

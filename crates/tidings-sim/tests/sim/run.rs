@@ -17,7 +17,7 @@ use super::{
     faults::{self, Planned},
     flaw::Flaw,
     fleet::Fleet,
-    judge,
+    judge, logs,
     proof::world::World as People,
     seed,
     world::{Weather, World},
@@ -69,6 +69,9 @@ pub fn run(number: u64, flaw: Option<Flaw>, keeps_trace: bool, but_inboxes: bool
         panics().lock().push(panic.to_string());
     }));
     let world = World::new(number, keeps_trace);
+    if keeps_trace {
+        logs::keep(&world);
+    }
     let clock = world.clone();
     let people = Arc::new(People::new(Recorder::simulated(move || clock.now_ns())));
     let nodes = world.random(|rng| rng.random_range(3..6));
