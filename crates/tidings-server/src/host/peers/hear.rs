@@ -176,17 +176,15 @@ impl Host {
 
     /// Takes what was on its way to homes that are here now.
     pub(super) async fn take_own(&self, items: Vec<Item>) {
-        // What cannot be stored stays untold, and so does what a flush writes meanwhile.
         let Some(refused) = self.take_tells(self.peers().me(), items.clone()).await else { return };
-        for (at, item) in items.iter().enumerate() {
+        for (at, item) in items.into_iter().enumerate() {
             // It has left again.
             if u32::try_from(at).is_ok_and(|at| refused.contains(&at))
                 && let Item::Tell { user, tell, with_entry, .. } = item
             {
-                self.peers().tell(self, user, tell, None, *with_entry);
+                self.peers().tell(self, &user, &tell, None, with_entry);
             }
         }
-        self.peers().streams.lock().arrived(&items);
     }
 
     /// Gives an answer behind what was told before it.

@@ -168,8 +168,7 @@ impl Streams {
         self.routes.values().any(|route| route.under_way == 0 && !route.parked.is_empty())
     }
 
-    /// Sends parked items on their way again. Returns those that belong here now, in order; they count as untold until they are
-    /// said to have [`arrived`](Self::arrived).
+    /// Sends parked items on their way again. Returns those that belong here now, in order.
     pub fn settle(&mut self, place: impl Fn(ShardId) -> Place) -> Vec<Item> {
         let mut here = Vec::new();
         let waiting: Vec<_> =
@@ -186,16 +185,14 @@ impl Streams {
                     self.routes.insert(key, Route { node: node.id, under_way, parked: VecDeque::new() });
                     self.outgoing.entry((node.id, key.0)).or_default().waiting.extend(route.parked);
                 }
-                Place::Here => here.extend(route.parked),
+                Place::Here => {
+                    route.parked.iter().for_each(|item| self.forget(item));
+                    here.extend(route.parked);
+                }
                 Place::There(_) | Place::Moving => {}
             }
         }
         here
-    }
-
-    /// What `settle` has returned is durable, or on its way again.
-    pub fn arrived(&mut self, items: &[Item]) {
-        items.iter().for_each(|item| self.forget(item));
     }
 
     /// Conversations for which this says so are not told of by this node any more.
