@@ -87,8 +87,8 @@ pub struct Host {
     pub next: next::Next,
     /// Of the last block that was asked for: of two the later has the higher.
     block_versions: AtomicU64,
-    /// Held by whoever flushes.
-    flushing: tokio::sync::Mutex<()>,
+    /// Held by whoever flushes; true while that, or an earlier flush, has not ended well.
+    flushing: tokio::sync::Mutex<bool>,
     /// Set when the journal's past is in the tables and it takes commits.
     running: OnceLock<Running>,
     pub(crate) conversations: Registry<ConversationId, Conversation>,

@@ -79,13 +79,16 @@ pub(super) struct Written {
 
 impl Host {
     /// Adds the rows that are to be written with these states, and takes back those of conversations whose tells were all confirmed.
-    pub(super) fn pending_rows(&self, windows: &[Window], rows: &mut Vec<Row>) -> Written {
+    pub(super) async fn pending_rows(&self, windows: &[Window], rows: &mut Vec<Row>) -> Result<Written, TablesError> {
         let mut written = Written { pending: Vec::new(), settled: Vec::new() };
-        let Some(peers) = self.peers.get() else { return written };
+        let Some(peers) = self.peers.get() else { return Ok(written) };
         for window in windows {
             let (id, version) = (window.conversation.id, window.state.version);
-            let untold = peers.untold(id);
+            let mut untold = peers.untold(id);
             if !untold.is_empty() {
+                if self.replays_for_others() {
+                    self.add_pending(id, &mut untold).await?;
+                }
                 rows.push(Row { key: Key::Pending(id), version: Version(version * 2), value: Some(encode(&untold)) });
                 written.pending.push((id, version));
             }
@@ -96,7 +99,23 @@ impl Host {
                 written.settled.push(id);
             }
         }
-        written
+        Ok(written)
+    }
+
+    /// Who replays was not told what stands in the tables already, and it must stay there.
+    async fn add_pending(&self, id: ConversationId, untold: &mut Vec<(UserId, Seq)>) -> Result<(), TablesError> {
+        let Some(stored) = self.tables.get(vec![Key::Pending(id)]).await?.pop().flatten() else { return Ok(()) };
+        for (user, first_seq) in decode_pending(id, &stored)? {
+            match untold.iter_mut().find(|(other, _)| *other == user) {
+                // None at all is later than any.
+                Some((_, known)) if *known == Seq::NONE || (first_seq != Seq::NONE && first_seq < *known) => {
+                    *known = first_seq;
+                }
+                Some(_) => {}
+                None => untold.push((user, first_seq)),
+            }
+        }
+        Ok(())
     }
 
     /// The rows are in the tables.
@@ -157,8 +176,7 @@ impl Host {
         let parts = futures_util::stream::iter(parts.into_iter().map(|part| self.pending_of(part)));
         let rows: Vec<_> = parts.buffer_unordered(PARTS_AT_ONCE).try_collect().await?;
         for (id, stored) in rows.into_iter().flatten().filter(|(id, _)| shards.contains(&id.shard())) {
-            let users: Vec<(UserId, Seq)> = decode(&stored.value, || format!("what is pending of {id}"))?;
-            self.tell_again(id, &users).await?;
+            self.tell_again(id, &decode_pending(id, &stored)?).await?;
             self.pending.rows.lock().insert(id, stored.version.0 / 2);
         }
         Ok(())
@@ -219,6 +237,11 @@ impl Host {
         let ask = Ask { first_visible: from, range: LogRange::After(from.previous()), limit };
         self.entries(conversation, ask).await
     }
+}
+
+/// Who was told something by a conversation and has not confirmed it, and from which entry on.
+fn decode_pending(id: ConversationId, stored: &Stored) -> Result<Vec<(UserId, Seq)>, TablesError> {
+    decode(&stored.value, || format!("what is pending of {id}"))
 }
 
 /// The conversation as it is, for the home of `user`.

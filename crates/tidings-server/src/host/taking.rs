@@ -51,6 +51,11 @@ impl Host {
         assert!(self.taking.set(taking).is_ok(), "a host takes once");
     }
 
+    /// Whether this host serves nobody, but replays for whoever takes shards.
+    pub(super) fn replays_for_others(&self) -> bool {
+        self.taking.get().is_some()
+    }
+
     /// Whether rows of this shard are written by this host.
     pub(super) fn writes(&self, shard: ShardId) -> bool {
         self.taking.get().is_none_or(|taking| taking.shards.contains(&shard))
