@@ -43,6 +43,20 @@ impl Entry {
             Body::Redaction { .. } | Body::Reaction { .. } | Body::Rename { .. } => 0,
         }
     }
+
+    /// Without what it says: what an inbox item counts of it.
+    #[must_use]
+    pub fn slim(&self) -> Self {
+        let body = match &self.body {
+            Body::Message(Message { mentions, .. }) => {
+                Body::Message(Message { mentions: mentions.clone(), ..Message::default() })
+            }
+            Body::Edit { target, .. } => Body::Edit { target: *target, text: Box::default() },
+            body => body.clone(),
+        };
+        let (from, client_msg_id, fold) = (self.from.clone(), None, None);
+        Self { from, client_msg_id, body, fold, ..*self }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
