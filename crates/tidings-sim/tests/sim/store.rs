@@ -59,7 +59,10 @@ impl Store {
             None => world.note(format_args!("seal {node} behind {at}")),
             Some(body) => {
                 world.note(format_args!("append {node} {at} {:016x}", digest(body)));
-                self.check_hosts(world, node, at, body);
+                // An attempt may come late, when its bucket was given up: nobody looks there any more.
+                if Position(at) > self.mark(node) {
+                    self.check_hosts(world, node, at, body);
+                }
             }
         }
         Ok(())
