@@ -48,6 +48,20 @@ impl Entry {
     pub fn removes(&self, user: &UserId) -> bool {
         matches!(&self.body, Body::Members(change) if change.removed.contains(user))
     }
+
+    /// Without what it says: what an inbox item counts of it.
+    #[must_use]
+    pub fn slim(&self) -> Self {
+        let body = match &self.body {
+            Body::Message(Message { mentions, .. }) => {
+                Body::Message(Message { mentions: mentions.clone(), ..Message::default() })
+            }
+            Body::Edit { target, .. } => Body::Edit { target: *target, text: Box::default() },
+            body => body.clone(),
+        };
+        let (from, client_msg_id, fold) = (self.from.clone(), None, None);
+        Self { from, client_msg_id, body, fold, ..*self }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -335,12 +335,13 @@ impl Connection {
         self.drive(pin!(paced(taken))).await
     }
 
-    /// Awaits `work`, and meanwhile writes what waits.
+    /// Awaits `work`, and meanwhile writes what waits, and goes on with the read under way: `work` may be waiting for what it loads.
     async fn drive<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, End> {
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
                 () = self.outbox.changed() => self.drain().await?,
+                frame = next_answer(&mut self.reading) => self.write(frame).await?,
             }
         }
     }

@@ -10,10 +10,14 @@ use crate::{
     conversation::{
         entry::{Entry, Role},
         event::{History, Kind, ProfileOf},
+        fold,
     },
 };
 
 use super::kept::{KeptSession, Published};
+
+/// What is told again is whole up to so many bytes.
+const TOLD_WHOLE_BYTES: usize = 96 << 10;
 
 /// One event of one home, as a commit holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -218,7 +222,9 @@ impl Tell {
         64 + match &self.what {
             Told::Joined(joined) => 200 + joined.entry.as_ref().map_or(0, |entry| entry.weight()),
             Told::Entry(entry) | Told::Group { entry, .. } => entry.weight(),
-            Told::Again(again) => 200 + again.entries.iter().map(|entry| entry.weight()).sum::<usize>(),
+            Told::Again(again) => {
+                200 + again.slim.iter().chain(&again.entries).map(|entry| entry.weight()).sum::<usize>()
+            }
             Told::Peer { .. } => 0,
         }
     }
@@ -228,7 +234,7 @@ impl Tell {
         match &self.what {
             Told::Joined(joined) => joined.entry.as_ref().map_or(Seq::NONE, |entry| entry.seq),
             Told::Entry(entry) | Told::Group { entry, .. } => entry.seq,
-            Told::Again(again) => again.entries.first().map_or(Seq::NONE, |entry| entry.seq),
+            Told::Again(again) => again.slim.iter().chain(&again.entries).next().map_or(Seq::NONE, |entry| entry.seq),
             Told::Peer { .. } => Seq::NONE,
         }
     }
@@ -280,6 +286,28 @@ pub struct Again {
     /// What may be missing, ascending, without a gap to the last.
     #[cbor(n(3), with = "cbor::all_shared")]
     pub entries: Vec<Arc<Entry>>,
+    /// Before them, without a gap either, and without what they say: one frame has to take it all.
+    #[cbor(n(4), default, with = "cbor::all_shared")]
+    pub slim: Vec<Arc<Entry>>,
+    /// The last of `slim` that an item may show.
+    #[cbor(n(5), with = "cbor::optional_shared")]
+    pub preview: Option<Arc<Entry>>,
+}
+
+impl Again {
+    /// The conversation as `joined`, with as many of `entries` whole as have room.
+    pub fn new(joined: Joined, is_member: bool, peer: Option<(Seq, Seq)>, entries: &[Arc<Entry>]) -> Self {
+        let mut bytes = 0;
+        let fits = |entry: &&Arc<Entry>| {
+            bytes += entry.weight();
+            bytes <= TOLD_WHOLE_BYTES
+        };
+        let whole = entries.iter().rev().take_while(fits).count();
+        let (before, entries) = entries.split_at(entries.len() - whole);
+        let preview = before.iter().rev().find(|entry| fold::is_previewed(entry) && !entry.void).cloned();
+        let slim = before.iter().map(|entry| Arc::new(entry.slim())).collect();
+        Self { joined, is_member, peer, entries: entries.to_vec(), slim, preview }
+    }
 }
 
 /// A conversation as somebody finds it who becomes a member.

@@ -202,6 +202,13 @@ impl Item {
     }
 
     fn told_again(&mut self, user: &UserId, again: &Again) {
+        let had = self.last_seq;
+        for entry in &again.slim {
+            self.told_slim(user, entry, false);
+        }
+        if let Some(preview) = again.preview.as_ref().filter(|preview| preview.seq > had) {
+            fold::preview(&mut self.preview, preview);
+        }
         for entry in &again.entries {
             self.told_entry(user, entry, false);
         }
@@ -218,6 +225,14 @@ impl Item {
     }
 
     fn told_entry(&mut self, user: &UserId, entry: &Arc<Entry>, from_blocked: bool) {
+        // What somebody blocked writes is not shown; what they change of what is shown, is.
+        if self.told_slim(user, entry, from_blocked) && !(from_blocked && fold::is_previewed(entry)) {
+            fold::preview(&mut self.preview, entry);
+        }
+    }
+
+    /// All but the preview. Says whether the entry is news that may be shown.
+    fn told_slim(&mut self, user: &UserId, entry: &Entry, from_blocked: bool) -> bool {
         let mine = entry.from == *user;
         if entry.seq <= self.last_seq {
             // A large conversation was asked in the moment before it told of a mention.
@@ -225,7 +240,7 @@ impl Item {
                 remember(&mut self.mentions, entry.seq);
                 self.mentions.sort_unstable();
             }
-            return;
+            return false;
         }
         self.last_seq = entry.seq;
         self.last_ord = entry.ord;
@@ -233,16 +248,13 @@ impl Item {
             self.read_to(entry.seq, entry.ord);
         } else if entry.void {
             // Whoever blocked its sender learns nothing of it, and shows nothing.
-            return;
+            return false;
         } else if let Some(with) = &mut self.with {
             // Who writes has seen what is there.
             (with.delivered, with.read) = (entry.seq, entry.seq);
         }
         self.count(user, entry, mine, from_blocked);
-        // What somebody blocked writes is not shown; what they change of what is shown, is.
-        if !from_blocked || !fold::is_previewed(entry) {
-            fold::preview(&mut self.preview, entry);
-        }
+        true
     }
 
     fn count(&mut self, user: &UserId, entry: &Entry, mine: bool, from_blocked: bool) {
@@ -319,4 +331,43 @@ impl Item {
 fn mentions(entry: &Entry, user: &UserId) -> bool {
     let Body::Message(message) = &entry.body else { return false };
     message.mentions.iter().any(|name| **name == *user.as_str() || &**name == "@all")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conversation::{entry::Message, state::State, tell};
+
+    /// Long messages of somebody else, one of one's own, and a redaction of an unread one.
+    fn log(user: &UserId, other: &UserId) -> Vec<Arc<Entry>> {
+        let mut ord = 0;
+        let entries = (1..=40).map(|seq| {
+            let from = if seq == 10 { user } else { other };
+            let body = match seq {
+                30 => Body::Redaction { target: Seq(12), edits: Vec::new() },
+                _ => Body::Message(Message { text: "x".repeat(16_000).into(), ..Message::default() }),
+            };
+            ord += u64::from(seq != 30);
+            let (from, client_msg_id) = (from.clone(), Some(seq.to_string().into()));
+            Arc::new(Entry { seq: Seq(seq), at_ms: seq, from, ord, client_msg_id, body, void: false, fold: None })
+        });
+        entries.collect()
+    }
+
+    #[test]
+    fn what_is_told_again_at_once_comes_to_the_same_as_one_by_one_and_fits_into_a_frame() {
+        let (user, other) = (UserId::new("ada").expect("a name"), UserId::new("bob").expect("a name"));
+        let entries = log(&user, &other);
+        let joined = tell::joined(&State::default(), Role::Member, None);
+        let mut one_by_one = Item::joined(&user, 1, &joined);
+        entries.iter().for_each(|entry| one_by_one.apply(&user, entry.seq.0 + 1, &Told::Entry(entry.clone()), false));
+        let again = Again::new(joined.clone(), true, None, &entries);
+        assert!(!again.slim.is_empty() && again.slim.len() + again.entries.len() == entries.len());
+        let told = Told::Again(Box::new(again));
+        assert!(minicbor::to_vec(&told).expect("a vector takes all bytes").len() < 256 << 10);
+        let mut at_once = Item::joined(&user, 1, &joined);
+        at_once.apply(&user, 41, &told, false);
+        assert_eq!(at_once, one_by_one);
+        assert_eq!((at_once.read_seq, at_once.unread()), (Seq(10), 28));
+    }
 }

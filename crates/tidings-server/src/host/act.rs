@@ -286,6 +286,11 @@ impl Host {
                 // Held until what is decided has been submitted.
                 let entered = self.shards.enter_in(conversation.id.shard(), conversation.epoch);
                 let _entered = entered.ok_or(ActError::Elsewhere)?;
+                // What changes the home is in the same commit.
+                let home = action.with.as_ref().map(|_| self.shards.enter(action.by.shard()));
+                if matches!(home, Some(None)) {
+                    return Err(ActError::Answered(Box::new(Answer::moving())));
+                }
                 let proposal = Proposal { action, begin, fetched: &fetched, flushes };
                 match inner.decide(conversation.id, &proposal, &self.rules) {
                     Verdict::Needs(needs) => needs,

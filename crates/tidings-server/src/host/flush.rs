@@ -93,8 +93,19 @@ impl Host {
         outcome
     }
 
+    /// One at a time; and none after one that has failed or was given up half-way: what that one took is neither in the tables nor in
+    /// any list of what is to be written, and the mark must not pass it.
     pub(super) async fn flush(&self, freshness: Freshness) -> Result<(), TablesError> {
-        let _flushing = self.flushing.lock().await;
+        let mut is_unfinished = self.flushing.lock().await;
+        if std::mem::replace(&mut *is_unfinished, true) {
+            return Err(TablesError::Closed);
+        }
+        self.flush_alone(freshness).await?;
+        *is_unfinished = false;
+        Ok(())
+    }
+
+    async fn flush_alone(&self, freshness: Freshness) -> Result<(), TablesError> {
         let began = Instant::now();
         let (position, conversations) = {
             let mut unflushed = self.unflushed.lock();

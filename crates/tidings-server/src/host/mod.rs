@@ -87,8 +87,8 @@ pub struct Host {
     pub next: next::Next,
     /// Of the last block that was asked for: of two the later has the higher.
     block_versions: AtomicU64,
-    /// Held by whoever flushes.
-    flushing: tokio::sync::Mutex<()>,
+    /// Held by whoever flushes; true while that, or an earlier flush, has not ended well.
+    flushing: tokio::sync::Mutex<bool>,
     /// Set when the journal's past is in the tables and it takes commits.
     running: OnceLock<Running>,
     pub(crate) conversations: Registry<ConversationId, Conversation>,
@@ -237,15 +237,19 @@ impl Host {
         if let Some(peers) = self.peers.get() {
             peers.room().await;
         }
-        let permit = self.reserve_for_peers(bytes).await?;
+        let permit = match self.running.get() {
+            Some(running) if self.failure().is_none() => running.committer.reserve(bytes).await?,
+            _ => return Err(Closed),
+        };
         // Looked at behind the reservation: who finds it false is waited for by whoever sets it.
         if self.is_read_only() { Err(Closed) } else { Ok(permit) }
     }
 
-    /// The same for what other nodes wait for: two that waited for each other would wait for ever.
+    /// The same for what other nodes wait for: two that waited for each other would wait for ever. And it is not given up while the
+    /// journal takes long: nobody would do it again.
     pub(crate) async fn reserve_for_peers(&self, bytes: usize) -> Result<Permit, Closed> {
         match self.running.get() {
-            Some(running) if self.failure().is_none() => running.committer.reserve(bytes).await,
+            Some(running) if self.failure().is_none() => running.committer.reserve_patiently(bytes).await,
             _ => Err(Closed),
         }
     }

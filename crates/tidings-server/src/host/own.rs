@@ -14,7 +14,7 @@ use crate::{
         event::{HomeChange, HomeEvent},
         state::BLOCKS_MAX,
     },
-    session::reply::{Answer, Reply},
+    session::reply::{Answer, Reply, Sender},
 };
 
 use super::{
@@ -101,6 +101,10 @@ impl Host {
         let mut inner = direct.lock();
         let _entered = self.shards.enter_in(direct.id.shard(), direct.epoch).ok_or(ActError::Elsewhere)?;
         let home = self.shards.enter(block.by.shard());
+        if home.is_none() && !reply.as_ref().is_some_and(|reply| self.is_from_elsewhere(reply)) {
+            // The home is leaving, and nobody else would do its part.
+            return Err(ActError::Answered(Box::new(Answer::moving())));
+        }
         let mut parts = SmallVec::new();
         let last = inner.decided().blocks.iter().find(|last| last.by == block.by).map_or(0, |last| last.home_version);
         if last < block.home_version {
@@ -117,6 +121,14 @@ impl Host {
         Ok(())
     }
 
+    /// Whether another node asks, which has the home and does its part when it has the answer.
+    fn is_from_elsewhere(&self, reply: &Reply) -> bool {
+        match reply.sender() {
+            Some(Sender::There { node, .. }) => self.peers.get().is_some_and(|peers| peers.me() != node),
+            _ => false,
+        }
+    }
+
     /// The user has read up to `seq`: the home's register moves, and the conversation's copy of it.
     pub async fn mark_read(&self, user: &UserId, id: ConversationId, seq: Seq, reply: Reply) {
         self.reach(Reach { user: user.clone(), conversation: id, seq, is_read: true }, reply).await;
@@ -131,7 +143,7 @@ impl Host {
         let mut reply = Some(reply);
         let mut outcome = Err(ActError::Elsewhere);
         if self.shards.is_here(reach.conversation.shard()) {
-            outcome = self.reach_here(&reach, &mut reply).await.map(drop);
+            outcome = self.reach_both(&reach, &mut reply, true).await.map(drop);
         }
         if matches!(outcome, Err(ActError::Elsewhere)) {
             outcome = Box::pin(self.reach_there(&reach, &mut reply)).await;
@@ -157,8 +169,13 @@ impl Host {
         Ok(())
     }
 
-    /// Moves the conversation's register, and the home's if it is here, too. Tells the `ord` of what is read.
+    /// Moves the conversation's register. Tells the `ord` of what is read.
     pub(super) async fn reach_here(&self, reach: &Reach, reply: &mut Option<Reply>) -> Result<u64, ActError> {
+        self.reach_both(reach, reply, false).await
+    }
+
+    /// The same, and the home's register if it is here, too. Is the answer for that home (`of_home`), it must be.
+    async fn reach_both(&self, reach: &Reach, reply: &mut Option<Reply>, of_home: bool) -> Result<u64, ActError> {
         let &Reach { ref user, conversation: id, seq, is_read } = reach;
         let home = if self.shards.is_here(user.shard()) { Some(self.home(user).await?) } else { None };
         let conversation = self.conversation(id).await?;
@@ -167,6 +184,9 @@ impl Host {
         let permit = self.reserve(256).await?;
         let mut parts = SmallVec::new();
         let home_entered = self.shards.enter(user.shard());
+        if of_home && is_read && (home.is_none() || home_entered.is_none()) {
+            return Err(ActError::Answered(Box::new(Answer::moving())));
+        }
         if let (Some(home), true) = (home, is_read && home_entered.is_some()) {
             let item_read = home.lock().state.items.get(&id).map_or(Seq::NONE, |item| item.read_seq);
             if item_read < seq {

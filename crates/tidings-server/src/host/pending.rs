@@ -39,8 +39,8 @@ use super::{
 /// Rows that are read at once, and parts.
 const ROWS: usize = 1_000;
 const PARTS_AT_ONCE: usize = 16;
-/// Entries that are told again; of those before them the item knows the count.
-const ENTRIES: u64 = 200;
+/// Entries that are told again, the older ones without what they say; of those before them the item knows the count.
+const ENTRIES: u64 = 1_000;
 
 #[derive(Default)]
 pub struct Pending {
@@ -253,5 +253,5 @@ pub(super) fn again(state: &State, user: &UserId, entries: &[Arc<Entry>]) -> Aga
         // Who is blocked does not see what the blocker has read.
         peer = other.filter(|_| !state.is_blocked(user)).map(|(_, member)| (member.delivered, member.read));
     }
-    Again { joined, is_member: member.is_some(), peer, entries: entries.to_vec() }
+    Again::new(joined, member.is_some(), peer, entries)
 }

@@ -123,7 +123,8 @@ impl Host {
                 .collect();
             let mut found = found.into_iter();
             let mut left = Vec::new();
-            let sender_in_fleet = self.shards.is_fleet().then(|| parts.iter().find_map(Part::sent_by).cloned()).flatten();
+            let sender_in_fleet =
+                self.shards.is_fleet().then(|| parts.iter().find_map(Part::sent_by).cloned()).flatten();
             for part in parts {
                 match part {
                     Part::Conversation(conversation, event) => {

@@ -4,6 +4,7 @@
 use std::{
     hash::{BuildHasher, Hash},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -11,6 +12,9 @@ use parking_lot::Mutex;
 use crate::maps::{HashMap, Hashing};
 
 const PARTS: usize = 64;
+
+/// Who loads may be held up by what its connection does beside; the others load by themselves then.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What an actor tells about itself so that it can be given up.
 pub trait Cached {
@@ -70,21 +74,23 @@ impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
         load: impl Fn() -> F,
         finish: impl Fn(L) -> Option<Arc<A>>,
     ) -> Result<Arc<A>, E> {
-        let gate = {
-            let mut part = self.part(key).lock();
-            match part.entry(key.clone()).or_insert_with(|| Slot::Loading(Arc::default())) {
-                Slot::Loaded(actor) => return Ok(actor.clone()),
-                Slot::Loading(gate) => gate.clone(),
-            }
-        };
-        let _loading = gate.lock().await;
-        if let Some(actor) = self.get(key) {
-            return Ok(actor);
-        }
         loop {
+            let gate = {
+                let mut part = self.part(key).lock();
+                match part.entry(key.clone()).or_insert_with(|| Slot::Loading(Arc::default())) {
+                    Slot::Loaded(actor) => return Ok(actor.clone()),
+                    Slot::Loading(gate) => gate.clone(),
+                }
+            };
+            let _loading = tokio::time::timeout(PATIENCE, gate.lock()).await;
+            if let Some(actor) = self.get(key) {
+                return Ok(actor);
+            }
             let loaded = load().await?;
             let mut part = self.part(key).lock();
-            if let Some(actor) = finish(loaded) {
+            // Somebody else may have loaded it meanwhile, and it may have gone again: what was read is old then.
+            let is_current = matches!(part.get(key), Some(Slot::Loading(now)) if Arc::ptr_eq(now, &gate));
+            if is_current && let Some(actor) = finish(loaded) {
                 part.insert(key.clone(), Slot::Loaded(actor.clone()));
                 return Ok(actor);
             }
@@ -135,5 +141,53 @@ impl<K: Eq + Hash + Clone, A: Cached> Registry<K, A> {
             });
         }
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, pin::pin};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    impl Cached for u32 {
+        fn used(&self) -> u64 {
+            0
+        }
+        fn weight(&self) -> usize {
+            1
+        }
+        fn is_idle(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_is_held_up_while_loading_holds_up_nobody_and_brings_nothing_old() {
+        let registry: Registry<u32, u32> = Registry::default();
+        let now = |number: u32| async move { Ok::<_, Infallible>(number) };
+        let (go_on, held_up) = oneshot::channel::<()>();
+        let held_up = Mutex::new(Some(held_up));
+        let first_load = || {
+            let held_up = held_up.lock().take();
+            async move {
+                match held_up {
+                    Some(held_up) => held_up.await.map(|()| 1).or(Ok::<_, Infallible>(1)),
+                    None => Ok(3),
+                }
+            }
+        };
+        let mut first = pin!(registry.load(&7, first_load, |number| Some(Arc::new(number))));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        let Ok(second) = registry.load(&7, || now(2), |number| Some(Arc::new(number))).await;
+        assert_eq!(*second, 2);
+        drop(second);
+        registry.give_up(0, 1);
+        assert!(registry.get(&7).is_none());
+        go_on.send(()).expect("it waits");
+        let Ok(first) = first.await;
+        assert_eq!(*first, 3, "what was read before the second one is not taken");
     }
 }

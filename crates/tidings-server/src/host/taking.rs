@@ -4,7 +4,6 @@
 //! a home reads all conversations of the journal, and its items are as far as their users had seen them; but only rows of
 //! the own shards are written.
 
-use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tidings_proto::{ConversationId, SHARDS, Seq, ShardId, UserId};
 
@@ -14,6 +13,7 @@ use crate::{
         event::{Change, ConversationEvent},
     },
     home::event::{Tell, Told},
+    maps::{HashMap, HashSet},
     session::outbox::Wakes,
 };
 

@@ -223,11 +223,17 @@ impl<T: Send + 'static> Committer<T> {
     }
 
     /// Waits for room for about `bytes` of events, first come, first served. As the backlog passes the half of its
-    /// bound this slows senders down to the pace of the flush. To be called before an actor is locked.
+    /// bound this slows senders down to the pace of the flush. Closed also while an append takes too long
+    /// ([`Pace::refuse_after`](super::Pace)). To be called before an actor is locked.
     pub async fn reserve(&self, bytes: usize) -> Result<Permit, Closed> {
         if self.inner.shared.is_stuck() {
             return Err(Closed);
         }
+        self.reserve_patiently(bytes).await
+    }
+
+    /// The same for what has to be committed however long it takes: closed only when the journal has failed or stops.
+    pub async fn reserve_patiently(&self, bytes: usize) -> Result<Permit, Closed> {
         self.inner.shared.backlog.reserve(bytes + ITEM_BYTES).await.map_err(|_| Closed)
     }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tidings_server::{
     bus::{Bus, FRAME_BYTES, Filler, Inlet, LANES, Lane, SendError, inlet},
+    host::peers::wire::Frame,
     node::NodeId,
 };
 
@@ -74,6 +75,7 @@ impl NodeBus {
                 let joined = joined.lock();
                 let Some((_, fillers)) = joined.get(&to) else { return };
                 world.note(format_args!("frame {from} to {to}, lane {lane}: {:016x}", digest(&frame)));
+                world.explain(|| format!("{:?}", minicbor::decode::<Frame>(&frame)));
                 fillers[lane].put(from, frame);
             });
         }

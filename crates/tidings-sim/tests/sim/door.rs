@@ -275,13 +275,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Awaits `work`, and meanwhile writes what waits.
+    /// Awaits `work`, and meanwhile writes what waits, and goes on with the read under way.
     async fn drive<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, End> {
         let outbox = self.outbox.clone();
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
                 () = outbox.changed() => self.drain()?,
+                frame = next_answer(&mut self.reading) => self.write(frame),
             }
         }
     }

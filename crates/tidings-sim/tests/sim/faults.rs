@@ -9,9 +9,15 @@ use super::{fleet::Fleet, world::Place};
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Kill(usize),
+    /// Two at the same moment.
+    KillBoth(usize, usize),
     Pause(usize),
     /// One that hands everything over, ends, and starts again.
     Deploy(usize),
+    /// A person asks the first that the second do so.
+    AskToDeploy(usize, usize),
+    /// One that was not there before begins.
+    Join(usize),
     /// Nothing goes between two places, or nothing one way.
     Cut(Place, Place, Ways),
     /// Frames of the bus are lost and doubled.
@@ -47,8 +53,17 @@ fn ms(rng: &mut StdRng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(rng.random_range(range))
 }
 
-/// What happens within `length` to so many nodes.
-pub fn plan(rng: &mut StdRng, nodes: usize, begin: Duration, length: Duration) -> Vec<Planned> {
+/// For what strikes once.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// What happens within `length` to so many nodes; those in `later` are not there at the beginning.
+pub fn plan(
+    rng: &mut StdRng,
+    nodes: usize,
+    later: std::ops::Range<usize>,
+    begin: Duration,
+    length: Duration,
+) -> Vec<Planned> {
     let count = rng.random_range(2..7);
     let end_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     let mut planned: Vec<_> = (0..count)
@@ -58,6 +73,15 @@ pub fn plan(rng: &mut StdRng, nodes: usize, begin: Duration, length: Duration) -
             Planned { fault, from, to: from + lasting }
         })
         .collect();
+    let once = |fault, from| Planned { fault, from, to: from + AT_ONCE };
+    for node in later {
+        planned.push(once(Fault::Join(node), begin + ms(rng, 0..end_ms)));
+    }
+    if rng.random_ratio(1, 8) {
+        // All of them, one after the other.
+        let (from, apart) = (begin + ms(rng, 0..end_ms / 2), ms(rng, 800..3_500));
+        planned.extend((0..nodes).zip(0..).map(|(node, number)| once(Fault::Deploy(node), from + apart * number)));
+    }
     planned.sort_by_key(|planned| planned.from);
     planned
 }
@@ -67,9 +91,11 @@ fn any(rng: &mut StdRng, nodes: usize) -> (Fault, Duration) {
     let other = (node + rng.random_range(1..nodes)) % nodes;
     let ways = [Ways::There, Ways::Back, Ways::Both][rng.random_range(0..3)];
     match rng.random_range(0..12) {
+        0 if rng.random() => (Fault::KillBoth(node, other), ms(rng, 200..9_000)),
         0..3 => (Fault::Kill(node), ms(rng, 200..9_000)),
         3 | 4 => (Fault::Pause(node), ms(rng, 200..12_000)),
-        5 => (Fault::Deploy(node), Duration::from_millis(1)),
+        5 if rng.random() => (Fault::AskToDeploy(other, node), AT_ONCE),
+        5 => (Fault::Deploy(node), AT_ONCE),
         6 => (Fault::Cut(Place::Node(node), Place::Store, ways), ms(rng, 200..8_000)),
         7 => (Fault::Cut(Place::Node(node), Place::Node(other), ways), ms(rng, 200..10_000)),
         8 => (Fault::Cut(Place::Node(node), Place::Clients, ways), ms(rng, 200..8_000)),
@@ -86,8 +112,14 @@ impl Fault {
         world.note(format_args!("{self} for {lasting:?}"));
         match self {
             Self::Kill(node) => fleet.kill(node, lasting),
+            Self::KillBoth(one, other) => {
+                fleet.kill(one, lasting);
+                fleet.kill(other, lasting);
+            }
             Self::Pause(node) => fleet.pause(node, true),
             Self::Deploy(node) => fleet.drain(node),
+            Self::AskToDeploy(asked, node) => fleet.ask_to_drain(asked, node),
+            Self::Join(node) => fleet.join(node),
             Self::Cut(from, to, ways) => each_way(from, to, ways, |from, to| world.cut(from, to)),
             Self::BadBus => world.set_weather(|weather| (weather.lost, weather.doubled) = (150, 100)),
             Self::StoreSlow => world.set_weather(|weather| weather.store_slow = Duration::from_millis(2_500)),
@@ -100,7 +132,7 @@ impl Fault {
         let world = fleet.world.clone();
         world.note(format_args!("{self} is mended"));
         match self {
-            Self::Kill(_) | Self::Deploy(_) => {}
+            Self::Kill(_) | Self::KillBoth(..) | Self::Deploy(_) | Self::AskToDeploy(..) | Self::Join(_) => {}
             Self::Pause(node) => fleet.pause(node, false),
             Self::Cut(from, to, ways) => {
                 each_way(from, to, ways, |from, to| world.mend(from, to));

@@ -12,7 +12,8 @@ use super::{
     bus::Network,
     flaw::Flaw,
     lines::Lines,
-    node::{Ground, Open, Process},
+    logs,
+    node::{Ground, Open, Process, name},
     store::Store,
     world::{Place, TICK, World},
 };
@@ -38,7 +39,8 @@ pub struct Slot {
 }
 
 impl Fleet {
-    pub fn new(world: &Arc<World>, count: usize, flaw: Option<Flaw>) -> Self {
+    /// So many nodes begin at once, and there is room for `later` more.
+    pub fn new(world: &Arc<World>, count: usize, later: usize, flaw: Option<Flaw>) -> Self {
         let store = Arc::new(Mutex::new(Store::default()));
         let ground = Ground { world: world.clone(), store, network: Network::new(world), flaw };
         let clients = Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -47,8 +49,9 @@ impl Fleet {
             let _entered = clients.enter();
             Instant::now()
         };
-        let nodes = (0..count).map(|_| Slot { process: None, runs: 0, starts_at: Some(Duration::ZERO) }).collect();
-        let lines = Lines::new(world, count);
+        let slot = |place| Slot { process: None, runs: 0, starts_at: (place < count).then_some(Duration::ZERO) };
+        let nodes = (0..count + later).map(slot).collect();
+        let lines = Lines::new(world, count + later);
         Self { world: world.clone(), ground, lines, nodes, clients, clients_until }
     }
 
@@ -66,6 +69,7 @@ impl Fleet {
         for place in 0..self.nodes.len() {
             self.tick_node(place, now);
         }
+        logs::turn_of(Place::Clients);
         self.clients_until += TICK;
         let until = self.clients_until;
         self.clients.block_on(async move { tokio::time::sleep_until(until).await });
@@ -80,6 +84,7 @@ impl Fleet {
         for caller in self.lines.take_callers(place) {
             process.call(caller);
         }
+        logs::turn_of(Place::Node(place));
         process.tick();
         if process.has_ended() {
             // Whatever watches over processes starts it again.
@@ -118,6 +123,17 @@ impl Fleet {
         }
     }
 
+    pub fn ask_to_drain(&self, asked: usize, place: usize) {
+        if let Some(process) = &self.nodes[asked].process {
+            process.ask_to_drain(name(place));
+        }
+    }
+
+    /// One that was not there before begins.
+    pub fn join(&mut self, place: usize) {
+        self.nodes[place].starts_at.get_or_insert(self.world.now());
+    }
+
     pub fn interrupt(&self, place: usize) {
         self.ground.network.interrupt(Place::Node(place));
     }
@@ -148,8 +164,9 @@ impl Fleet {
     /// What is not settled, if anything is.
     pub fn unsettled(&self) -> Option<String> {
         let open = self.open();
-        if open.len() < self.nodes.len() {
-            return Some(format!("{} of {} nodes serve", open.len(), self.nodes.len()));
+        let are_there = self.nodes.iter().filter(|slot| slot.process.is_some() || slot.starts_at.is_some()).count();
+        if open.len() < are_there {
+            return Some(format!("{} of {are_there} nodes serve", open.len()));
         }
         let store = self.ground.store.lock();
         let view = super::store::at_once(tidings_server::cluster::store::ClusterStore::view(&store.cluster));

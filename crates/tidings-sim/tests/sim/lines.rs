@@ -51,6 +51,8 @@ pub enum Lost {
 /// A logged-in connection.
 pub struct Socket {
     world: Arc<World>,
+    /// Whose it is, for people who look at a trace.
+    name: String,
     up: Pipe<Up>,
     down: mpsc::UnboundedReceiver<Down>,
 }
@@ -82,7 +84,7 @@ impl Lines {
         let nodes = self.callers.lock().len();
         let mut place = self.world.random(|rng| rng.random_range(0..nodes));
         for _ in 0..3 {
-            let mut socket = self.connect(place);
+            let mut socket = self.connect(place, &hello);
             socket.say(&Request { id: None, command: Command::Hello(hello.clone()) });
             match timeout(PATIENCE, socket.next_down()).await {
                 Ok(Some(Down::Text(text))) if matches!(parse(&text), ServerFrame::Welcome(_)) => return Some(socket),
@@ -93,7 +95,7 @@ impl Lines {
         None
     }
 
-    fn connect(&self, place: usize) -> Socket {
+    fn connect(&self, place: usize, hello: &Hello) -> Socket {
         let (world, node) = (&self.world, Place::Node(place));
         let is_broken = Arc::new(AtomicBool::new(false));
         let (up, ups) = pipe(world, Place::Clients, node, &is_broken);
@@ -104,13 +106,17 @@ impl Lines {
             open[place].push((is_broken.clone(), down.clone()));
         }
         self.callers.lock()[place].push(Caller { up: ups, down });
-        Socket { world: world.clone(), up, down: downs }
+        let device = hello.device.as_ref().map_or("?", |device| device.as_str());
+        let name = format!("{}'s {device} at {node}", hello.username.as_deref().unwrap_or("?"));
+        Socket { world: world.clone(), name, up, down: downs }
     }
 }
 
 impl Socket {
     pub fn say(&self, request: &Request) {
-        self.up.send(Up::Text(serde_json::to_string(request).expect("frames have string keys")));
+        let text = serde_json::to_string(request).expect("frames have string keys");
+        self.world.explain(|| format!("{} says {text}", self.name));
+        self.up.send(Up::Text(text));
     }
 
     pub fn pong(&self) {
@@ -121,6 +127,7 @@ impl Socket {
         let down = self.down.recv().await?;
         if let Down::Text(text) = &down {
             self.world.note(format_args!("client gets {:016x}", digest(text)));
+            self.world.explain(|| format!("{} gets {}", self.name, String::from_utf8_lossy(text)));
         }
         Some(down)
     }

@@ -18,6 +18,7 @@ mod fleet;
 mod journals;
 mod judge;
 mod lines;
+mod logs;
 mod node;
 mod pipe;
 mod pool;

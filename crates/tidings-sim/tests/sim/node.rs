@@ -83,6 +83,10 @@ pub fn id(place: usize, run: u32) -> NodeId {
     NodeId::from_u128((place as u128 + 1) << 64 | u128::from(run))
 }
 
+pub fn name(place: usize) -> String {
+    format!("node-{place}")
+}
+
 pub fn place_of(id: NodeId) -> usize {
     usize::try_from((id.as_u128() >> 64) - 1).expect("there are few nodes")
 }
@@ -141,6 +145,13 @@ impl Process {
         self.shared.to_drain.notify_one();
     }
 
+    /// A person asks this node that another one drain.
+    pub fn ask_to_drain(&self, other: String) {
+        let Some(open) = self.open() else { return };
+        // What is refused, or not answered, is asked by nobody again.
+        self.runtime.spawn(async move { drop(open.joined.member.drain_other(&other).await) });
+    }
+
     /// Ends it at once: what it has sent arrives still.
     pub fn kill(self) {
         self.shared.is_alive.store(false, Ordering::Relaxed);
@@ -185,29 +196,36 @@ async fn live(
     let shutdown = Shutdown::default();
     let journal = journals.begin(id).await;
     let tasks = host.run_as(RunsAs::Task, Arc::new(journal), &shutdown);
-    let me = Node::new(id, format!("node-{place}"), "");
+    let me = Node::new(id, name(place), "");
     let cluster = Arc::new(Cluster(link));
     match Joined::start(cluster, me, &host, Arc::new(journals), &shutdown).await {
         Ok(joined) => {
             let open = Open { host: host.clone(), joined: Arc::new(joined) };
             *shared.open.lock() = Some(open.clone());
-            tokio::select! {
-                () = shutdown.begun() => {}
-                () = shared.to_drain.notified() => {
-                    world.note(format_args!("node {id} drains"));
-                    tokio::select! {
-                        () = open.joined.drain(Duration::from_secs(8)) => {}
-                        () = door::serve_all(&host, &is_alive, &mut called) => {}
-                        () = shutdown.begun() => {}
+            let wish_to_stop = async {
+                tokio::select! {
+                    () = shutdown.begun() => {}
+                    () = shared.to_drain.notified() => {
+                        world.note(format_args!("node {id} drains"));
+                        tokio::select! {
+                            () = open.joined.drain(Duration::from_secs(8)) => {}
+                            () = shutdown.begun() => {}
+                        }
                     }
-                    host.for_each_session(|outbox| outbox.close(CloseCode::Draining));
-                    let left = open.joined.leave(Duration::from_secs(5)).await;
-                    shutdown.begin();
-                    host.stop(tasks).await;
-                    world.note(format_args!("node {id} has left: {}", left.is_ok()));
                 }
+            };
+            tokio::select! {
+                () = wish_to_stop => {}
                 () = door::serve_all(&host, &is_alive, &mut called) => {}
             }
+            host.for_each_session(|outbox| outbox.close(CloseCode::Draining));
+            let left = open.joined.leave(Duration::from_secs(5)).await;
+            // Its tasks end wherever they are.
+            shared.open.lock().take();
+            drop(open);
+            shutdown.begin();
+            host.stop(tasks).await;
+            world.note(format_args!("node {id} has left: {}", left.is_ok()));
         }
         Err(error) => world.note(format_args!("node {id} could not join: {error}")),
     }

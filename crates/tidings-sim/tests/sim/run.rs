@@ -17,7 +17,7 @@ use super::{
     faults::{self, Planned},
     flaw::Flaw,
     fleet::Fleet,
-    judge,
+    judge, logs,
     proof::world::World as People,
     seed,
     world::{Weather, World},
@@ -69,13 +69,17 @@ pub fn run(number: u64, flaw: Option<Flaw>, keeps_trace: bool, but_inboxes: bool
         panics().lock().push(panic.to_string());
     }));
     let world = World::new(number, keeps_trace);
+    if keeps_trace {
+        logs::keep(&world);
+    }
     let clock = world.clone();
     let people = Arc::new(People::new(Recorder::simulated(move || clock.now_ns())));
     let nodes = world.random(|rng| rng.random_range(3..6));
-    let mut fleet = Fleet::new(&world, nodes, flaw);
+    let later = usize::from(world.random(|rng| rng.random_ratio(1, 5)));
+    let mut fleet = Fleet::new(&world, nodes, later, flaw);
     let mut faults = Vec::new();
     // One that panics here has said so.
-    let lived = catch_unwind(AssertUnwindSafe(|| live(&mut fleet, &people)));
+    let lived = catch_unwind(AssertUnwindSafe(|| live(&mut fleet, nodes, &people)));
     faults.extend(lived.ok().and_then(Result::err));
     faults.append(&mut panics().lock());
     let history = people.recorder.history();
@@ -91,7 +95,8 @@ pub fn run(number: u64, flaw: Option<Flaw>, keeps_trace: bool, but_inboxes: bool
     outcome
 }
 
-fn live(fleet: &mut Fleet, people: &Arc<People>) -> Result<(), String> {
+/// `nodes` are there at the beginning.
+fn live(fleet: &mut Fleet, nodes: usize, people: &Arc<People>) -> Result<(), String> {
     if !fleet.until(LIMIT, Fleet::is_settled) {
         return Err(format!("the fleet does not settle at its beginning: {:?}", fleet.unsettled()));
     }
@@ -110,7 +115,7 @@ fn live(fleet: &mut Fleet, people: &Arc<People>) -> Result<(), String> {
         .collect();
     let begin = fleet.world.now();
     let mut rng = StdRng::seed_from_u64(fleet.world.random(|rng| rng.random()));
-    let plan = faults::plan(&mut rng, fleet.nodes.len(), begin, LENGTH);
+    let plan = faults::plan(&mut rng, nodes, nodes..fleet.nodes.len(), begin, LENGTH);
     befall(fleet, people, plan, begin + LENGTH);
     people.recorder.mark("over");
     over.send_replace(true);

@@ -59,16 +59,20 @@ impl Store {
             None => world.note(format_args!("seal {node} behind {at}")),
             Some(body) => {
                 world.note(format_args!("append {node} {at} {:016x}", digest(body)));
-                self.check_hosts(node, at, body);
+                // An attempt may come late, when its bucket was given up: nobody looks there any more.
+                if Position(at) > self.mark(node) {
+                    self.check_hosts(world, node, at, body);
+                }
             }
         }
         Ok(())
     }
 
     /// While the row of a shard names a journal, only that one gets events of the shard.
-    fn check_hosts(&mut self, node: NodeId, at: u64, commit: &Bytes) {
+    fn check_hosts(&mut self, world: &World, node: NodeId, at: u64, commit: &Bytes) {
         for event in framing::events(commit.clone()).flatten() {
             let Ok(event) = Event::decode(&event) else { continue };
+            world.explain(|| format!("{event:?}"));
             let ShardRow { host, epoch } = self.cluster.row(event.shard());
             if host != Some(node) {
                 let shard = event.shard().0;

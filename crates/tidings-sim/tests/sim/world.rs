@@ -214,6 +214,15 @@ impl World {
         }
     }
 
+    /// Notes something for people who look at a trace; it is no part of what is compared.
+    pub fn explain(&self, what: impl FnOnce() -> String) {
+        let mut inner = self.inner.lock();
+        let at_ms = inner.now.as_millis();
+        if let Some(lines) = &mut inner.trace.lines {
+            lines.push(format!("{at_ms:>8}   {}", what()));
+        }
+    }
+
     /// A number for all that happened, and how much that was.
     pub fn trace(&self) -> (u64, u64) {
         let inner = self.inner.lock();

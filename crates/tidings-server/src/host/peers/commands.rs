@@ -146,13 +146,16 @@ impl Commands {
         items
     }
 
-    /// These were not done, and so none behind them.
-    pub fn refused(&mut self, numbers: &[u64]) {
+    /// These were not done by this node, and so none behind them. Those that were sent elsewhere meanwhile are under way there, and
+    /// would be done twice.
+    pub fn refused(&mut self, by: NodeId, numbers: &[u64]) {
         for number in numbers {
             let Some(conversation) = self.unanswered.get(number).map(|refused| refused.conversation) else { continue };
-            self.unsent.insert(conversation.shard());
-            let behind = self.unanswered.range_mut(number..);
-            behind.filter(|(_, other)| other.conversation == conversation).for_each(|(_, other)| other.sent_to = None);
+            let behind = self.unanswered.range_mut(number..).map(|(_, other)| other);
+            for refused in behind.filter(|other| other.conversation == conversation && other.sent_to == Some(by)) {
+                refused.sent_to = None;
+                self.unsent.insert(conversation.shard());
+            }
         }
     }
 
@@ -295,5 +298,27 @@ impl Host {
         if let Some(peers) = self.peers.get() {
             peers.commands.lock().note_shown(conversation, entry);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::own::Block;
+
+    #[test]
+    fn what_went_elsewhere_meanwhile_is_not_sent_again_when_the_first_refuses() {
+        let (first, second) = (NodeId::from_u128(1), NodeId::from_u128(2));
+        let user = |name| UserId::new(name).expect("a name");
+        let mut commands = Commands::default();
+        let block = Block { by: user("ada"), user: user("bob"), on: true, home_version: 1 };
+        let shard = commands.push(Command::Block(block), Reply::to_call().0);
+        assert_eq!(commands.due(shard, first).len(), 1);
+        assert_eq!(commands.due(shard, second).len(), 1);
+        commands.refused(first, &[1]);
+        assert!(commands.due(shard, second).is_empty() && !commands.has_unsent());
+        commands.refused(second, &[1]);
+        assert!(commands.has_unsent());
+        assert_eq!(commands.due(shard, second).len(), 1);
     }
 }

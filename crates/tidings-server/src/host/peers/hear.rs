@@ -89,7 +89,7 @@ impl Peers {
         self.room.notify_one();
         self.to_send.notify_one();
         if !refused.is_empty() {
-            self.commands.lock().refused(&commands);
+            self.commands.lock().refused(from, &commands);
             // Somebody knows better where they are.
             host.shards.doubt();
         }

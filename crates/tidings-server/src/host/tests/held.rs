@@ -265,3 +265,27 @@ async fn at(device: &Device, id: ConversationId, seq: u64) -> u64 {
     let page = device.read(json!({"type": "fetch", "conversation": id, "after": seq - 1, "limit": 1})).await;
     page["entries"][0]["at"].as_u64().expect("it is there")
 }
+
+/// As one is when its task is ended, at a stop or when the node has left its fleet.
+#[tokio::test]
+async fn after_a_flush_that_was_given_up_no_other_marks_what_it_had_taken() {
+    let tables = MemoryTables::new();
+    let rig = Rig::start(MemoryJournal::new(), Arc::new(tables.clone()), 1).await;
+    rig.device("ada", "laptop").await.make(send("ada", "c-1")).await;
+    rig.flush().await;
+    let flushed = rig.host.flushed().await.unwrap();
+    rig.device("ada", "laptop").await.make(send("ada", "c-2")).await;
+    tables.hold();
+    let flushing = tokio::spawn({
+        let host = rig.host.clone();
+        async move { host.flush_or_fail().await }
+    });
+    tables.until_held().await;
+    flushing.abort();
+    assert!(flushing.await.unwrap_err().is_cancelled());
+    tables.release();
+    assert!(rig.host.flush_or_fail().await.is_err());
+    assert_eq!(rig.host.flushed().await.unwrap(), flushed);
+    assert!(rig.host.failure().is_some(), "only a restart finds it again");
+    rig.crash().await;
+}

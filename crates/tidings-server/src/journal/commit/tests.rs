@@ -231,6 +231,7 @@ async fn while_the_journal_does_not_answer_new_senders_are_refused() {
     committer.submit(Submission { events: smallvec![vec![1]], payload: (0, 0), permit: Some(permit) });
     hold.reached().await;
     assert!(committer.reserve(1).await.is_err());
+    assert!(committer.reserve_patiently(1).await.is_ok(), "the journal may answer yet");
     drop(hold);
     assert!(matches!(receiver.recv().await, Some(Outcome::Committed(_))), "what was taken before is committed");
     assert!(committer.reserve(1).await.is_ok());
