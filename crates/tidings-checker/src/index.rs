@@ -10,6 +10,7 @@ use hashbrown::{HashMap, HashSet};
 use tidings_proto::{ConversationId, Seq, UserId, frames::server::Kind};
 
 use crate::{
+    Server,
     event::{BlockAsked, Connected, ConnectionId, Entry, Nanos, OperationId, SendAsked},
     history::History,
 };
@@ -38,6 +39,8 @@ macro_rules! numbers {
 numbers! { EventNumber, ConnectionNumber, SessionNumber, UserNumber, ConversationNumber, MessageNumber, AttemptNumber, }
 
 pub(crate) struct Index<'h> {
+    /// Whose promises count.
+    pub server: Server,
     pub history: &'h History,
     pub connections: Vec<ConnectionFacts<'h>>,
     pub session_count: usize,

@@ -7,32 +7,34 @@ use std::{
     process::ExitCode,
 };
 
-use tidings_checker::{HistoryError, Report, check_jsonl};
+use tidings_checker::{HistoryError, Report, Server, check_jsonl};
 
-const USAGE: &str = "usage: tidings-checker [--json] HISTORY.jsonl   (- reads standard input)";
+const USAGE: &str = "usage: tidings-checker [--fleet] [--json] HISTORY.jsonl   (- reads standard input)";
 
 fn main() -> ExitCode {
     let mut json = false;
+    let mut server = Server::Alone;
     let mut path = None;
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--json" => json = true,
+            "--fleet" => server = Server::Fleet,
             option if option.starts_with("--") => return complain(USAGE),
             _ if path.is_some() => return complain(USAGE),
             _ => path = Some(argument),
         }
     }
     let Some(path) = path else { return complain(USAGE) };
-    match read(&path) {
+    match read(server, &path) {
         Ok(report) => tell(&report, json),
         Err(error) => complain(&format!("failed to read {path}: {error}")),
     }
 }
 
-fn read(path: &str) -> Result<Report, HistoryError> {
+fn read(server: Server, path: &str) -> Result<Report, HistoryError> {
     match path {
-        "-" => check_jsonl(stdin().lock()),
-        path => check_jsonl(BufReader::with_capacity(1 << 20, File::open(path)?)),
+        "-" => check_jsonl(server, stdin().lock()),
+        path => check_jsonl(server, BufReader::with_capacity(1 << 20, File::open(path)?)),
     }
 }
 

@@ -4,6 +4,7 @@ use hashbrown::{HashMap, HashSet};
 use tidings_proto::{Seq, frames::server::Kind};
 
 use crate::{
+    Server,
     event::{
         BlockAsked, ClientMsgId, Connected, ConnectionId, Entry, Event, Fetched, OperationId, Record, SendAsked, Synced,
     },
@@ -19,8 +20,8 @@ type Built = Result<(), String>;
 
 impl<'h> Index<'h> {
     /// `Err`: an event rests on one that is not there, or an id stands twice.
-    pub fn new(history: &'h History) -> Result<Self, HistoryError> {
-        let mut builder = Builder::new(history);
+    pub fn new(history: &'h History, server: Server) -> Result<Self, HistoryError> {
+        let mut builder = Builder::new(history, server);
         for (place, record) in history.records().enumerate() {
             let take = builder.take(EventNumber::from(place), record);
             take.map_err(|what| HistoryError::Inconsistent { line: history.line(place), what })?;
@@ -36,8 +37,9 @@ struct Builder<'h> {
 }
 
 impl<'h> Builder<'h> {
-    fn new(history: &'h History) -> Self {
+    fn new(history: &'h History, server: Server) -> Self {
         let index = Index {
+            server,
             history,
             connections: Vec::new(),
             session_count: 0,

@@ -6,8 +6,9 @@ use hashbrown::{HashMap, HashSet};
 use tidings_proto::Seq;
 
 use crate::{
+    Server,
     event::{Event, Item, Nanos, Synced},
-    index::{ConversationNumber, EventNumber, Index, Known, SessionNumber, Step, UserNumber},
+    index::{ConversationNumber, EventNumber, Index, Known, SessionNumber, Step, UserNumber, Via},
     report::Outcome,
     rules::{blocks::Standing, inbox::counts::Counts},
     told::Told,
@@ -16,7 +17,8 @@ use crate::{
 /// Rule 11. An item of an inbox or sync answer shows at least the `last_seq` that anybody knew, and the `read_seq` that its
 /// user was told was saved, when it was asked. A conversation that a complete answer leaves out has nothing that the
 /// session had not been told of. `unread` is the number of messages of others after `read_seq`, as the log has them.
-/// Who was ever put out of a conversation is not owed it; what a block may hide is not owed to the blocker.
+/// Who was ever put out of a conversation is not owed it; what a block may hide is not owed to the blocker. In a fleet what
+/// counts is what the user's own devices had been told, live or by an inbox: it reaches each home by itself.
 pub(super) fn fresh_inbox(index: &Index<'_>, outcome: &mut Outcome) {
     let facts = Facts::new(index);
     let mut told = Told::new(index);
@@ -50,8 +52,9 @@ pub(super) fn fresh_inbox(index: &Index<'_>, outcome: &mut Outcome) {
 struct Facts {
     /// Of each user, the conversations they certainly belong to, and since when.
     memberships: Vec<Vec<(ConversationNumber, Nanos)>>,
-    /// What a blocker certainly may see of a direct conversation with whom they (perhaps) blocked.
-    seen_by_blocker: HashMap<(ConversationNumber, UserNumber), Known>,
+    /// How far users may expect to see conversations, where that is not as far as anybody knew: a blocker what they certainly
+    /// may see of a direct conversation with whom they (perhaps) blocked; in a fleet everybody what they were told.
+    expected: HashMap<(ConversationNumber, UserNumber), Known>,
     blockers: HashSet<UserNumber>,
     counts: Counts,
 }
@@ -61,7 +64,10 @@ impl Facts {
         let standing = Standing::new(index);
         Self {
             memberships: memberships(index),
-            seen_by_blocker: seen_by_blocker(index, &standing),
+            expected: match index.server {
+                Server::Alone => seen_by_blocker(index, &standing),
+                Server::Fleet => told_to_users(index),
+            },
             blockers: standing.blockers().collect(),
             counts: Counts::new(index),
         }
@@ -75,9 +81,10 @@ impl Facts {
         user: UserNumber,
         asked: Nanos,
     ) -> Option<Step> {
-        match self.seen_by_blocker.get(&(conversation, user)) {
-            Some(known) => known.before(asked),
-            None => index.known(conversation).before(asked),
+        match (self.expected.get(&(conversation, user)), index.server) {
+            (Some(known), _) => known.before(asked),
+            (None, Server::Alone) => index.known(conversation).before(asked),
+            (None, Server::Fleet) => None,
         }
     }
 }
@@ -99,6 +106,16 @@ fn memberships(index: &Index<'_>) -> Vec<Vec<(ConversationNumber, Nanos)>> {
         }
     }
     memberships
+}
+
+/// What each user was told other than by asking for a page.
+fn told_to_users(index: &Index<'_>) -> HashMap<(ConversationNumber, UserNumber), Known> {
+    let mut told: HashMap<_, Known> = HashMap::new();
+    for sighting in index.sightings.iter().filter(|sighting| !matches!(sighting.via, Via::Fetched | Via::FinalRead)) {
+        let step = Step { at: index.at(sighting.event), seq: sighting.seq, event: sighting.event };
+        told.entry((sighting.conversation, index.observer(sighting))).or_default().tell(step);
+    }
+    told
 }
 
 fn seen_by_blocker(index: &Index<'_>, standing: &Standing) -> HashMap<(ConversationNumber, UserNumber), Known> {

@@ -1,12 +1,14 @@
 //! Rule 9: a retry is the first one again.
 
 use crate::{
+    Server,
     index::{Answer, Attempt, Index, Message},
     report::{Evidence, Outcome},
 };
 
 /// Rule 9. All acks of one message name one seq; at most one of them is no repeat; a send asked after an ack of the same
-/// message is a repeat; and a repeat needs an earlier or concurrent attempt that can have been the first.
+/// message is a repeat; and a repeat needs an earlier or concurrent attempt that can have been the first. In a fleet that may be
+/// the same attempt: a node asks the next host what the one before did not answer.
 pub(super) fn repeats_agree(index: &Index<'_>, outcome: &mut Outcome) {
     for message in &index.messages {
         let acked: Vec<Ack<'_, '_>> =
@@ -62,6 +64,7 @@ fn wrong<'i, 'h>(
             Some(("asked again after an ack, it is called no repeat", vec![earliest, original]))
         }
         Some(_) => None,
+        None if index.server == Server::Fleet => None,
         // All are repeats: another attempt, whose answer nobody has, must have been the first.
         None => {
             let mut others = index.effective_attempts(message).filter(|attempt| attempt.answer == Answer::Unknown);

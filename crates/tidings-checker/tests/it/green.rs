@@ -1,7 +1,7 @@
 //! Histories in which every promise was kept.
 
 use proptest::{prelude::*, test_runner::Config};
-use tidings_checker::{Entry, Outgoing, Recorder, Rule, Transport, check, check_jsonl};
+use tidings_checker::{Entry, Outgoing, Recorder, Rule, Server, Transport, check, check_jsonl};
 use tidings_proto::{
     ConversationId, DeviceId, Seq, UserId,
     frames::{client::Page, server::Kind},
@@ -44,7 +44,7 @@ fn a_history_survives_json_lines_in_any_order() {
     let history = good_history(&Settings::mixed(7));
     let mut lines: Vec<String> = history.records().map(|record| serde_json::to_string(record).unwrap()).collect();
     lines.reverse();
-    let report = check_jsonl(lines.join("\n\n").as_bytes()).unwrap();
+    let report = check_jsonl(Server::Alone, lines.join("\n\n").as_bytes()).unwrap();
     report.assert_green(Rule::ALL);
     assert_eq!(report.events, lines.len() as u64);
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use tidings_checker::{Entry, Event, HistoryError, Outgoing, Recorder, TextHash, Transport, check_jsonl};
+use tidings_checker::{Entry, Event, HistoryError, Outgoing, Recorder, Server, TextHash, Transport, check_jsonl};
 use tidings_proto::{
     Code, ConversationId, DeviceId, Seq, UserId,
     frames::{client::Page, server::Kind},
@@ -86,7 +86,7 @@ fn an_outcome_that_nobody_learned_is_recorded_as_unknown() {
 
 #[test]
 fn what_is_no_history_is_refused_with_its_line() {
-    let line = |text: &str| match check_jsonl(text.as_bytes()) {
+    let line = |text: &str| match check_jsonl(Server::Alone, text.as_bytes()) {
         Err(HistoryError::Json { line, .. } | HistoryError::Inconsistent { line, .. }) => line,
         other => panic!("{other:?}"),
     };

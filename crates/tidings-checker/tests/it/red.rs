@@ -1,6 +1,7 @@
 //! Negative controls: each takes good histories, breaks one promise in them as a faulty server would have, and asserts
 //! that exactly the rule of that promise turns red (or the named ones, where one fault breaks several promises).
 
+mod fleet;
 mod log;
 mod people;
 mod sessions;

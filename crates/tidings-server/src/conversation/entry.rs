@@ -43,6 +43,11 @@ impl Entry {
             Body::Redaction { .. } | Body::Reaction { .. } | Body::Rename { .. } => 0,
         }
     }
+
+    /// Whether this user is no member any more by this.
+    pub fn removes(&self, user: &UserId) -> bool {
+        matches!(&self.body, Body::Members(change) if change.removed.contains(user))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -82,6 +82,14 @@ impl Command {
         }
     }
 
+    /// Who asks for it.
+    pub fn by(&self) -> &UserId {
+        match self {
+            Self::Act(act) => &act.action.by,
+            Self::Block(block) => &block.by,
+        }
+    }
+
     /// About how many bytes it takes.
     pub fn weight(&self) -> usize {
         match self {
@@ -167,8 +175,7 @@ impl Host {
         let mut reply = Some(reply);
         loop {
             let outcome = match self.locate(command.conversation().shard()).await {
-                // Behind those that were on their way to another node when it came here.
-                Ok(Place::Here) if !self.has_under_way(command.conversation()) => self.obey(&command, &mut reply).await,
+                Ok(Place::Here) if !self.has_under_way(&command) => self.obey(&command, &mut reply).await,
                 Ok(_) => {
                     let reply = reply.take().expect("it is answered once");
                     return self.peers().command(self, command, reply);
@@ -183,8 +190,11 @@ impl Host {
         }
     }
 
-    fn has_under_way(&self, conversation: ConversationId) -> bool {
-        self.peers.get().is_some_and(|peers| peers.has_unanswered(conversation))
+    /// Whether something is to come before it: commands that were on their way to another node when the conversation came here, or
+    /// what its user's home was told when that was elsewhere.
+    fn has_under_way(&self, command: &Command) -> bool {
+        let Some(peers) = self.peers.get() else { return false };
+        peers.has_unanswered(command.conversation()) || self.has_tells_for(command.by().shard())
     }
 
     /// Does it on this node. Takes `reply` when it hands something over, or answers.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use tidings_proto::{ConversationId, ShardId};
+use tidings_proto::{ConversationId, ShardId, UserId};
 
 use crate::{
     conversation::{actor::Conversation, entry::Entry, event::ConversationEvent},
@@ -74,6 +74,11 @@ pub enum Part {
     Told(Hearsay),
     /// An entry of a large conversation of another node, for those who listen to it here. It is no event.
     Heard(Heard),
+    /// A session has got its answer, and its user is no member any more. It is no event.
+    Left {
+        user: UserId,
+        conversation: ConversationId,
+    },
 }
 
 #[derive(Debug)]
@@ -99,7 +104,7 @@ impl Part {
         match self {
             Self::Conversation(_, event) => Some(Event::encode_conversation(event)),
             Self::Home(event) | Self::Told(Hearsay { event, .. }) => Some(Event::encode_home(event)),
-            Self::Heard(_) => None,
+            Self::Heard(_) | Self::Left { .. } => None,
         }
     }
 
@@ -109,6 +114,7 @@ impl Part {
             Self::Conversation(conversation, _) => conversation.id.shard(),
             Self::Home(event) | Self::Told(Hearsay { event, .. }) => event.user.shard(),
             Self::Heard(heard) => heard.conversation.shard(),
+            Self::Left { user, .. } => user.shard(),
         }
     }
 }

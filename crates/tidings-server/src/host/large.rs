@@ -24,7 +24,7 @@ impl Host {
         frames: &mut EntryFrames<'_>,
         sender: Option<Sender>,
     ) {
-        let sender = sender.and_then(|sender| sender.session());
+        let sender = sender.and_then(|sender| self.session_of(sender));
         let mut inner = conversation.lock();
         if let Body::Members(change) = &entry.body {
             for user in &change.removed {

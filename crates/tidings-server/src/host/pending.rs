@@ -157,11 +157,17 @@ impl Host {
         let parts = futures_util::stream::iter(parts.into_iter().map(|part| self.pending_of(part)));
         let rows: Vec<_> = parts.buffer_unordered(PARTS_AT_ONCE).try_collect().await?;
         for (id, stored) in rows.into_iter().flatten().filter(|(id, _)| shards.contains(&id.shard())) {
-            let users: Vec<(UserId, Seq)> = decode(&stored.value, || format!("what is pending of {id}"))?;
+            let users = tells_in(id, &stored)?;
             self.tell_again(id, &users).await?;
             self.pending.rows.lock().insert(id, stored.version.0 / 2);
         }
         Ok(())
+    }
+
+    /// Whose homes a conversation has told something without being sure, and from which entry on, as the tables have it.
+    pub(super) async fn pending_tells(&self, id: ConversationId) -> Result<Vec<(UserId, Seq)>, TablesError> {
+        let stored = self.tables.get(vec![Key::Pending(id)]).await?.pop().flatten();
+        stored.map_or(Ok(Vec::new()), |stored| tells_in(id, &stored))
     }
 
     async fn pending_of(&self, part: u8) -> Result<Vec<(ConversationId, Stored)>, TablesError> {
@@ -219,6 +225,10 @@ impl Host {
         let ask = Ask { first_visible: from, range: LogRange::After(from.previous()), limit };
         self.entries(conversation, ask).await
     }
+}
+
+fn tells_in(id: ConversationId, stored: &Stored) -> Result<Vec<(UserId, Seq)>, TablesError> {
+    decode(&stored.value, || format!("what is pending of {id}"))
 }
 
 /// The conversation as it is, for the home of `user`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tidings_proto::{
-    ConversationId, Seq, UserId,
+    ConversationId, Seq, ShardId, UserId,
     frames::server::{LiveEntry, Receipt, ServerFrame},
 };
 use tokio::time::Instant;
@@ -118,7 +118,7 @@ impl Host {
                 .iter()
                 .filter_map(|part| match part {
                     Part::Conversation(conversation, event) => Some(self.commit_event(conversation, event)),
-                    Part::Home(_) | Part::Told(_) | Part::Heard(_) => None,
+                    Part::Home(_) | Part::Told(_) | Part::Heard(_) | Part::Left { .. } => None,
                 })
                 .collect();
             let mut found = found.into_iter();
@@ -132,6 +132,9 @@ impl Host {
                     Part::Home(event) => self.change(&event, Audience::Live(None)),
                     Part::Told(hearsay) => left.extend(self.publish_hearsay(&hearsay, wakes)),
                     Part::Heard(heard) => self.publish_heard_among(&heard, wakes),
+                    Part::Left { user, conversation } => {
+                        left.extend(self.homes.get(&user).map(|home| (home, conversation)));
+                    }
                 }
             }
             // Behind the tells: who asks for the inbox after the answer finds there what was answered.
@@ -216,7 +219,7 @@ impl Host {
                 }
                 continue;
             }
-            if !self.shards.is_here(user.shard()) {
+            if !self.shards.is_here(user.shard()) || self.has_tells_for(user.shard()) {
                 // It learns of the entry by this alone, if until now each home was told.
                 self.peers().tell(self, &user, &tell, sender.as_ref(), !is_large || found.was_small);
                 continue;
@@ -260,7 +263,7 @@ impl Host {
             return None;
         }
         let Audience::Live(sender) = audience else { return None };
-        let sender = sender.and_then(|sender| sender.session());
+        let sender = sender.and_then(|sender| self.session_of(sender));
         match &tell.what {
             Told::Joined(joined) => {
                 self.deliver_item(&inner, tell.conversation);
@@ -301,6 +304,9 @@ impl Host {
                 {
                     let mut frames = EntryFrames::new(tell.conversation, frames.wakes);
                     self.deliver_entry(&inner, entry, &mut frames, sender);
+                    if entry.from == *user {
+                        self.note_shown(tell.conversation, entry);
+                    }
                 }
             }
         }
@@ -327,7 +333,13 @@ impl Host {
         {
             self.subscribe_home(&home);
         }
-        gone_from.map(|home| (home, tell.conversation))
+        // Who asked for it is told so behind the answer.
+        gone_from.filter(|_| hearsay.sender.is_none()).map(|home| (home, tell.conversation))
+    }
+
+    /// Whether homes of this shard, though they may be here, were told something that has not arrived yet.
+    pub(super) fn has_tells_for(&self, shard: ShardId) -> bool {
+        self.peers.get().is_some_and(|peers| peers.has_tells_for(shard))
     }
 
     fn publish_heard_among(&self, heard: &Heard, wakes: &mut Wakes) {

@@ -49,6 +49,7 @@ impl Host {
             .set(&claimed.iter().map(|(shard, epoch)| (*shard, Slot::Here { epoch: *epoch })).collect::<Vec<_>>());
         let taking = Taking { shards: claimed.iter().map(|(shard, _)| *shard).collect(), touched: Mutex::default() };
         assert!(self.taking.set(taking).is_ok(), "a host takes once");
+        self.join_nobody();
     }
 
     /// Whether rows of this shard are written by this host.
@@ -94,10 +95,22 @@ impl Host {
         Ok(shards.collect())
     }
 
+    /// What the dead host, or one before it, was not sure to have told: the row of it is written anew with what the replay tells.
+    async fn keep_pending(&self, id: ConversationId) -> Result<(), ReplayError> {
+        if !self.writes(id.shard()) {
+            return Ok(());
+        }
+        for (user, first_seq) in self.pending_tells(id).await? {
+            self.peers().note_untold(id, user, first_seq);
+        }
+        Ok(())
+    }
+
     /// Tells the homes that are taken how the conversations of the journal are now. To be called when all of it was replayed: a
     /// rival may have written states that are further, and of which this replay then told nothing.
     pub(super) async fn tell_taken(&self) -> Result<(), ReplayError> {
         for (id, first_seq, users) in self.told_by_taken().await? {
+            self.keep_pending(id).await?;
             let users: Vec<_> = users.into_iter().filter(|user| self.writes(user.shard())).collect();
             if users.is_empty() {
                 continue;

@@ -15,7 +15,6 @@ use tidings_proto::{SHARDS, ShardId};
 use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
-    bus::local::LocalNetwork,
     cluster::{
         hosting::{Hosting, HostingError},
         member::{Drained, Known, Member, Membership, operate::OperateError},
@@ -26,7 +25,7 @@ use crate::{
     host::{
         Host,
         open::{Parts, homes_in},
-        peers::{Peers, wire::Notice},
+        peers::wire::Notice,
         shards::{Doubts, Shards, Slot},
     },
     journal::{Position, SharedJournals, unflushed::Unflushed},
@@ -67,7 +66,7 @@ impl Joined {
         journals: Arc<dyn SharedJournals>,
         shutdown: &Shutdown,
     ) -> Result<Self, ClusterError> {
-        let hosting = Arc::new(HostedShards { host: host.clone(), journals, me: me.id });
+        let hosting = Arc::new(HostedShards { host: host.clone(), journals });
         let member = Member::start(cluster, me, hosting, host.clock.clone()).await?;
         let joined = Self { member: Arc::new(member), ended: Arc::default(), is_empty: Arc::default() };
         joined.watch(host, shutdown);
@@ -177,7 +176,6 @@ async fn stop_when_drained(member: Arc<Member>, shutdown: Shutdown) {
 struct HostedShards {
     host: Arc<Host>,
     journals: Arc<dyn SharedJournals>,
-    me: NodeId,
 }
 
 fn failed(error: impl std::fmt::Display) -> HostingError {
@@ -195,9 +193,6 @@ impl HostedShards {
             shards: Shards::of_fleet(),
         };
         let scratch = Host::new(parts, self.host.shared_tables());
-        // It speaks with nobody: what it would tell others stands in the tables, and is told when the shards are open.
-        let (bus, inlets) = LocalNetwork::default().join(self.me);
-        scratch.join(Peers::new(self.me, Arc::new(bus)), inlets);
         scratch.take_only(shards);
         scratch
     }

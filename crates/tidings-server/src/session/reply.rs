@@ -215,6 +215,11 @@ impl Reply {
         Self { id: None, to: Some(To::Peer(sender, answer)), since: Instant::now(), metrics: None, has_echo: false }
     }
 
+    /// Whether a session gets it, among its live frames.
+    pub fn is_of_session(&self) -> bool {
+        matches!(self.to, Some(To::Session(..)))
+    }
+
     /// Ends it without an answer: it will be given elsewhere.
     pub fn forget(mut self) {
         self.to = None;

@@ -49,6 +49,11 @@ impl Server {
         self.process.wait().unwrap().code()
     }
 
+    /// Whether it has, without waiting.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
     /// SIGKILL: nothing is tidied up.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();

@@ -7,18 +7,19 @@ use std::{
     time::Duration,
 };
 
-use hashbrown::hash_map::Entry;
+use hashbrown::hash_map;
 use tidings_proto::{ConversationId, ShardId, UserId};
 use tokio::time::Instant;
 
 use crate::{
-    home::event::HomeChange,
+    conversation::entry::Entry,
+    home::event::{HomeChange, Tell, Told},
     host::{Host, act::Command, shards::Place},
     maps::{HashMap, HashSet},
     node::NodeId,
     session::{
         outbox::SessionId,
-        reply::{Answer, Reply},
+        reply::{Answer, Reply, Sender},
     },
 };
 
@@ -42,6 +43,19 @@ struct Unanswered {
     with: Option<(UserId, HomeChange)>,
     sent_to: Option<NodeId>,
     since: Instant,
+    /// What its session saw of the entry that it made.
+    seen: Seen,
+    /// The session's user is no member any more when it is answered.
+    leaves: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    /// It is to be told by the answer.
+    Withheld,
+    /// It was told, for nobody knew that an answer would come.
+    Shown,
 }
 
 /// Who has no answer after this time is told that the outcome is not known.
@@ -49,8 +63,33 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Who waits for an answer, and what comes with it.
 pub struct Awaited {
+    pub by: UserId,
     pub reply: Reply,
     pub with: Option<(UserId, HomeChange)>,
+    /// Sessions are told afterwards that this conversation is gone.
+    pub leaves: Option<ConversationId>,
+    seen: Seen,
+}
+
+impl Awaited {
+    /// An answer that is a repeat leaves the entry to be seen elsewhere. This node may have asked twice itself, two hosts one
+    /// after the other: what counts is whether the session was told of the entry.
+    pub fn as_seen(&self, answer: Answer) -> Answer {
+        let is_repeat = |repeat| match self.seen {
+            Seen::Nothing => repeat,
+            Seen::Withheld => false,
+            Seen::Shown => true,
+        };
+        match answer {
+            Answer::Sent { conversation, seq, at_ms, repeat } => {
+                Answer::Sent { conversation, seq, at_ms, repeat: is_repeat(repeat) }
+            }
+            Answer::Created { conversation, seq, at_ms, repeat } => {
+                Answer::Created { conversation, seq, at_ms, repeat: is_repeat(repeat) }
+            }
+            other => other,
+        }
+    }
 }
 
 impl Commands {
@@ -62,7 +101,8 @@ impl Commands {
         let conversation = command.conversation();
         let shard = conversation.shard();
         self.last += 1;
-        let unanswered = Unanswered { conversation, command, reply, with, sent_to: None, since: Instant::now() };
+        let (since, seen) = (Instant::now(), Seen::Nothing);
+        let unanswered = Unanswered { conversation, command, reply, with, sent_to: None, since, seen, leaves: false };
         self.unanswered.insert(self.last, unanswered);
         self.of_shards.entry(shard).or_default().insert(self.last);
         self.unsent.insert(shard);
@@ -71,7 +111,7 @@ impl Commands {
 
     fn remove(&mut self, number: u64) -> Option<Unanswered> {
         let removed = self.unanswered.remove(&number)?;
-        if let Entry::Occupied(mut numbers) = self.of_shards.entry(removed.conversation.shard()) {
+        if let hash_map::Entry::Occupied(mut numbers) = self.of_shards.entry(removed.conversation.shard()) {
             numbers.get_mut().remove(&number);
             if numbers.get().is_empty() {
                 self.unsent.remove(numbers.key());
@@ -117,11 +157,19 @@ impl Commands {
     }
 
     /// Gives up those that nobody answers.
-    pub fn expired(&mut self) -> Vec<Reply> {
+    pub fn expired(&mut self) -> Vec<Awaited> {
         let late = |unanswered: &Unanswered| unanswered.since.elapsed() >= PATIENCE;
         let numbers: Vec<u64> =
             self.unanswered.iter().take_while(|(_, one)| late(one)).map(|(number, _)| *number).collect();
-        numbers.iter().filter_map(|number| Some(self.remove(*number)?.reply)).collect()
+        numbers.iter().filter_map(|number| Some(self.remove(*number)?.awaited())).collect()
+    }
+
+    /// Puts back what another node need not know.
+    pub fn complete(&self, number: u64, command: &mut Command) {
+        let with = self.unanswered.get(&number).and_then(|unanswered| unanswered.with.as_ref());
+        if let (Command::Act(act), Some((_, change))) = (command, with) {
+            act.action.with = Some(change.clone());
+        }
     }
 
     pub fn gone(&mut self, is_gone: impl Fn(NodeId) -> bool) {
@@ -135,19 +183,65 @@ impl Commands {
     /// asked now has told the session of its own entry perhaps, and says that it was a repeat.
     pub fn answered(&mut self, number: u64, from: NodeId) -> Option<Awaited> {
         self.unanswered.get(&number).filter(|unanswered| unanswered.sent_to == Some(from))?;
-        let Unanswered { reply, with, .. } = self.remove(number)?;
-        Some(Awaited { reply, with })
+        Some(self.remove(number)?.awaited())
     }
 
-    /// The session that waits for this answer, and is not told of its own entry.
-    pub fn session(&self, number: u64) -> Option<SessionId> {
-        self.unanswered.get(&number)?.reply.sender()?.session()
+    /// The session that waits for this node's answer, and is not told of its own entry. None if another is asked now: who knows when
+    /// that will answer.
+    pub fn session(&self, number: u64, from: NodeId) -> Option<SessionId> {
+        let unanswered = self.unanswered.get(&number).filter(|unanswered| unanswered.sent_to == Some(from))?;
+        unanswered.reply.sender()?.session()
+    }
+
+    /// The home of `user` is told of this entry. If that is who asked, the session is told by the answer.
+    fn withhold(&mut self, number: u64, from: NodeId, user: &UserId, entry: &Entry) -> Option<SessionId> {
+        let session = self.session(number, from)?;
+        let unanswered = self.unanswered.get_mut(&number).filter(|unanswered| unanswered.command.by() == user)?;
+        (unanswered.seen, unanswered.leaves) = (Seen::Withheld, entry.removes(user));
+        Some(session)
+    }
+
+    /// The sessions of who sent it were told of this entry.
+    fn note_shown(&mut self, conversation: ConversationId, entry: &Entry) {
+        for number in self.of_shards.get(&conversation.shard()).into_iter().flatten() {
+            if let Some(unanswered) = self.unanswered.get_mut(number)
+                && let Command::Act(act) = &unanswered.command
+                && (act.conversation(), &act.action.by) == (conversation, &entry.from)
+                && entry.client_msg_id.as_ref() == Some(&act.action.client_msg_id)
+            {
+                unanswered.seen = Seen::Shown;
+            }
+        }
+    }
+}
+
+impl Unanswered {
+    fn awaited(self) -> Awaited {
+        let leaves = self.leaves.then_some(self.conversation);
+        Awaited { by: self.command.by().clone(), reply: self.reply, with: self.with, leaves, seen: self.seen }
     }
 }
 
 impl Peers {
-    pub(super) fn session_of(&self, command: u64) -> Option<SessionId> {
-        self.commands.lock().session(command)
+    pub(super) fn session_of(&self, command: u64, from: NodeId) -> Option<SessionId> {
+        self.commands.lock().session(command, from)
+    }
+
+    /// Which session is not told of the entry that the home of `user` is told, for it gets this node's answer to its command.
+    pub(super) fn withhold(
+        &self,
+        from: NodeId,
+        sender: Option<(NodeId, u64)>,
+        user: &UserId,
+        tell: &Tell,
+    ) -> Option<SessionId> {
+        let (_, command) = sender.filter(|(node, _)| *node == self.me)?;
+        let entry = match &tell.what {
+            Told::Entry(entry) | Told::Group { entry, .. } => entry,
+            Told::Joined(joined) => joined.entry.as_ref()?,
+            Told::Peer { .. } | Told::Again(_) => return None,
+        };
+        self.commands.lock().withhold(command, from, user, entry)
     }
 
     /// Whether a command for this conversation waits for an answer.
@@ -171,12 +265,6 @@ impl Peers {
         }
     }
 
-    /// To be called now and then: nobody waits for ever.
-    pub(super) fn expire_commands(&self) {
-        let expired = self.commands.lock().expired();
-        expired.into_iter().for_each(|reply| reply.answer(Answer::unavailable()));
-    }
-
     /// Under the lock, so that they leave in the order of their numbers.
     fn send_of(&self, commands: &mut Commands, host: &Host, shard: ShardId) {
         let node = match host.shards.place(shard) {
@@ -187,6 +275,25 @@ impl Peers {
         };
         for item in commands.due(shard, node) {
             self.push_to(node, item);
+        }
+    }
+}
+
+impl Host {
+    /// The session of this node that is not told of its own entry, because it gets the answer.
+    pub(in crate::host) fn session_of(&self, sender: Sender) -> Option<SessionId> {
+        match sender {
+            Sender::Here(session) => Some(session),
+            Sender::There { node, command } => {
+                self.peers.get().filter(|peers| peers.me == node)?.session_of(command, node)
+            }
+        }
+    }
+
+    /// The sessions of its sender were told of this entry, though an answer may come.
+    pub(in crate::host) fn note_shown(&self, conversation: ConversationId, entry: &Entry) {
+        if let Some(peers) = self.peers.get() {
+            peers.commands.lock().note_shown(conversation, entry);
         }
     }
 }

@@ -20,8 +20,10 @@ use crate::{
 };
 
 use super::{
-    Peers, lanes,
-    wire::{Ask, Class, Frame, Item, Notice, Said},
+    Peers,
+    commands::Awaited,
+    lanes,
+    wire::{Ask, Behind, Class, Frame, Item, Notice, Said},
 };
 
 /// Conversations of which it is remembered which command of a node was done last. Beyond it some wait for an answer
@@ -57,19 +59,10 @@ pub async fn hear_all(host: Weak<Host>, peers: Arc<Peers>, mut inlet: Inlet) {
 }
 
 impl Peers {
-    fn hear(self: &Arc<Self>, host: &Arc<Host>, from: NodeId, frame: Frame) {
+    pub(super) fn hear(self: &Arc<Self>, host: &Arc<Host>, from: NodeId, frame: Frame) {
         match frame {
             Frame::Batch { class, number, items } => self.hear_batch(host, from, class, number, items),
-            Frame::Confirm { class, number, refused } => {
-                let commands = self.streams.lock().confirmed(from, class, number, &refused);
-                self.room.notify_one();
-                self.to_send.notify_one();
-                if !refused.is_empty() {
-                    self.commands.lock().refused(&commands);
-                    // Somebody knows better where they are.
-                    host.shards.doubt();
-                }
-            }
+            Frame::Confirm { class, number, refused } => self.confirmed(host, from, class, number, &refused),
             Frame::Ask { number, ask } => {
                 let (host, peers) = (host.clone(), self.clone());
                 tokio::spawn(async move {
@@ -88,6 +81,17 @@ impl Peers {
                 self.questions.answered(number, *said);
             }
             Frame::Notice(notice) => host.heed(from, notice),
+        }
+    }
+
+    fn confirmed(&self, host: &Host, from: NodeId, class: Class, number: u64, refused: &[u32]) {
+        let commands = self.streams.lock().confirmed(from, class, number, refused);
+        self.room.notify_one();
+        self.to_send.notify_one();
+        if !refused.is_empty() {
+            self.commands.lock().refused(&commands);
+            // Somebody knows better where they are.
+            host.shards.doubt();
         }
     }
 
@@ -118,7 +122,11 @@ impl Peers {
             if let Some(incoming) = peers.incoming.lock().get_mut(&(from, class)) {
                 incoming.refused = Some(refused.clone());
             }
-            peers.send(from, lanes::NOTICES, &Frame::Confirm { class, number, refused });
+            if from == peers.me {
+                peers.confirmed(&host, from, class, number, &refused);
+            } else {
+                peers.send(from, lanes::NOTICES, &Frame::Confirm { class, number, refused });
+            }
         });
     }
 
@@ -154,17 +162,17 @@ impl Host {
                         refused.extend(u32::try_from(at));
                         continue;
                     };
-                    let sender = sender.and_then(|command| self.peers().session_of(command));
+                    let sender = self.peers().withhold(from, sender, &user, &tell);
                     let event = HomeEvent { user, change: HomeChange::Told(tell) };
                     let part = Part::Told(Hearsay { event, sender, with_entry });
                     self.submit(smallvec![part], None, permit.take());
                 }
                 Item::Entry { conversation, entry, sender } => {
-                    let sender = sender.and_then(|command| self.peers().session_of(command));
+                    let sender = sender.and_then(|command| self.peers().session_of(command, from));
                     let heard = Heard { conversation, entry, sender };
                     self.submit(smallvec![Part::Heard(heard)], None, permit.take());
                 }
-                Item::Answer { command, answer } => self.take_answer(from, command, answer),
+                Item::Answer { command, answer, is_late, .. } => self.take_answer(from, command, answer, is_late),
                 Item::Command { .. } => tracing::warn!(node = %from, "a command came among tells"),
             }
         }
@@ -174,36 +182,48 @@ impl Host {
         matches!(done.await, Ok(Answer::Done)).then_some(refused)
     }
 
-    /// Takes what was on its way to homes that are here now.
-    pub(super) async fn take_own(&self, items: Vec<Item>) {
-        let Some(refused) = self.take_tells(self.peers().me(), items.clone()).await else { return };
-        for (at, item) in items.into_iter().enumerate() {
-            // It has left again.
-            if u32::try_from(at).is_ok_and(|at| refused.contains(&at))
-                && let Item::Tell { user, tell, with_entry, .. } = item
-            {
-                self.peers().tell(self, &user, &tell, None, with_entry);
-            }
+    /// Gives an answer behind what was told before it. `is_late`: that went to another node.
+    fn take_answer(&self, from: NodeId, command: u64, answer: Answer, is_late: bool) {
+        let Some(mut awaited) = self.peers().commands.lock().answered(command, from) else { return };
+        if awaited.reply.is_of_session() && (is_late || !self.shards.is_here(awaited.by.shard())) {
+            // What it was to come behind is not here. The session is about to end, and asks again where its home is then.
+            return awaited.reply.forget();
+        }
+        let is_good = !matches!(answer, Answer::Refused(_));
+        // A host that is this node has done that as well.
+        let with = awaited.with.take().filter(|_| is_good && from != self.peers().me());
+        let entered = with.as_ref().and_then(|(user, _)| self.shards.enter(user.shard()));
+        let answer = match &with {
+            // The home is leaving: its part is not done, and the device asks again where the home is then.
+            Some(_) if entered.is_none() => Answer::moving(),
+            _ => answer,
+        };
+        let change = with.filter(|_| entered.is_some()).map(|(user, change)| Part::Home(HomeEvent { user, change }));
+        self.give(awaited, answer, change);
+    }
+
+    /// Gives the answer of a conversation that came here after its command was on its way, in the order of what is published.
+    pub(super) fn answer_own(&self, command: u64, answer: Answer) {
+        let peers = self.peers();
+        let awaited = peers.commands.lock().answered(command, peers.me());
+        if let Some(awaited) = awaited {
+            let answer = awaited.as_seen(answer);
+            awaited.reply.answer(answer);
         }
     }
 
-    /// Gives an answer behind what was told before it.
-    fn take_answer(&self, from: NodeId, command: u64, answer: Answer) {
-        let Some(awaited) = self.peers().commands.lock().answered(command, from) else { return };
-        let mut parts = SmallVec::new();
-        let is_good = !matches!(answer, Answer::Refused(_));
-        let with = awaited.with.filter(|_| is_good);
-        let entered = with.as_ref().and_then(|(user, _)| self.shards.enter(user.shard()));
-        let answer = match with {
-            // The home is leaving: its part is not done, and the device asks again where the home is then.
-            Some(_) if entered.is_none() => Answer::moving(),
-            Some((user, change)) => {
-                parts.push(Part::Home(HomeEvent { user, change }));
-                answer
-            }
-            None => answer,
-        };
-        self.submit(parts, Some((awaited.reply, answer)), None);
+    /// Gives an answer when everything that was told before it is published.
+    fn give(&self, awaited: Awaited, answer: Answer, change: Option<Part>) {
+        let answer = awaited.as_seen(answer);
+        let reply = awaited.reply;
+        let left = awaited.leaves.map(|conversation| Part::Left { user: awaited.by, conversation });
+        self.submit(change.into_iter().chain(left).collect(), Some((reply, answer)), None);
+    }
+
+    /// To be called now and then: nobody waits for ever.
+    pub(super) fn expire_commands(&self) {
+        let expired = self.peers().commands.lock().expired();
+        expired.into_iter().for_each(|awaited| self.give(awaited, Answer::unavailable(), None));
     }
 
     /// Does what another node asks for, in order. Tells the places of those that it did not do.
@@ -217,9 +237,13 @@ impl Host {
         // Read side by side, so that one that is not in memory does not hold up the others; what fails fails again below.
         futures_util::future::join_all(conversations.into_iter().map(|id| self.conversation(id))).await;
         for (at, item) in items.into_iter().enumerate() {
-            let Item::Command { number, command, after } = item else { continue };
+            let Item::Command { number, mut command, after } = item else { continue };
             let conversation = command.conversation();
-            let mut reply = Some(peers.reply_to(from, number));
+            if from == peers.me() {
+                peers.commands.lock().complete(number, &mut command);
+            }
+            let behind = Behind { home: command.by().shard(), conversation };
+            let mut reply = Some(peers.reply_to(self, from, number, behind));
             let outcome = if peers.has_done(from, conversation, after) {
                 self.obey(&command, &mut reply).await
             } else {

@@ -22,19 +22,19 @@ use tidings_proto::{ConversationId, Seq, ShardId, UserId};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    bus::{Bus, Inlet, Lane},
+    bus::{Bus, Inlet, Lane, local::LocalNetwork},
     home::event::Tell,
     maps::HashMap,
     node::NodeId,
     session::reply::{Answer, Reply, Sender},
 };
 
-use super::{Host, shards::Place};
+use super::Host;
 use commands::Commands;
 use hear::Incoming;
 use questions::Questions;
 use streams::Streams;
-use wire::{Class, Frame, Item, Notice};
+use wire::{Behind, Class, Frame, Item, Notice};
 
 /// By weight, what may wait for other nodes; beyond it sends wait.
 const UNCONFIRMED_BYTES: usize = 64 << 20;
@@ -60,7 +60,7 @@ impl Peers {
         Arc::new(Self {
             me,
             bus,
-            streams: Mutex::default(),
+            streams: Mutex::new(Streams::new(me)),
             to_send: Notify::new(),
             room: Notify::new(),
             commands: Mutex::default(),
@@ -87,16 +87,21 @@ impl Peers {
         }
     }
 
-    /// Tells the home of a user on another node.
+    /// Tells the home of a user on another node, or, behind what is on its way to it, on this one.
     pub(super) fn tell(&self, host: &Host, user: &UserId, tell: &Tell, sender: Option<&Sender>, with_entry: bool) {
         let place = host.shards.place(user.shard());
-        let sender = match (sender, &place) {
-            (Some(Sender::There { node, command }), Place::There(to)) if *node == to.id => Some(*command),
+        let sender = match sender {
+            Some(Sender::There { node, command }) => Some((*node, *command)),
             _ => None,
         };
         let item = Item::Tell { user: user.clone(), tell: tell.clone(), sender, with_entry };
-        self.streams.lock().push(item, place);
+        self.streams.lock().push(item, &place);
         self.to_send.notify_one();
+    }
+
+    /// Whether something that homes of this shard were told is not confirmed: they may have come here meanwhile.
+    pub(super) fn has_tells_for(&self, shard: ShardId) -> bool {
+        self.streams.lock().has_tells_for(shard)
     }
 
     fn push_to(&self, node: NodeId, item: Item) {
@@ -104,15 +109,23 @@ impl Peers {
         self.to_send.notify_one();
     }
 
-    /// The way back of a command that came from another node.
-    fn reply_to(self: &Arc<Self>, node: NodeId, command: u64) -> Reply {
-        let peers = Arc::downgrade(self);
+    /// The way back of a command that came from a node: behind what was told to the home of who asked.
+    fn reply_to(self: &Arc<Self>, host: &Host, node: NodeId, command: u64, behind: Behind) -> Reply {
+        let (peers, host) = (Arc::downgrade(self), host.me.clone());
         let answer = move |answer: Answer| {
-            if let Some(peers) = Weak::upgrade(&peers) {
-                peers.push_to(node, Item::Answer { command, answer });
+            let (Some(peers), Some(host)) = (Weak::upgrade(&peers), host.upgrade()) else { return };
+            if node == peers.me && !peers.has_tells_for(behind.home) {
+                return host.answer_own(command, answer);
             }
+            peers.streams.lock().push_answer(node, command, answer, behind);
+            peers.to_send.notify_one();
         };
         Reply::to_peer(Sender::There { node, command }, Box::new(answer))
+    }
+
+    /// What a host before was not sure of.
+    pub(super) fn note_untold(&self, conversation: ConversationId, user: UserId, first_seq: Seq) {
+        self.streams.lock().note_untold(conversation, user, first_seq);
     }
 
     /// To whom this conversation told something that is not confirmed, and from which entry on.
@@ -153,11 +166,12 @@ impl Peers {
     /// These nodes are no more.
     pub(super) fn gone(&self, is_gone: impl Fn(NodeId) -> bool) {
         let mut streams = self.streams.lock();
+        let is_gone = |node: NodeId| node != self.me && is_gone(node);
         let nodes: Vec<NodeId> = streams.nodes().into_iter().filter(|node| is_gone(*node)).collect();
         nodes.into_iter().for_each(|node| streams.gone(node));
         drop(streams);
         self.incoming.lock().retain(|(node, _), _| !is_gone(*node));
-        self.commands.lock().gone(&is_gone);
+        self.commands.lock().gone(is_gone);
         self.to_send.notify_one();
     }
 }
@@ -171,6 +185,13 @@ mod lanes {
 }
 
 impl Host {
+    /// Notes what homes elsewhere are to be told, and tells nobody: it stands in the tables for whoever opens the shards.
+    pub(super) fn join_nobody(&self) {
+        let me = NodeId::random();
+        let (bus, _) = LocalNetwork::default().join(me);
+        assert!(self.peers.set(Peers::new(me, Arc::new(bus))).is_ok(), "a host joins once");
+    }
+
     /// Joins this host with the others of its fleet. To be called once, before it has shards.
     pub fn join(self: &Arc<Self>, peers: Arc<Peers>, inlets: Vec<Inlet>) {
         assert!(self.peers.set(peers.clone()).is_ok(), "a host joins once");
@@ -184,11 +205,7 @@ impl Host {
     /// changed, and now and then: a node that is said to host a shard may not have opened it yet.
     pub(super) fn resettle(self: &Arc<Self>) {
         let Some(peers) = self.peers.get() else { return };
-        let here = peers.streams.lock().settle(|shard| self.shards.place(shard));
-        if !here.is_empty() {
-            let host = self.clone();
-            tokio::spawn(async move { host.take_own(here).await });
-        }
+        peers.streams.lock().settle(|shard| self.shards.place(shard));
         peers.send_commands(self);
         peers.to_send.notify_one();
     }
@@ -205,14 +222,18 @@ async fn send_all(host: Weak<Host>, peers: Arc<Peers>) {
             }
         }
         let due = peers.streams.lock().due(Instant::now());
-        for (node, frame) in &due {
+        for (node, frame) in due {
             let lane = match frame {
                 Frame::Batch { class: Class::Commands, .. } => lanes::COMMANDS,
                 _ => lanes::TELLS,
             };
-            peers.send(*node, lane, frame);
+            if node == peers.me {
+                peers.hear(&host, node, frame);
+            } else {
+                peers.send(node, lane, &frame);
+            }
         }
-        peers.expire_commands();
+        host.expire_commands();
         if listened.elapsed() >= listen::RENEW {
             listened = Instant::now();
             let host = host.clone();

@@ -3,6 +3,7 @@
 //!
 //! To each node goes one batch of a class at a time; the next one gathers meanwhile. An item is for whoever hosts its shard:
 //! if that moves, those that the old host has refused, or died with, go on to the new one before any later one of that shard.
+//! That may be this node itself: it is one to which batches go as well.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,17 +14,18 @@ use crate::{
     host::shards::Place,
     maps::{HashMap, HashSet},
     node::NodeId,
+    session::reply::Answer,
 };
 
-use super::wire::{Class, Frame, Item};
+use super::wire::{Behind, Class, Frame, Item};
 
 /// The most that one batch carries, by weight: well below the bus's longest frame and a journal's largest commit.
 const BATCH_BYTES: usize = 192 << 10;
 /// What is not confirmed after this time is sent again.
 const AGAIN: Duration = Duration::from_millis(400);
 
-#[derive(Default)]
 pub struct Streams {
+    me: NodeId,
     outgoing: HashMap<(NodeId, Class), Outgoing>,
     /// Shards with items that are not confirmed.
     routes: HashMap<(Class, ShardId), Route>,
@@ -48,7 +50,13 @@ struct Route {
     /// Items on the way to `node`, in flight or waiting.
     under_way: usize,
     /// They go to the next host when `node` has answered for all others.
-    parked: VecDeque<Item>,
+    parked: VecDeque<Parked>,
+}
+
+struct Parked {
+    item: Item,
+    /// It is for this node, whoever the next host is.
+    bound: Option<NodeId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +66,17 @@ struct Untold {
 }
 
 impl Streams {
+    pub fn new(me: NodeId) -> Self {
+        Self {
+            me,
+            outgoing: HashMap::default(),
+            routes: HashMap::default(),
+            untold: HashMap::default(),
+            bytes: 0,
+            last_number: 0,
+        }
+    }
+
     /// By weight, what is not confirmed.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -71,39 +90,76 @@ impl Streams {
             .unwrap_or_default()
     }
 
-    /// The nodes to which something is on its way.
+    /// A host before has told this user's home of this conversation, from this entry on, and died without being sure. It stays so.
+    pub fn note_untold(&mut self, conversation: ConversationId, user: UserId, first_seq: Seq) {
+        let users = self.untold.entry(conversation).or_default();
+        let untold = users.entry(user).or_insert(Untold { tells: 0, first_seq });
+        untold.tells += 1;
+        let is_before = first_seq > Seq::NONE && (untold.first_seq == Seq::NONE || first_seq < untold.first_seq);
+        untold.first_seq = if is_before { first_seq } else { untold.first_seq };
+    }
+
+    /// The nodes to which something is on its way, or will be.
     pub fn nodes(&self) -> HashSet<NodeId> {
-        self.outgoing.keys().map(|(node, _)| *node).collect()
+        let bound = self.routes.values().flat_map(|route| &route.parked).filter_map(|parked| parked.bound);
+        self.outgoing.keys().map(|(node, _)| *node).chain(bound).collect()
+    }
+
+    /// Whether something told to homes of this shard is not confirmed.
+    pub fn has_tells_for(&self, shard: ShardId) -> bool {
+        self.routes.contains_key(&(Class::Tells, shard))
     }
 
     /// Takes an item for a node itself.
     pub fn push_to(&mut self, node: NodeId, item: Item) {
         self.bytes += item.weight();
-        self.outgoing.entry((node, item.class())).or_default().waiting.push_back(item);
+        self.wait(node, item);
+    }
+
+    /// Takes an answer for a node. It stays behind what was told to the home of who asked, also while that waits to be told.
+    pub fn push_answer(&mut self, node: NodeId, command: u64, answer: Answer, behind: Behind) {
+        let shard = behind.home;
+        let Some(route) = self.routes.get_mut(&(Class::Tells, shard)) else {
+            return self.push_to(node, Item::Answer { command, answer, behind: None, is_late: false });
+        };
+        let item = Item::Answer { command, answer, behind: Some(behind), is_late: false };
+        self.bytes += item.weight();
+        if route.node == node && route.parked.is_empty() {
+            route.under_way += 1;
+            self.wait(node, item);
+        } else {
+            route.parked.push_back(Parked { item, bound: Some(node) });
+        }
     }
 
     /// Takes an item for whoever hosts its shard.
-    pub fn push(&mut self, item: Item, place: Place) {
+    pub fn push(&mut self, item: Item, place: &Place) {
         let Some(shard) = item.shard() else { return };
         self.bytes += item.weight();
         self.note(&item);
-        let key = (item.class(), shard);
-        match (self.routes.get_mut(&key), place) {
-            (Some(route), Place::There(node)) if route.node == node.id && route.parked.is_empty() => {
+        let node = self.node_at(place);
+        // While it is nobody's it waits for a node that there is not.
+        let first = || Route { node: node.unwrap_or(NodeId::from_u128(0)), under_way: 0, parked: VecDeque::new() };
+        let route = self.routes.entry((item.class(), shard)).or_insert_with(first);
+        match node {
+            Some(node) if route.node == node && route.parked.is_empty() => {
                 route.under_way += 1;
-                self.outgoing.entry((node.id, key.0)).or_default().waiting.push_back(item);
+                self.wait(node, item);
             }
-            (Some(route), _) => route.parked.push_back(item),
-            (None, Place::There(node)) => {
-                self.routes.insert(key, Route { node: node.id, under_way: 1, parked: VecDeque::new() });
-                self.outgoing.entry((node.id, key.0)).or_default().waiting.push_back(item);
-            }
-            (None, Place::Here | Place::Moving) => {
-                // Nobody: no node has this id.
-                let parked = VecDeque::from([item]);
-                self.routes.insert(key, Route { node: NodeId::from_u128(0), under_way: 0, parked });
-            }
+            _ => route.parked.push_back(Parked { item, bound: None }),
         }
+    }
+
+    fn node_at(&self, place: &Place) -> Option<NodeId> {
+        match place {
+            Place::Here => Some(self.me),
+            Place::There(node) => Some(node.id),
+            Place::Moving => None,
+        }
+    }
+
+    fn wait(&mut self, node: NodeId, item: Item) {
+        self.outgoing.entry((node, item.class())).or_default().waiting.push_back(item);
     }
 
     /// The frames that are to be sent now.
@@ -158,9 +214,10 @@ impl Streams {
             let Some(outgoing) = self.outgoing.remove(&(node, class)) else { continue };
             let (bound, back): (Vec<_>, Vec<_>) =
                 outgoing.in_flight.into_iter().chain(outgoing.waiting).partition(|item| item.shard().is_none());
-            self.bytes -= bound.iter().map(Item::weight).sum::<usize>();
+            bound.iter().for_each(|item| self.done(item));
             self.park(node, class, back.into_iter());
         }
+        self.drop_parked(|parked| parked.bound == Some(node));
     }
 
     /// Whether something waits for its shard's next host.
@@ -168,72 +225,75 @@ impl Streams {
         self.routes.values().any(|route| route.under_way == 0 && !route.parked.is_empty())
     }
 
-    /// Sends parked items on their way again. Returns those that belong here now, in order.
-    pub fn settle(&mut self, place: impl Fn(ShardId) -> Place) -> Vec<Item> {
-        let mut here = Vec::new();
-        let waiting: Vec<_> =
+    /// Sends parked items on their way again.
+    pub fn settle(&mut self, place: impl Fn(ShardId) -> Place) {
+        let settled: Vec<_> =
             self.routes.iter().filter(|(_, route)| route.under_way == 0).map(|(key, _)| *key).collect();
-        for key in waiting {
-            let place = place(key.1);
-            if matches!(place, Place::Moving) {
-                continue;
-            }
+        for key in settled {
+            let Some(node) = self.node_at(&place(key.1)) else { continue };
             let Some(route) = self.routes.remove(&key) else { continue };
-            match place {
-                Place::There(node) if !route.parked.is_empty() => {
-                    let under_way = route.parked.len();
-                    self.routes.insert(key, Route { node: node.id, under_way, parked: VecDeque::new() });
-                    self.outgoing.entry((node.id, key.0)).or_default().waiting.extend(route.parked);
+            let mut under_way = 0;
+            for Parked { mut item, bound } in route.parked {
+                let to = bound.unwrap_or(node);
+                if to == node {
+                    under_way += 1;
+                } else {
+                    item.be_late();
                 }
-                Place::Here => {
-                    route.parked.iter().for_each(|item| self.forget(item));
-                    here.extend(route.parked);
-                }
-                Place::There(_) | Place::Moving => {}
+                self.wait(to, item);
+            }
+            if under_way > 0 {
+                self.routes.insert(key, Route { node, under_way, parked: VecDeque::new() });
             }
         }
-        here
     }
 
-    /// Conversations for which this says so are not told of by this node any more.
+    /// Conversations for which this says so are not told of by this node any more, nor are answers given that come behind it:
+    /// whoever hosts them next tells, and is asked, again.
     pub fn drop_told_by(&mut self, is_gone: impl Fn(ConversationId) -> bool) {
-        let is_told = |item: &Item| matches!(item, Item::Tell { tell, .. } if is_gone(tell.conversation));
+        let is_dropped = |item: &Item| item.told_by().is_some_and(&is_gone);
         let mut dropped = Vec::new();
         for outgoing in self.outgoing.values_mut() {
             // What is in flight stays: the batch is one.
             let (gone, kept): (VecDeque<_>, VecDeque<_>) =
-                std::mem::take(&mut outgoing.waiting).into_iter().partition(&is_told);
+                std::mem::take(&mut outgoing.waiting).into_iter().partition(&is_dropped);
             outgoing.waiting = kept;
             dropped.extend(gone);
         }
         for item in &dropped {
             self.done(item);
         }
-        let mut parked = Vec::new();
-        for route in self.routes.values_mut() {
-            let (gone, kept): (VecDeque<_>, VecDeque<_>) =
-                std::mem::take(&mut route.parked).into_iter().partition(&is_told);
-            route.parked = kept;
-            parked.extend(gone);
-        }
-        for item in &parked {
-            self.forget(item);
-        }
+        self.drop_parked(|parked| is_dropped(&parked.item));
         self.untold.retain(|conversation, _| !is_gone(*conversation));
+    }
+
+    fn drop_parked(&mut self, is_dropped: impl Fn(&Parked) -> bool) {
+        let mut dropped = Vec::new();
+        self.routes.retain(|_, route| {
+            let (gone, kept): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut route.parked).into_iter().partition(&is_dropped);
+            route.parked = kept;
+            dropped.extend(gone);
+            route.under_way > 0 || !route.parked.is_empty()
+        });
+        for parked in &dropped {
+            self.forget(&parked.item);
+        }
     }
 
     /// Puts items, in order, where they wait for their shard's next host, and behind them what else was on the way to this one.
     fn park(&mut self, node: NodeId, class: Class, items: impl Iterator<Item = Item>) {
-        let mut by_shard: HashMap<ShardId, VecDeque<Item>> = HashMap::default();
+        let mut by_shard: HashMap<ShardId, VecDeque<Parked>> = HashMap::default();
         for item in items {
             if let Some(shard) = item.shard() {
-                by_shard.entry(shard).or_default().push_back(item);
+                by_shard.entry(shard).or_default().push_back(Parked { item, bound: None });
             }
         }
         if let Some(outgoing) = self.outgoing.get_mut(&(node, class)).filter(|_| !by_shard.is_empty()) {
             for item in std::mem::take(&mut outgoing.waiting) {
-                match item.shard().and_then(|shard| by_shard.get_mut(&shard)) {
-                    Some(back) => back.push_back(item),
+                let bound = if item.shard().is_none() { Some(node) } else { None };
+                match item.route().and_then(|shard| by_shard.get_mut(&shard)) {
+                    Some(back) => back.push_back(Parked { item, bound }),
                     None => outgoing.waiting.push_back(item),
                 }
             }
@@ -249,7 +309,7 @@ impl Streams {
 
     /// An item has arrived.
     fn done(&mut self, item: &Item) {
-        if let Some(shard) = item.shard()
+        if let Some(shard) = item.route()
             && let Some(route) = self.routes.get_mut(&(item.class(), shard))
         {
             route.under_way -= 1;
@@ -302,3 +362,6 @@ impl Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

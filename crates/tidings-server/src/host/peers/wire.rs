@@ -19,6 +19,7 @@ use crate::{
         read::PageOf,
         row::ConversationRow,
     },
+    node::NodeId,
     session::reply::Answer,
 };
 
@@ -83,9 +84,9 @@ pub enum Item {
         user: UserId,
         #[n(1)]
         tell: Tell,
-        /// The command that gets an answer in place of the entry.
+        /// The node whose command, of this number, gets an answer in place of the entry.
         #[n(2)]
-        sender: Option<u64>,
+        sender: Option<(NodeId, u64)>,
         #[n(3)]
         with_entry: bool,
     },
@@ -105,6 +106,13 @@ pub enum Item {
         command: u64,
         #[n(1)]
         answer: Answer,
+        /// While it waits behind something that is told.
+        #[cbor(skip)]
+        behind: Option<Behind>,
+        /// What it waited behind went to another node, where the home of who asked is now.
+        #[n(2)]
+        #[cbor(default)]
+        is_late: bool,
     },
     #[n(3)]
     Command {
@@ -116,6 +124,13 @@ pub enum Item {
         #[n(2)]
         after: Option<u64>,
     },
+}
+
+/// What an answer keeps its place behind: what the conversation told the home of who asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Behind {
+    pub home: ShardId,
+    pub conversation: ConversationId,
 }
 
 impl Item {
@@ -131,6 +146,30 @@ impl Item {
         match self {
             Self::Tell { user, .. } => Some(user.shard()),
             Self::Entry { .. } | Self::Answer { .. } | Self::Command { .. } => None,
+        }
+    }
+
+    /// The shard in whose order it stands.
+    pub fn route(&self) -> Option<ShardId> {
+        match self {
+            Self::Answer { behind, .. } => behind.map(|behind| behind.home),
+            _ => self.shard(),
+        }
+    }
+
+    /// The conversation that tells this, or behind whose word it waits.
+    pub fn told_by(&self) -> Option<ConversationId> {
+        match self {
+            Self::Tell { tell, .. } => Some(tell.conversation),
+            Self::Answer { behind, .. } => behind.map(|behind| behind.conversation),
+            Self::Entry { .. } | Self::Command { .. } => None,
+        }
+    }
+
+    /// What an answer waited behind goes elsewhere.
+    pub fn be_late(&mut self) {
+        if let Self::Answer { behind, is_late, .. } = self {
+            (*behind, *is_late) = (None, true);
         }
     }
 

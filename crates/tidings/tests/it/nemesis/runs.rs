@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tidings_checker::{Rule, check};
+use tidings_checker::{Rule, Server, check_of};
 
 use super::{fault::Fault, figures::Figures, fleet::Fleet, proxy::Weather};
 use crate::proof::{audit, run::Run};
@@ -31,7 +31,7 @@ async fn faults_lose_double_and_reorder_nothing() {
     let mut fleet = Fleet::start(nodes).await;
     let mut run = Run::roaming(rng.random(), &fleet.urls()).await;
     run.world.recorder.mark("well");
-    served(&run).await;
+    served(&mut fleet, &run).await;
     match seconds {
         None => {
             for fault in each(nodes) {
@@ -54,13 +54,14 @@ async fn faults_lose_double_and_reorder_nothing() {
     }
     audit::read_all(&run.world, &fleet.urls()[0]).await;
     let history = run.world.recorder.history();
-    let report = check(&history).expect("the recording is in order");
+    let server = if nodes > 1 { Server::Fleet } else { Server::Alone };
+    let report = check_of(server, &history).expect("the recording is in order");
     let figures = Figures::new(&history, &report);
     eprintln!("{figures}\n{report}");
     report.assert_green(Rule::ALL);
     assert!(figures.repeats() > 0, "nobody was ever left without an answer: the faults do nothing");
 
-    let report = check(&audit::without_one_final_entry(&history, &mut rng)).expect("it still is a history");
+    let report = check_of(server, &audit::without_one_final_entry(&history, &mut rng)).expect("it still is a history");
     assert!(report.red().contains(&Rule::Durable), "a lost entry goes unseen\n{report}");
 }
 
@@ -95,16 +96,20 @@ async fn happens(fleet: &mut Fleet, run: &Run, fault: &Fault, lasting: Duration)
     world.recorder.mark("  being mended");
     fault.mend(fleet);
     world.recorder.mark("  mended");
-    served(run).await;
+    served(fleet, run).await;
 }
 
 /// Waits for acknowledgements.
-async fn served(run: &Run) {
+async fn served(fleet: &mut Fleet, run: &Run) {
     let before = run.world.acked();
-    until(|| run.world.acked() >= before + SERVED, "there is service again").await;
+    let is_served = || {
+        fleet.revive();
+        run.world.acked() >= before + SERVED
+    };
+    until(is_served, "there is service again").await;
 }
 
-async fn until(condition: impl Fn() -> bool, what: &str) {
+async fn until(mut condition: impl FnMut() -> bool, what: &str) {
     let met = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(10)).await;

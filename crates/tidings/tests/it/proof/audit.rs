@@ -1,13 +1,13 @@
 //! Looks at a quiet server as each person: do inbox and sync say what the logs say? At the end it reads every log whole, as the
 //! checker's final read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use rand::{Rng, rngs::StdRng};
 use tidings_checker::{Connection, Event, History, Record, Transport};
-use tidings_client::raw;
+use tidings_client::{Lost, raw};
 use tidings_proto::{
-    ConversationId, Seq, UserId,
+    Code, ConversationId, Seq, UserId,
     frames::{
         RequestId,
         client::{Command, Fetch, Hello, Inbox, Page, Request, Sync},
@@ -87,8 +87,13 @@ pub fn without_one_final_entry(history: &History, rng: &mut StdRng) -> History {
     History::new(records)
 }
 
+/// How often something is asked again while homes and conversations still move between nodes.
+const ASKED: u32 = 40;
+const AGAIN: Duration = Duration::from_millis(250);
+
 struct Line {
     user: UserId,
+    url: String,
     recorded: Connection,
     connection: raw::Connection,
     last_id: i64,
@@ -97,9 +102,8 @@ struct Line {
 impl Line {
     async fn connect(world: &World, person: &str, url: &str) -> Self {
         let recorded = world.recorder.session(&user(person), &device("audit")).connect(Transport::WebSocket);
-        let hello = Hello { username: Some(person.to_owned()), device: Some(device("audit")), ..Hello::default() };
-        let (connection, _) = raw::Connection::connect(url, hello).await.expect("the server is up");
-        Self { user: user(person), recorded, connection, last_id: 0 }
+        let connection = raw::Connection::connect(url, hello(person)).await.expect("the server is up").0;
+        Self { user: user(person), url: url.to_owned(), recorded, connection, last_id: 0 }
     }
 
     async fn inbox(&mut self) -> BTreeMap<ConversationId, Item<'static>> {
@@ -164,17 +168,35 @@ impl Line {
         }
     }
 
+    /// Asks until there is an answer: nodes send away whose home moves to another one.
     async fn ask(&mut self, command: Command) -> ServerFrame<'static> {
         self.last_id += 1;
-        let id = Some(RequestId::Number(self.last_id));
-        self.connection.writer.queue(&serde_json::to_string(&Request { id: id.clone(), command }).unwrap());
-        self.connection.writer.flush().await.unwrap();
+        let id = RequestId::Number(self.last_id);
+        let request = serde_json::to_string(&Request { id: Some(id.clone()), command }).unwrap();
+        for _ in 0..ASKED {
+            match self.answer(&request, &id).await {
+                Ok(ServerFrame::Error(refused)) if refused.code == Code::Unavailable => {}
+                Ok(frame) => return frame,
+                Err(_) => {
+                    if let Ok((connection, _)) = raw::Connection::connect(&self.url, hello(self.user.as_str())).await {
+                        self.connection = connection;
+                    }
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        panic!("{} was not answered: {request}", self.user);
+    }
+
+    async fn answer(&mut self, request: &str, id: &RequestId) -> Result<ServerFrame<'static>, Lost> {
+        self.connection.writer.queue(request);
+        self.connection.writer.flush().await?;
         loop {
-            let frame = self.connection.reader.next().await.unwrap().parse().unwrap();
+            let frame = self.connection.reader.next().await?.parse().unwrap();
             let re = match &frame {
                 ServerFrame::Ping(_) => {
                     self.connection.writer.queue(raw::PONG);
-                    self.connection.writer.flush().await.unwrap();
+                    self.connection.writer.flush().await?;
                     continue;
                 }
                 ServerFrame::Inbox(page) => &page.re,
@@ -183,9 +205,13 @@ impl Line {
                 ServerFrame::Error(refused) => &refused.re,
                 _ => continue,
             };
-            if *re == id {
-                return frame;
+            if re.as_ref() == Some(id) {
+                return Ok(frame);
             }
         }
     }
+}
+
+fn hello(person: &str) -> Hello {
+    Hello { username: Some(person.to_owned()), device: Some(device("audit")), ..Hello::default() }
 }

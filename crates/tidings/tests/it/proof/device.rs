@@ -306,7 +306,11 @@ impl Device {
                 "{} was refused: {code} {message}",
                 self.user
             ),
-            None => assert_eq!(code, Code::UnknownConversation, "{}: {message}", self.user),
+            None => assert!(
+                matches!(code, Code::Unavailable | Code::UnknownConversation),
+                "{}: {code} {message}",
+                self.user
+            ),
         }
     }
 
