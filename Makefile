@@ -10,11 +10,11 @@ step = @printf "\n==> %s\n" "$(1)"
 WEB := $(if $(wildcard web/index.html),web/dist/index.html)
 WEB_SOURCES := $(shell find web/src web/public web/build web/index.html web/*.ts web/package.json -type f 2>/dev/null)
 
-.PHONY: help run test bench lint fleet fleet-stop nemesis sim web tools test-tools fleet-tools
+.PHONY: help run test bench lint fleet fleet-stop nemesis next-version sim web tools test-tools fleet-tools
 .DEFAULT_GOAL := help
 
 help: ## Shows this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: tools $(WEB) ## Builds Tidings and starts it on http://127.0.0.1:8080, with its data in ./tidings-data
 	$(call step,Building the server (minutes the first time))
@@ -42,6 +42,10 @@ fleet-stop: ## Stops that fleet and all its parts; the data stay
 
 nemesis: test-tools $(WEB) ## Tests a fleet under faults for ten minutes; NEMESIS_SECONDS, NEMESIS_SEED
 	NEMESIS_SECONDS=$(or $(NEMESIS_SECONDS),600) scripts/fleet/nemesis.sh
+	scripts/fleet/next.sh
+
+next-version: test-tools $(WEB) ## Deploys a fleet to the version after this one and back, while people talk
+	scripts/fleet/next.sh
 
 sim: test-tools $(WEB) ## Runs a simulated fleet under faults, by seed: make sim SEEDS=1000, or one: make sim SEED=7
 	cargo test --workspace --test sim -- $(if $(SEED),seed $(SEED) --trace $(TARGET)/sim,seeds $(or $(SEEDS),100))

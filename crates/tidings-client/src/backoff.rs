@@ -7,6 +7,10 @@ const MAX: Duration = Duration::from_secs(30);
 /// A connection that stood so long was a good one: the next cut begins from the shortest wait again.
 pub(crate) const RESET_AFTER: Duration = Duration::from_secs(30);
 
+/// A node that stops closes what it serves to have it come back elsewhere, and in a deploy they all do, one after the other: after so
+/// long that is no failure.
+pub(crate) const PLANNED_AFTER: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    backoff::{Backoff, RESET_AFTER},
+    backoff::{Backoff, PLANNED_AFTER, RESET_AFTER},
     client::Ask,
     error::{ClientError, Lost},
     events::{Outlet, Status},
@@ -111,7 +111,7 @@ impl Connection {
             if self.ready.is_some() {
                 break lost.into_error(&self.settings.url);
             }
-            if since.elapsed() >= RESET_AFTER {
+            if since.elapsed() >= if lost.is_planned() { PLANNED_AFTER } else { RESET_AFTER } {
                 self.backoff.reset();
             }
             match self.connect_again(lost).await {
@@ -281,7 +281,12 @@ async fn open(transport: &dyn Transport, hello: Hello, listens: bool, limit: Dur
 async fn say_hello(transport: &dyn Transport, hello: Hello, listens: bool) -> Result<Opened, Lost> {
     let mut link = transport.open(listens).await?;
     let hello = Request { id: None, command: Command::Hello(hello) };
-    link.send(serde_json::to_string(&hello).expect("frames have string keys and no failing values")).await?;
+    let mut hello = serde_json::to_string(&hello).expect("frames have string keys and no failing values");
+    if cfg!(feature = "next-format") {
+        // A field that servers of this version do not know.
+        hello = hello.replacen('{', "{\"next\":true,", 1);
+    }
+    link.send(hello).await?;
     while let Some(text) = link.next().await {
         let text = text?;
         match ServerFrame::parse(&text) {

@@ -66,6 +66,11 @@ impl Lost {
         }
     }
 
+    /// Whether the server meant it: it stops, or another one serves this user now.
+    pub(crate) fn is_planned(&self) -> bool {
+        matches!(self, Self::Closed { code, .. } if *code == CloseCode::Draining.number())
+    }
+
     /// How long the server wants to be left alone, if it said so.
     pub(crate) fn told_wait(&self) -> Option<Duration> {
         match self {

@@ -95,12 +95,15 @@ pub async fn run(config: Config, shutdown: Shutdown, on_ready: impl FnOnce(Liste
 }
 
 /// As [`run`], as one node of several: whoever gives the `shards` says, by the host, which of them are where.
+///
+/// `asked` is the wish to stop. What stops the parts comes behind it, when others have the shards.
 pub async fn run_with(
     config: Config,
-    shutdown: Shutdown,
+    asked: Shutdown,
     shards: Option<Shards>,
     on_ready: impl FnOnce(Listening, &Arc<Host>),
 ) -> Result<(), ServeError> {
+    let shutdown = asked.behind();
     let refused = |address| move |error| ServeError::Listen { address, error };
     let mut inherited = Inherited::take()?;
     let listener = match inherited.at(config.listen).map_err(ServeError::Serve)? {
@@ -133,7 +136,8 @@ pub async fn run_with(
         }
     }
     on_ready(listening, &opened.host);
-    serve(doors, &opened, &shutdown).await.map_err(ServeError::Serve)?;
+    let (served, ()) = tokio::join!(serve(doors, &opened, &shutdown), hand_over(&opened, &asked, &shutdown));
+    served.map_err(ServeError::Serve)?;
     if let Some(store) = opened.store {
         // What it holds is in the journal, or was not acknowledged: a cluster that is away must not hold up the stop.
         tokio::spawn(async move {
@@ -317,6 +321,24 @@ async fn replay(host: &Arc<Host>, journal: Recovered) -> Result<Arc<dyn Journal>
     Ok(Arc::new(journal.start(flushed.max(Position::NONE))?))
 }
 
+/// When the stop is asked for: lets others have what this node hosts, if there are others, and begins the stop then. Calls and
+/// sessions are served meanwhile: those of what has left, by a relay.
+async fn hand_over(opened: &Opened, asked: &Shutdown, shutdown: &Shutdown) {
+    let handed_over = async {
+        asked.begun().await;
+        if let Some(joined) = &opened.joined {
+            joined.drain(Duration::from_millis(opened.host.config.drain_ms * 2)).await;
+        }
+    };
+    tokio::select! {
+        () = handed_over => {}
+        () = asked.hurried() => {}
+        // It had to stop by itself.
+        () = shutdown.begun() => {}
+    }
+    shutdown.begin();
+}
+
 /// Takes calls and sessions until the stop has begun, and drains the sessions then.
 async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::Result<()> {
     let relay = Arc::new(relay::Relay::new(opened.auth.relay_key()));
@@ -345,15 +367,11 @@ async fn serve(doors: Doors, opened: &Opened, shutdown: &Shutdown) -> std::io::R
     }
     let too_late = async {
         shutdown.begun().await;
-        // A node of a fleet hands its shards over first.
-        let times = if opened.joined.is_some() { 2 } else { 1 };
-        tokio::time::sleep(Duration::from_millis(opened.host.config.drain_ms * times) + CLOSE_WAIT).await;
+        at_most(Duration::from_millis(opened.host.config.drain_ms), shutdown).await;
+        tokio::time::sleep(CLOSE_WAIT).await;
     };
     let drained = async {
         shutdown.begun().await;
-        if let Some(joined) = &opened.joined {
-            joined.drain(Duration::from_millis(opened.host.config.drain_ms)).await;
-        }
         drain(&opened.host, &relay, shutdown).await;
     };
     // The server ends when no call is under way; sessions are not calls, and are drained apart. A call that hangs is left.
@@ -372,11 +390,16 @@ async fn drain(host: &Arc<Host>, relay: &relay::Relay, shutdown: &Shutdown) {
     let after_ms = host.config.drain_ms / 2;
     let frame = bytes::Bytes::from(ServerFrame::Move(Move { after_ms }).to_json());
     host.for_each_session(|outbox| outbox.push(frame.clone(), Class::Durable));
-    let _ = tokio::time::timeout(Duration::from_millis(after_ms), async {
-        tokio::join!(host.sessions_ended(), relay.connections_ended());
-    })
-    .await;
+    tokio::select! {
+        ((), ()) = async { tokio::join!(host.sessions_ended(), relay.connections_ended()) } => {}
+        () = at_most(Duration::from_millis(after_ms), shutdown) => {}
+    }
     host.for_each_session(|outbox| outbox.close(CloseCode::Draining));
     // Their tasks end with a word to the client, or without where nobody reads.
     let _ = tokio::time::timeout(CLOSE_WAIT, shutdown.finished()).await;
+}
+
+/// Waits so long, unless somebody is in a hurry.
+async fn at_most(wait: Duration, shutdown: &Shutdown) {
+    let _ = tokio::time::timeout(wait, shutdown.hurried()).await;
 }

@@ -6,7 +6,7 @@
 use std::{future::Future, io};
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -15,6 +15,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     token: CancellationToken,
+    /// Nothing that could be left to others is to be waited for.
+    hurry: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -37,6 +39,17 @@ impl Shutdown {
         self.token.cancel();
     }
 
+    /// Wishes to stop at once: what is stored is stored, but nobody is waited for any more.
+    pub fn hurry(&self) {
+        self.token.cancel();
+        self.hurry.cancel();
+    }
+
+    /// Ready as soon as somebody is in a hurry.
+    pub async fn hurried(&self) {
+        self.hurry.cancelled().await;
+    }
+
     pub fn has_begun(&self) -> bool {
         self.token.is_cancelled()
     }
@@ -49,7 +62,14 @@ impl Shutdown {
     /// A part that may be stopped alone: it stops with this one, but not this one with it, and its tasks are its own.
     #[must_use]
     pub fn part(&self) -> Self {
-        Self { token: self.token.child_token(), tasks: TaskTracker::new() }
+        Self { token: self.token.child_token(), hurry: self.hurry.child_token(), tasks: TaskTracker::new() }
+    }
+
+    /// What comes behind this one: it begins when it is told to, which is for whoever has something to do before; a hurry is
+    /// shared.
+    #[must_use]
+    pub fn behind(&self) -> Self {
+        Self { token: CancellationToken::new(), hurry: self.hurry.clone(), tasks: TaskTracker::new() }
     }
 
     /// Runs a task that [`Shutdown::finished`] waits for. The task itself must await [`Shutdown::begun`].
@@ -78,17 +98,24 @@ impl Shutdown {
     }
 }
 
-/// Ready at the first SIGTERM or SIGINT (Ctrl-C), and tells which. The signals are caught from the call on, also
-/// before the answer is awaited; awaiting a second answer tells of a second signal.
-pub fn stop_signal() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+/// SIGTERM and SIGINT (Ctrl-C), which are caught from [`StopSignals::catch`] on.
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Ready at the next one, and tells which.
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
-    })
+    }
 }
 
 #[cfg(test)]
@@ -132,10 +159,23 @@ mod tests {
         other.finished().await;
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_behind_begins_by_itself_and_shares_a_hurry() {
+        let asked = Shutdown::default();
+        let stop = asked.behind();
+        asked.begin();
+        assert!(asked.has_begun() && !stop.has_begun(), "there is something to do first");
+        assert!(timeout(Duration::from_secs(1), stop.hurried()).await.is_err(), "nobody is in a hurry");
+        asked.hurry();
+        stop.hurried().await;
+    }
+
     #[tokio::test]
     async fn signals_are_told() {
-        let first = stop_signal().unwrap();
-        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();
-        assert_eq!(first.await, "SIGTERM");
+        let mut signals = StopSignals::catch().unwrap();
+        for _ in 0..2 {
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();
+            assert_eq!(signals.next().await, "SIGTERM");
+        }
     }
 }

@@ -2,7 +2,7 @@
  * Keeps one line to the server: connects, comes back with full jitter, changes over when told to move, tries another
  * transport where one is blocked. It knows no conversations; what is resumed is in the `hello` it is given.
  */
-import { backoff, RESET_AFTER_MS } from './backoff';
+import { backoff, DRAINING, PLANNED_AFTER_MS, RESET_AFTER_MS } from './backoff';
 import { Disconnected } from './errors';
 import type { ClientFrame, Hello, ServerFrame, Welcome } from './frames';
 import { Line } from './line';
@@ -129,7 +129,7 @@ export class Connection {
     const livedMs = this.#isReady ? Date.now() - this.#readyAt : 0;
     // A server that says when to come back is reached: it is not the transport that fails.
     if (!this.#isReady && !retryAfterMs) this.#failures += 1;
-    if (livedMs >= RESET_AFTER_MS) this.#tries = 0;
+    if (livedMs >= (code === DRAINING ? PLANNED_AFTER_MS : RESET_AFTER_MS)) this.#tries = 0;
     this.#drop();
     if (!this.#running) return;
     if (!mayReconnect(code)) {

@@ -1,6 +1,9 @@
 //! What a node does with shards that come and go: the side of the actors, as membership (`member`) asks for it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use tidings_proto::ShardId;
@@ -52,9 +55,9 @@ pub trait Hosting: Send + Sync + 'static {
         let _ = format;
     }
 
-    /// These rows name others now: they may be told by the bus, so that they need not wait for their next look.
-    fn moved(&self, to: &[NodeId]) {
-        let _ = to;
+    /// Rows of these parts name others now: all may be told by the bus, so that they need not wait for their next look.
+    fn moved(&self, parts: &BTreeSet<u16>) {
+        let _ = parts;
     }
 
     /// Whether nobody listens at this node's door, as its machine says. `false`: somebody does, or it is not known. Answers in

@@ -14,6 +14,7 @@ mod watch;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch as channel},
     task::AbortHandle,
@@ -24,7 +25,7 @@ use super::{
     store::{ClusterError, ClusterStore},
     view::{Node, NodeState, Standing, View},
 };
-use crate::{clock::Clock, node::NodeId};
+use crate::{clock::Clock, host::shards::Doubts, node::NodeId};
 
 /// How this node stands in its fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +84,10 @@ struct Shared {
     store: Arc<dyn ClusterStore>,
     hosting: Arc<dyn Hosting>,
     clock: Clock,
-    /// Rows may have changed.
+    /// Rows may have changed, or what the view wishes.
     hint: Notify,
+    /// Which rows.
+    doubts: Mutex<Doubts>,
     known: channel::Sender<Known>,
 }
 
@@ -105,7 +108,8 @@ impl Member {
         let known =
             Known { membership, view: Arc::new(View::default()), quiet: HashMap::new(), round: Round::default() };
         let known = channel::Sender::new(known);
-        let shared = Arc::new(Shared { me, store, hosting, clock, hint: Notify::new(), known });
+        let shared =
+            Arc::new(Shared { me, store, hosting, clock, hint: Notify::new(), doubts: Mutex::default(), known });
         shared.note(view);
         let watching = tokio::spawn(watch::watch(shared.clone())).abort_handle();
         let working = tokio::spawn(rows::work(shared.clone())).abort_handle();
@@ -118,6 +122,11 @@ impl Member {
 
     pub fn known(&self) -> Known {
         self.shared.known.borrow().clone()
+    }
+
+    /// Whether it lets others have what it hosts.
+    pub fn is_draining(&self) -> bool {
+        self.shared.known.borrow().membership == Membership::In(NodeState::Draining)
     }
 
     /// To wait for changes of what is known.
@@ -133,7 +142,12 @@ impl Member {
     }
 
     /// Rows were moved, or may have been: looks at them now instead of in a while.
-    pub fn hint(&self) {
+    pub fn hint(&self, doubts: Doubts) {
+        {
+            let mut known = self.shared.doubts.lock();
+            known.all |= doubts.all;
+            known.parts.extend(doubts.parts);
+        }
         self.shared.hint.notify_one();
     }
 
@@ -142,7 +156,7 @@ impl Member {
         let is_draining = |view: &View| matches!(self.shared.standing(view), Standing::In(NodeState::Draining));
         let view = self.shared.change_view(is_draining, |view| view.draining(self.id()).ok()).await?;
         let epoch = view.epoch;
-        self.hint();
+        self.shared.hint.notify_one();
         let mut known = self.subscribe();
         let drained = |known: &Known| {
             if !matches!(known.membership, Membership::In(_)) {

@@ -32,6 +32,10 @@ impl Part {
         Self(shard.0 / PART_SHARDS)
     }
 
+    pub fn numbered(number: u16) -> Option<Self> {
+        (number < PARTS).then_some(Self(number))
+    }
+
     pub fn all() -> impl Iterator<Item = Self> {
         (0..PARTS).map(Self)
     }

@@ -50,6 +50,10 @@ use super::{
 };
 
 pub const SUBPROTOCOL: &str = "tidings.v1.json";
+
+/// The wire's version, for people. The first number stands in the subprotocol's name; the second one rises when something is added
+/// that others skip, and what a client may use it reads in the `features` of its welcome.
+pub const PROTOCOL: &str = if cfg!(feature = "next-format") { "1.1" } else { "1.0" };
 /// What a connection reads at once. It has this in memory for as long as it lives, also when it is silent.
 const READ_BYTES: usize = 1024;
 /// Gathered before it is written; allocated as far as it is needed.

@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use tidings_proto::{Code, ConversationId, Seq, UserId, limits::ANSWER_BYTES};
+use tidings_proto::{Code, ConversationId, Seq, UserId};
 
 use crate::{
     conversation::{
-        actor::{Conversation, Inner},
+        actor::Inner,
         decide::Refusal,
         entry::{Body, Entry, Message, Role},
         event::{Change, Created, History, Kind},
+        state::State,
     },
     home::event::{HomeChange, HomeEvent},
     maps::{HashMap, HashSet},
@@ -27,8 +28,9 @@ use super::{
     Host,
     act::ActError,
     event::Part,
-    load::{LoadError, decode},
-    read::Ask,
+    load::decode,
+    peers::wire::{self, Said},
+    read::{Ask, PageOf, cut},
     row::ConversationRow,
 };
 
@@ -210,18 +212,15 @@ impl Host {
     }
 
     /// Groups of this name, that of an import first; up to `limit`. It looks at all conversations.
-    pub async fn groups_named(&self, name: &str, limit: usize) -> Result<Vec<ConversationId>, LoadError> {
+    pub async fn groups_named(&self, name: &str, limit: usize) -> Result<Vec<ConversationId>, ActError> {
         let mut found = Vec::new();
         let imported = ConversationId::group(&importer(), name);
-        let is_named = |conversation: &Conversation| {
-            let state = conversation.state();
-            state.kind() == Some(Kind::Group) && *state.name == *name
-        };
-        if is_named(&*self.conversation(imported).await?) {
+        let is_named = |state: &State| state.kind() == Some(Kind::Group) && *state.name == *name;
+        if is_named(&self.state_for(imported, &importer(), None, 0).await?.state) {
             found.push(imported);
         }
         self.conversations.for_each(|conversation| {
-            if conversation.id != imported && is_named(conversation) {
+            if conversation.id != imported && is_named(&conversation.state()) {
                 found.push(conversation.id);
             }
         });
@@ -243,8 +242,26 @@ impl Host {
         Ok(found)
     }
 
-    /// A page of a log, with the names by which its people were imported or are shown.
+    /// A page of a log, with the names by which its people were imported or are shown; whichever nodes have them.
     pub async fn export(&self, id: ConversationId, after: Seq, limit: usize) -> Result<Export, ActError> {
+        let PageOf { entries, last_seq, .. } = self.whole_log(id, after, limit).await?;
+        let people: HashSet<&UserId> = entries.iter().map(|entry| &entry.from).collect();
+        let people: Vec<UserId> = people.into_iter().cloned().collect();
+        let rows = self.home_rows_anywhere(&people).await?;
+        let names =
+            people.into_iter().zip(rows).filter_map(|(user, row)| Some((user, row.imported_as.or(row.profile.name)?)));
+        Ok(Export { names: names.collect(), entries, last_seq })
+    }
+
+    async fn whole_log(&self, id: ConversationId, after: Seq, limit: usize) -> Result<PageOf, ActError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        match self.ask_host(id.shard(), wire::Ask::Log { conversation: id, after, limit }).await? {
+            Said::Page(page) => Ok(page),
+            said => Err(said.misplaced()),
+        }
+    }
+
+    pub(super) async fn log_here(&self, id: ConversationId, after: Seq, limit: usize) -> Result<PageOf, ActError> {
         let conversation = self.conversation(id).await?;
         let last_seq = conversation.state().last_seq;
         if conversation.state().created.is_none() {
@@ -252,18 +269,8 @@ impl Host {
         }
         let ask = Ask { first_visible: Seq::FIRST, range: LogRange::After(after), limit };
         let mut entries = self.entries(&conversation, ask).await?;
-        let mut bytes = 0;
-        let fits = |entry: &&Arc<Entry>| {
-            bytes += entry.weight();
-            bytes <= ANSWER_BYTES
-        };
-        entries.truncate(entries.iter().take_while(fits).count().max(1));
-        let people: HashSet<&UserId> = entries.iter().map(|entry| &entry.from).collect();
-        let people: Vec<UserId> = people.into_iter().cloned().collect();
-        let rows = self.home_rows(&people).await?;
-        let names =
-            people.into_iter().zip(rows).filter_map(|(user, row)| Some((user, row.imported_as.or(row.profile.name)?)));
-        Ok(Export { names: names.collect(), entries, last_seq })
+        let is_cut = cut(&mut entries, true);
+        Ok(PageOf { entries, first_seq: Seq::FIRST.min(last_seq), last_seq, is_cut })
     }
 }
 

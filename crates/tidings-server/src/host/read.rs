@@ -196,7 +196,7 @@ impl Shown {
 }
 
 /// Keeps an answer within its bytes: at the end when reading forward, at the beginning when reading back.
-fn cut(entries: &mut Vec<Arc<Entry>>, forward: bool) -> bool {
+pub(super) fn cut(entries: &mut Vec<Arc<Entry>>, forward: bool) -> bool {
     let mut bytes = 0;
     let mut fits = |entry: &&Arc<Entry>| {
         bytes += entry.weight();

@@ -3,9 +3,9 @@
 //! The rows in the store decide; this is what the node has read there. Whoever hands an event to the journal has entered its
 //! shard, so a shard that is being released gets no event after the release has begun.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tidings_proto::{SHARDS, ShardId};
 use tokio::sync::Notify;
 
@@ -50,6 +50,17 @@ pub struct Shards {
     pub changed: Notify,
     /// Told when a place turned out to be wrong: the rows are to be read.
     pub doubted: Notify,
+    /// Which ones.
+    doubts: Mutex<Doubts>,
+}
+
+/// Which rows may be other ones than this node has read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// Nobody knows which.
+    pub all: bool,
+    /// Those of these parts.
+    pub parts: BTreeSet<u16>,
 }
 
 struct Known {
@@ -67,14 +78,14 @@ pub struct Entered<'s> {
 impl Shards {
     /// All shards, for ever, of a store that no other node has.
     pub fn all(epoch: u64) -> Self {
-        Self { known: None, epoch, changed: Notify::new(), doubted: Notify::new() }
+        Self { known: None, epoch, changed: Notify::new(), doubted: Notify::new(), doubts: Mutex::default() }
     }
 
     /// Those of a fleet: none yet.
     pub fn of_fleet() -> Self {
         let slots = vec![Slot::Unknown; usize::from(SHARDS)].into_boxed_slice();
         let known = Some(RwLock::new(Known { slots, nodes: Vec::new() }));
-        Self { known, epoch: 0, changed: Notify::new(), doubted: Notify::new() }
+        Self { known, epoch: 0, changed: Notify::new(), doubted: Notify::new(), doubts: Mutex::default() }
     }
 
     /// Whether there are, or may be, other nodes.
@@ -143,7 +154,23 @@ impl Shards {
 
     /// Somebody was not where this says.
     pub fn doubt(&self) {
+        self.doubts.lock().all = true;
         self.doubted.notify_one();
+    }
+
+    /// Rows of these parts were moved. None named: it may be any.
+    pub fn doubt_parts(&self, parts: Vec<u16>) {
+        {
+            let mut doubts = self.doubts.lock();
+            doubts.all |= parts.is_empty();
+            doubts.parts.extend(parts);
+        }
+        self.doubted.notify_one();
+    }
+
+    /// What was doubted since the last call.
+    pub fn take_doubts(&self) -> Doubts {
+        std::mem::take(&mut self.doubts.lock())
     }
 
     /// The nodes there are from now on.

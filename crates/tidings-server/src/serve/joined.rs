@@ -1,6 +1,14 @@
 //! A node's place in its fleet: its membership, and what membership asks of the actors. Of the store it knows the traits only.
 
-use std::{collections::HashSet, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tidings_proto::{SHARDS, ShardId};
@@ -18,7 +26,7 @@ use crate::{
         Host,
         open::{Parts, homes_in},
         peers::wire::Notice,
-        shards::{Shards, Slot},
+        shards::{Doubts, Shards, Slot},
     },
     journal::{Position, SharedJournals, unflushed::Unflushed},
     metrics::Metrics,
@@ -45,6 +53,8 @@ pub struct Joined {
     pub member: Arc<Member>,
     /// Why the node had to stop.
     ended: Arc<parking_lot::Mutex<Option<String>>>,
+    /// Others host everything, and this node takes nothing more.
+    is_empty: Arc<AtomicBool>,
 }
 
 impl Joined {
@@ -58,7 +68,7 @@ impl Joined {
     ) -> Result<Self, ClusterError> {
         let hosting = Arc::new(HostedShards { host: host.clone(), journals });
         let member = Member::start(cluster, me, hosting, host.clock.clone()).await?;
-        let joined = Self { member: Arc::new(member), ended: Arc::default() };
+        let joined = Self { member: Arc::new(member), ended: Arc::default(), is_empty: Arc::default() };
         joined.watch(host, shutdown);
         Ok(joined)
     }
@@ -70,13 +80,15 @@ impl Joined {
     /// Has the member look when somebody doubts where shards are, and stops the process when the node cannot go on.
     fn watch(&self, host: &Arc<Host>, shutdown: &Shutdown) {
         let (host, member) = (Arc::downgrade(host), self.member.clone());
-        let (ended, shutdown) = (self.ended.clone(), shutdown.clone());
+        let (ended, is_empty, shutdown) = (self.ended.clone(), self.is_empty.clone(), shutdown.clone());
         tokio::spawn(async move {
             let mut is_draining = false;
             while let Some(host) = host.upgrade() {
                 let failure = host.failure().map(str::to_owned);
                 let why = match (failure, member.known().membership) {
                     (Some(failure), _) => Some(failure),
+                    // It was about to leave, and somebody else was quicker: nothing depended on it.
+                    (None, Membership::Removed) if is_empty.load(Ordering::Relaxed) => return,
                     (None, Membership::Removed) => Some("the others took this node for dead".to_owned()),
                     (None, Membership::Replaced) => Some("another node has this one's name".to_owned()),
                     (None, Membership::In(NodeState::Draining)) => {
@@ -93,7 +105,7 @@ impl Joined {
                     return shutdown.begin();
                 }
                 tokio::select! {
-                    () = host.shards.doubted.notified() => member.hint(),
+                    () = host.shards.doubted.notified() => member.hint(host.shards.take_doubts()),
                     () = tokio::time::sleep(LOOK) => {}
                 }
             }
@@ -103,7 +115,10 @@ impl Joined {
     /// Hands everything over, within this time. Sessions of what has left are closed, to come back elsewhere.
     pub async fn drain(&self, within: Duration) {
         match tokio::time::timeout(within, self.member.drain()).await {
-            Ok(Ok(Drained::Empty)) => tracing::info!("everything is hosted by others"),
+            Ok(Ok(Drained::Empty)) => {
+                self.is_empty.store(true, Ordering::Relaxed);
+                tracing::info!("everything is hosted by others");
+            }
             Ok(Ok(Drained::NobodyElse)) => tracing::info!("there is no other node: the next one takes everything over"),
             Ok(Ok(Drained::Ended)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "not everything was handed over: others take it"),
@@ -130,7 +145,7 @@ impl Joined {
             if host.shards.those(|slot| !matches!(slot, Slot::Here { .. })).is_empty() {
                 return Ok(());
             }
-            self.member.hint();
+            self.member.hint(Doubts { all: true, ..Doubts::default() });
             let _ = tokio::time::timeout(LOOK, known.changed()).await;
         }
     }
@@ -242,8 +257,8 @@ impl Hosting for HostedShards {
         self.host.next.may_write(&self.host, format);
     }
 
-    fn moved(&self, _: &[NodeId]) {
-        self.host.tell_nodes(Notice::ShardsMoved);
+    fn moved(&self, parts: &BTreeSet<u16>) {
+        self.host.tell_nodes(Notice::ShardsMoved { parts: parts.iter().copied().collect() });
     }
 
     async fn is_shut(&self, node: &Node) -> bool {

@@ -70,7 +70,12 @@ pub fn welcome(host: &Host, caller: &Caller, outbox: &Outbox, token: String, is_
         prefer: host.config.node.public_url.clone().filter(|_| is_relayed),
         heartbeat_s: host.config.limits.heartbeat_s,
         limits: host.rules.limits.clone(),
-        features: Vec::new(),
+        features: if cfg!(feature = "next-format") { vec!["next".to_owned()] } else { Vec::new() },
     };
-    ServerFrame::Welcome(welcome).to_json()
+    let welcome = ServerFrame::Welcome(welcome).to_json();
+    if cfg!(feature = "next-format") {
+        // A field that clients of this version do not know.
+        return welcome.replacen('{', "{\"next\":{\"is\":[1]},", 1);
+    }
+    welcome
 }

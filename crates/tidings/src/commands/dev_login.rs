@@ -18,7 +18,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tidings_server::{config::origin::is_this_machine, shutdown::stop_signal};
+use tidings_server::{config::origin::is_this_machine, shutdown::StopSignals};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -57,10 +57,10 @@ pub async fn run(flags: DevLogin) -> Result<()> {
         "a server takes its tokens with: tidings serve --set auth.mode=jwt --set auth.jwks_url=http://{address}/keys \
          --set auth.login_url=http://{address}/"
     ))?;
-    let stop = stop_signal()?;
+    let mut signals = StopSignals::catch()?;
     let served = axum::serve(listener, app)
         .with_graceful_shutdown(async move {
-            stop.await;
+            signals.next().await;
         })
         .await;
     served.map_err(|error| Failure::refused(error.to_string()))

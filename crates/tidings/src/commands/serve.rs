@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use tidings_server::{
     config::{self, Config, LogFormat},
     serve::{self, Listening},
-    shutdown::{Shutdown, stop_signal},
+    shutdown::{Shutdown, StopSignals},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -25,14 +25,21 @@ pub async fn run(flags: Serve) -> Result<()> {
         tracing::warn!("{warning}");
     }
     let scheme = if config.tls.cert_file.is_some() { "https" } else { "http" };
-    let stop = stop_signal()?;
-    let shutdown = Shutdown::when(async move {
-        let signal = stop.await;
-        tracing::info!(signal, "stopping: what was acknowledged is being stored");
-    });
+    let shutdown = Shutdown::default();
+    tokio::spawn(obey(StopSignals::catch()?, shutdown.clone()));
     serve::run(config, shutdown, |listening| announce(scheme, listening))
         .await
         .map_err(|error| Failure::refused(error.to_string()))
+}
+
+/// The first signal asks for the stop, and the next one says that nobody can wait for it.
+async fn obey(mut signals: StopSignals, shutdown: Shutdown) {
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping: what was acknowledged is being stored");
+    shutdown.begin();
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping at once");
+    shutdown.hurry();
 }
 
 /// Tells people and scripts that it is ready.

@@ -1,6 +1,7 @@
 //! A server on Cassandra: what was sent is there after a kill, and who takes the data over fences the one before. Needs the
 //! nodes that `make test` starts; see `crates/tidings-server/src/cassandra/tests`.
 
+mod deploy;
 mod migrate;
 
 use std::{

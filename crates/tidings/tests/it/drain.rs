@@ -1,6 +1,7 @@
 //! SIGTERM over WebSocket: sessions are told to move, then closed with 3000; the process ends with 0, and what it acked is there.
+//! A second one: at once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use tidings_client::{Lost, raw};
 use tidings_proto::frames::{
@@ -18,6 +19,8 @@ const SETTINGS: &[(&str, &str)] =
     &[("drain_ms", "1000"), ("rates.sends_per_s", "1000000"), ("rates.sends_burst", "1000000")];
 /// Acks before the stop begins.
 const BEFORE: usize = 100;
+/// Far less than the drain of the second test may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Sends under way at once.
 const WINDOW: i64 = 16;
 
@@ -134,4 +137,21 @@ async fn a_stop_moves_the_sessions_and_loses_nothing_that_was_acked() {
         }
     };
     assert_eq!(page.last_seq.0, sent as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_waits_for_nobody() {
+    let mut server = Server::start_with(&[("drain_ms", "600000")]);
+    let mut bob = connect(&server.url, "bob").await;
+    server.ask_to_stop();
+    let mut heard = Heard::default();
+    // He stays.
+    while heard.moved_within_ms.is_none() {
+        assert!(heard.take(next(&mut bob.reader).await));
+    }
+    server.ask_to_stop();
+    while heard.take(next(&mut bob.reader).await) {}
+    assert_eq!(heard.closed, Some((DRAINING, "draining".to_owned())));
+    let ended = tokio::task::spawn_blocking(move || server.ended());
+    assert_eq!(tokio::time::timeout(PATIENCE, ended).await.expect("not in ten minutes").unwrap(), Some(0));
 }

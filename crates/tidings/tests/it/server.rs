@@ -25,7 +25,7 @@ impl Server {
     /// With settings by their dotted names.
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (process, url) = serve(folder.path(), "127.0.0.1:0", settings);
+        let (process, url) = serve(tidings(), folder.path(), "127.0.0.1:0", settings);
         Self { process, url, folder }
     }
 
@@ -66,8 +66,13 @@ impl Server {
     }
 
     pub fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        self.restart_as(tidings(), settings);
+    }
+
+    /// As another program.
+    pub fn restart_as(&mut self, program: Command, settings: &[(&str, &str)]) {
         let address = self.url.strip_prefix("http://").unwrap().to_owned();
-        (self.process, self.url) = serve(self.folder.path(), &address, settings);
+        (self.process, self.url) = serve(program, self.folder.path(), &address, settings);
     }
 
     /// A command of a person who has a config folder of their own.
@@ -101,7 +106,11 @@ impl Drop for Server {
 }
 
 pub fn tidings() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+    of_program(Path::new(env!("CARGO_BIN_EXE_tidings")))
+}
+
+pub fn of_program(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for name in ["TIDINGS_URL", "TIDINGS_USER", "TIDINGS_ADMIN_TOKEN", "TIDINGS_DATA", "TIDINGS_CONFIG"] {
         command.env_remove(name);
     }
@@ -110,16 +119,21 @@ pub fn tidings() -> Command {
 
 /// The command that serves the data in a folder.
 pub fn serving(folder: &Path, address: &str, settings: &[(&str, &str)]) -> Command {
-    let mut command = tidings();
+    serving_as(tidings(), folder, address, settings)
+}
+
+fn serving_as(mut command: Command, folder: &Path, address: &str, settings: &[(&str, &str)]) -> Command {
+    // To look on while a test runs: TEST_LOG=info.
+    let level = std::env::var("TEST_LOG").unwrap_or_else(|_| "error".to_owned());
     command
-        .args(["serve", "--listen", address, "--set", "log.level=error", "--data"])
+        .args(["serve", "--listen", address, "--set", &format!("log.level={level}"), "--data"])
         .arg(folder.join("data"))
         .args(settings.iter().map(|(name, value)| format!("--set={name}={value}")));
     command
 }
 
-fn serve(folder: &Path, address: &str, settings: &[(&str, &str)]) -> (Child, String) {
-    let mut process = serving(folder, address, settings).stdout(Stdio::piped()).spawn().unwrap();
+fn serve(program: Command, folder: &Path, address: &str, settings: &[(&str, &str)]) -> (Child, String) {
+    let mut process = serving_as(program, folder, address, settings).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let url = line.trim().strip_prefix("listening on ").expect("the line that says it is ready").to_owned();

@@ -53,6 +53,13 @@ fn cassandra_tables_agree_with_the_reference() {
     conformance::agrees_with_the_reference(|| Emptied { store: store.clone(), journal: NodeId::random() }, 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Cassandra: make test"]
+async fn a_wrong_item_in_cassandra_is_found_and_mended() {
+    let place = Emptied { store: store().await, journal: NodeId::random() };
+    in_time(crate::fsck::tests::wrong_items_are_set_right(place.open().await)).await;
+}
+
 fn log_row(conversation: ConversationId, version: u64, seqs: std::ops::RangeInclusive<u64>) -> Row {
     let entries: Vec<_> = seqs
         .map(|seq| Entry {

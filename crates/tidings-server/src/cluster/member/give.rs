@@ -4,11 +4,16 @@ use std::{collections::HashSet, time::Duration};
 
 use tokio::time::Instant;
 
-use super::rows::{Own, Rows, Step, shards_of};
+use super::rows::{Own, Rows, Step, parts_of, shards_of};
 use crate::cluster::store::{Move, ShardRow};
 
-/// Shards that are closed at once; the others are served meanwhile.
-const GIVEN_AT_ONCE: usize = 512;
+/// Shards that are closed at once; the others are served meanwhile. What a wave costs hardly depends on its size, so waves grow where
+/// the store takes long for one: else the last shards would go when it is too late.
+pub(super) const WAVE: usize = 512;
+const WAVE_MAX: usize = 4 * WAVE;
+
+/// A wave that took longer is followed by a larger one, and one that took less than half of it by a smaller one.
+const WAVE_TIME: Duration = Duration::from_millis(500);
 
 /// After so long the rows are read again: there may be something to open.
 const GIVING: Duration = Duration::from_secs(1);
@@ -31,10 +36,11 @@ impl Rows {
         let me = Some(self.me());
         let mut given =
             self.those(|place, row, own| row.host == me && own != Own::Away && self.is_wished_elsewhere(place));
-        given.truncate(GIVEN_AT_ONCE);
+        given.truncate(self.wave);
         if given.is_empty() {
             return Ok(false);
         }
+        let began = Instant::now();
         let is_closed = |rows: &Self, place: usize| matches!(rows.own[place], Own::Closed { .. });
         let closing: Vec<_> = given.iter().copied().filter(|shard| !is_closed(self, usize::from(shard.0))).collect();
         if !closing.is_empty() {
@@ -46,7 +52,7 @@ impl Rows {
             closing.iter().for_each(|shard| {
                 self.own[usize::from(shard.0)] = Own::Closed { epoch: self.row(*shard).epoch };
             });
-            // That took a while: who should have them may have gone.
+            // That took a while: who should have them may have gone, or be about to leave.
             let view = self.shared.store.view().await?;
             self.wish(&view);
             self.shared.note(view);
@@ -64,7 +70,12 @@ impl Rows {
         }
         let hosts: HashSet<_> = moved.iter().filter_map(|one| one.to.host).collect();
         tracing::info!(shards = moved.len(), nodes = hosts.len(), "gave shards to others");
-        self.shared.hosting.moved(&hosts.into_iter().collect::<Vec<_>>());
+        self.shared.hosting.moved(&parts_of(&moved));
+        self.wave = match began.elapsed() {
+            slow if slow > WAVE_TIME => (self.wave * 2).min(WAVE_MAX),
+            quick if quick < WAVE_TIME / 2 => (self.wave / 2).max(WAVE),
+            _ => self.wave,
+        };
         Ok(true)
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tidings_proto::ShardId;
 
-use super::rows::{Rows, Step, shards_of};
+use super::rows::{Rows, Step, parts_of, shards_of};
 use crate::{
     cluster::{
         hosting::HostingError,
@@ -89,6 +89,9 @@ impl Rows {
         let moved = self.move_rows(moves.collect()).await;
         if wanted > 0 {
             tracing::info!(node = %gone, wanted, taken = moved.len(), owed = step == 0, "took shards of a node that has gone");
+        }
+        if !moved.is_empty() {
+            self.shared.hosting.moved(&parts_of(&moved));
         }
         // What is not opened now is opened by the next round.
         self.open(&shards_of(&moved)).await.map_err(|error| HostingError::new(&error))

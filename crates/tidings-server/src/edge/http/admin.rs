@@ -307,7 +307,7 @@ struct Conversations {
 async fn find(State(edge): State<Edge>, _: Operator, Asked(ByName { name }): Asked<ByName>) -> Response {
     match edge.host.groups_named(&name, CONVERSATIONS_MAX).await {
         Ok(conversations) => object(&Conversations { conversations }),
-        Err(error) => problem::of(&edge.host.answer(error.into())),
+        Err(error) => problem::of(&edge.host.answer(error)),
     }
 }
 

@@ -8,7 +8,11 @@ use axum::{
 
 use crate::metrics::Metrics;
 
-use super::{super::Edge, documents::Calls, object};
+use super::{
+    super::{Edge, websocket::PROTOCOL},
+    documents::Calls,
+    object,
+};
 
 /// The calls of this file.
 pub fn describe(calls: &mut Calls) {
@@ -28,6 +32,8 @@ pub fn describe(calls: &mut Calls) {
 #[derive(utoipa::ToSchema, serde::Serialize)]
 struct Version {
     version: &'static str,
+    /// That of the wire.
+    protocol: &'static str,
 }
 
 /// `GET /livez`: the process answers.
@@ -45,6 +51,10 @@ pub async fn ready(State(edge): State<Edge>) -> Response {
         None if edge.shutdown.has_begun() => {
             (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response()
         }
+        // It serves on until others have all of it; who is new should come to them.
+        None if edge.fleet.as_ref().is_some_and(|member| member.is_draining()) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the server hands over to others\n").into_response()
+        }
         None => "ok\n".into_response(),
     }
 }
@@ -60,5 +70,5 @@ pub async fn metrics(State(edge): State<Edge>) -> Response {
 
 /// `GET /version`.
 pub async fn version() -> impl IntoResponse {
-    object(&Version { version: env!("CARGO_PKG_VERSION") })
+    object(&Version { version: env!("CARGO_PKG_VERSION"), protocol: PROTOCOL })
 }

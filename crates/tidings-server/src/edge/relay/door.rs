@@ -29,7 +29,8 @@ const WAITING_MAX: usize = 1_024;
 /// The first byte of CONNECT (MQTT section 3.1.1).
 const MQTT_CONNECT: u8 = 0x10;
 
-/// Takes connections of other nodes until the stop has begun.
+/// Takes connections of other nodes until the stop has begun. As long as this node is in the view the door is not shut: one that
+/// is shut means that the process has died.
 pub async fn serve(listener: TcpListener, edge: Edge) {
     let server = Server::new(edge.clone());
     let room = Arc::new(Semaphore::new(WAITING_MAX));
@@ -37,7 +38,7 @@ pub async fn serve(listener: TcpListener, edge: Edge) {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let (stream, _) = tokio::select! {
             taken = take(&listener) => taken,
-            () = edge.shutdown.begun() => return,
+            () = edge.shutdown.begun() => break,
         };
         let (edge, server) = (edge.clone(), server.clone());
         edge.clone().shutdown.spawn(async move {
@@ -47,6 +48,19 @@ pub async fn serve(listener: TcpListener, edge: Edge) {
                 Ok((stream, peer, MQTT_CONNECT)) => mqtt::run_relayed(edge, stream, peer).await,
                 Ok((stream, peer, _)) => server.serve(Stream::Plain(stream), peer).await,
                 Err(error) => tracing::debug!(%error, "a connection of another node failed before its first byte"),
+            }
+        });
+    }
+    if let Some(member) = edge.fleet.clone() {
+        tokio::spawn(async move {
+            let send_away = async {
+                loop {
+                    drop(take(&listener).await);
+                }
+            };
+            tokio::select! {
+                () = send_away => {}
+                _ = member.ended() => {}
             }
         });
     }

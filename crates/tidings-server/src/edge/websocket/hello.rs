@@ -115,6 +115,10 @@ impl Connection {
     async fn begin(&mut self, caller: &Caller, tail: usize, attached: Attached) -> Done {
         let host = self.edge.host.clone();
         self.write(welcome(&host, caller, &self.outbox, attached.token, self.peer.is_relayed)).await?;
+        if cfg!(feature = "next-format") {
+            // A frame that clients of this version do not know.
+            self.write(r#"{"type":"next"}"#.to_owned()).await?;
+        }
         if let Some(differences) = attached.differences {
             match host.changes(&caller.home, None, differences, tail).await {
                 Ok(changes) => self.write(changes).await?,

@@ -293,6 +293,9 @@ impl Host {
                 let state = self.state_here(conversation, &user, after.as_ref(), limit as usize).await?;
                 Ok(Said::State(Box::new(state)))
             }
+            Ask::Log { conversation, after, limit } => {
+                Ok(Said::Page(self.log_here(conversation, after, limit as usize).await?))
+            }
             Ask::Presence { user, asker } => {
                 let presence = self.presence_here(&user, &asker).await?;
                 if let Some(from) = from {
@@ -326,9 +329,9 @@ impl Host {
             }
             #[cfg(feature = "next-format")]
             Notice::Next(format) => tracing::trace!(node = %from, format, "a notice of the next format"),
-            Notice::ShardsMoved => {
-                tracing::trace!(node = %from, "shards were moved");
-                self.shards.doubt();
+            Notice::ShardsMoved { parts } => {
+                tracing::trace!(node = %from, ?parts, "shards were moved");
+                self.shards.doubt_parts(parts);
             }
         }
     }

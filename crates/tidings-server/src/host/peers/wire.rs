@@ -230,6 +230,16 @@ pub enum Ask {
     /// Entries of this large conversation are to be sent here for the next while. Tells the last there is.
     #[n(6)]
     Listen(#[n(0)] ConversationId),
+    /// A page of the log as operators see it.
+    #[n(7)]
+    Log {
+        #[n(0)]
+        conversation: ConversationId,
+        #[n(1)]
+        after: Seq,
+        #[n(2)]
+        limit: u32,
+    },
 }
 
 /// The answer to an [`Ask`].
@@ -246,6 +256,7 @@ pub enum Said {
     Home(#[n(0)] Box<HomeRow>),
     #[n(4)]
     Ord(#[n(0)] u64),
+    /// Of history, or of the log.
     #[n(5)]
     Page(#[n(0)] PageOf),
     #[n(6)]
@@ -334,9 +345,13 @@ pub enum Notice {
         #[n(1)]
         user: UserId,
     },
-    /// Rows of shards were moved: whoever waits for one looks at once.
+    /// Rows of shards were moved, in these parts: whoever waits for one looks at once.
     #[n(2)]
-    ShardsMoved,
+    ShardsMoved {
+        #[n(0)]
+        #[cbor(default)]
+        parts: Vec<u16>,
+    },
     #[cfg(feature = "next-format")]
     #[n(60)]
     Next(#[n(0)] u64),

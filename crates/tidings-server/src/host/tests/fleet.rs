@@ -266,6 +266,37 @@ async fn groups_are_told_wherever_their_members_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_read_any_log_at_any_node() {
+    let fleet = Fleet::start(3).await;
+    let names = people(3, &[0, 1, 2]);
+    let mut devices = Vec::new();
+    for name in &names {
+        devices.push(fleet.device(name, "phone").await);
+        devices.last().expect("one").make(json!({"type": "profile", "name": name.to_uppercase()})).await;
+    }
+    let id = ConversationId::group(&user(&names[0]), "g");
+    devices[0].make(json!({"type": "create", "client_msg_id": "g", "name": "Few", "members": &names[1..]})).await;
+    for device in &devices {
+        until(async || device.item(id).await["last_seq"].as_u64() >= Some(1)).await;
+        device.make(send_in(id, "m")).await;
+    }
+    for place in 0..3 {
+        fleet.at(place).flush_or_fail().await.expect("it can store");
+    }
+    for place in 0..3 {
+        let host = fleet.at(place);
+        let page = host.export(id, Seq::FIRST, 2).await.expect("any node gives it");
+        let authors: Vec<_> = page.entries.iter().map(|entry| &*page.names[&entry.from]).collect();
+        assert_eq!(authors, [names[0].to_uppercase(), names[1].to_uppercase()]);
+        assert_eq!((page.entries[0].seq, page.last_seq), (Seq(2), Seq(4)));
+        assert_eq!(host.groups_named("Few", 10).await.expect("any node finds it"), [id]);
+        let other = host.export(ConversationId::group(&user(&names[0]), "none"), Seq::NONE, 1).await;
+        assert!(other.is_err_and(|error| format!("{error:?}").contains("no such conversation")));
+    }
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_moves_while_people_talk_loses_and_doubles_nothing() {
     let mut fleet = Fleet::start(3).await;
     let names = people(3, &[0, 1]);

@@ -48,7 +48,7 @@ fn exported(server: &Server) -> Vec<Vec<Value>> {
 }
 
 /// Status and body of a call with a token.
-fn call(url: &str, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
+pub fn call(url: &str, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
     let mut line = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     let length = body.len();
     write!(

@@ -8,7 +8,7 @@
 mod figures;
 mod fleet;
 mod fault;
-mod nats;
+pub mod nats;
 mod owner;
 mod proxy;
 mod runs;

@@ -12,7 +12,7 @@ const PROGRAM: &str = "nats-server";
 
 /// Killed when dropped.
 pub struct Nats {
-    address: SocketAddr,
+    pub address: SocketAddr,
     process: Option<Child>,
     /// One before each node.
     pub lines: Vec<Proxy>,

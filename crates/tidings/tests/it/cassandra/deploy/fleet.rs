@@ -1,0 +1,118 @@
+//! Nodes on one keyspace of the Cassandra nodes that the suite has, with NATS between them.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+
+use super::super::{contacts, migrate::call};
+use crate::{
+    nemesis::nats::Nats,
+    server::{Server, of_program, serving, tidings},
+};
+
+const TOKEN: &str = "operators";
+const PATIENCE: Duration = Duration::from_secs(300);
+
+pub struct Fleet {
+    nodes: Vec<(Server, Vec<(&'static str, String)>)>,
+    _nats: Nats,
+}
+
+impl Fleet {
+    /// `name` tells its keyspace from those of other tests.
+    pub async fn start(name: &str, count: usize) -> Self {
+        let nats = Nats::start(0).await;
+        let keyspace = format!("tidings_{name}_{}", std::process::id());
+        let place = [("cassandra.nodes", contacts()), ("cassandra.keyspace", keyspace)];
+        let all =
+            [("store", "cassandra"), ("bus", "nats"), ("admin_token", TOKEN), ("rates.requests_per_s", "1000000")];
+        let all = all.map(|(name, value)| (name, value.to_owned()));
+        let settings = |number: usize| {
+            // Free now, and nobody else's in the moment until it listens there.
+            let inside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+            let own = [
+                ("nats.servers", nats.address.to_string()),
+                ("node.name", format!("node-{number}")),
+                ("node.listen", inside.to_string()),
+            ];
+            [&place[..], &all, &own].concat()
+        };
+        let flags = place.iter().map(|(name, value)| format!("--set={name}={value}"));
+        let applied = block_in_place(|| tidings().args(["schema", "apply"]).args(flags).output().unwrap());
+        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+        let nodes = (0..count).map(settings).map(|settings| {
+            let server = block_in_place(|| Server::start_with(&borrowed(&settings)));
+            (server, settings)
+        });
+        Self { nodes: nodes.collect(), _nats: nats }
+    }
+
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(|(server, _)| server.url.clone()).collect()
+    }
+
+    /// A folder of a node's own.
+    pub fn folder(&self, node: usize) -> &Path {
+        self.nodes[node].0.folder.path()
+    }
+
+    /// SIGTERM; returns at its end. On a machine that is too busy to let it say that it lives it may be taken for dead meanwhile, and
+    /// ends with 1: that is safe, too.
+    pub async fn stop(&mut self, node: usize) {
+        let code = block_in_place(|| self.nodes[node].0.stop());
+        assert!(matches!(code, Some(0 | 1)), "{code:?}");
+    }
+
+    /// After a stop; as a server of the next version, or of this one.
+    pub async fn start_again(&mut self, node: usize, is_next: bool) {
+        let (server, settings) = &mut self.nodes[node];
+        let program = if is_next { next_server() } else { tidings() };
+        block_in_place(|| server.restart_as(program, &borrowed(settings)));
+    }
+
+    /// What a server of this version says that does not start in this node's place.
+    pub fn refused(&self, node: usize) -> String {
+        let (server, settings) = &self.nodes[node];
+        let output = block_in_place(|| serving(server.folder.path(), "127.0.0.1:0", &borrowed(settings)).output());
+        let output = output.unwrap();
+        assert!(!output.status.success(), "it was let in");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Waits until all nodes are in, and each has what it shall have.
+    pub async fn is_settled(&self) {
+        let began = Instant::now();
+        while !self.status().is_some_and(|fleet| self.shows_all_at_rest(&fleet)) {
+            assert!(began.elapsed() < PATIENCE, "the shards come to rest: {:?}", self.status());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn status(&self) -> Option<Value> {
+        let (status, fleet) = block_in_place(|| call(&self.nodes[0].0.url, "GET", "/v1/admin/cluster", TOKEN, ""));
+        (status == 200).then_some(fleet)
+    }
+
+    fn shows_all_at_rest(&self, fleet: &Value) -> bool {
+        let nodes = fleet["nodes"].as_array().expect("there are nodes");
+        let is_at_rest =
+            |node: &Value| node["state"] == "live" && node["hosted"] == node["wished"] && node["hosted"] != 0;
+        fleet["moving"] == json!(0) && nodes.len() == self.nodes.len() && nodes.iter().all(is_at_rest)
+    }
+}
+
+/// The build of the next version.
+pub fn next_server() -> Command {
+    let program = std::env::var_os("NEXT_SERVER").expect("scripts/fleet/next.sh builds it and says where it is");
+    of_program(Path::new(&program))
+}
+
+fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    settings.iter().map(|(name, value)| (*name, &**value)).collect()
+}
