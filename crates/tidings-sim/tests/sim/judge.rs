@@ -3,19 +3,18 @@
 
 use std::sync::Arc;
 
-use tidings_checker::{Event, History, Outcome, Record, Rule, Violation, check};
-use tidings_server::fsck::{Fault, Fsck};
+use tidings_checker::{Event, History, Outcome, Record, Rule, Server, check, check_of};
+use tidings_server::fsck::Fsck;
 
 use super::{fleet::Fleet, store::at_once};
 
 /// Marks when everything has come to rest.
 pub const QUIET: &str = "quiet";
 
-/// `but_inboxes`: what is wrong with inboxes is left out. After failures of several nodes a home may lack what it was told; that is
-/// not mended yet.
-pub fn judge(fleet: &Fleet, history: &History, but_inboxes: bool) -> Vec<String> {
+/// What is wrong with a run.
+pub fn judge(fleet: &Fleet, history: &History) -> Vec<String> {
     let mut faults = Vec::new();
-    match check(history) {
+    match check_of(Server::Fleet, history) {
         Ok(report) => {
             if report.without_final_read > 0 {
                 faults.push(format!("{} conversations were not read at the end", report.without_final_read));
@@ -27,7 +26,7 @@ pub fn judge(fleet: &Fleet, history: &History, but_inboxes: bool) -> Vec<String>
     match check(&quiet(history)) {
         Ok(report) => {
             let outcome = report.outcome(Rule::FreshInbox);
-            if outcome.violation_count > 0 && !but_inboxes {
+            if outcome.violation_count > 0 {
                 faults.push(format!("when all was quiet: {:#?}", outcome.violations));
             }
         }
@@ -39,9 +38,7 @@ pub fn judge(fleet: &Fleet, history: &History, but_inboxes: bool) -> Vec<String>
     let tables = Arc::new(store.tables.clone());
     match at_once(Fsck::new(tables, |_| u64::MAX, false).run()) {
         Ok(report) => {
-            let of_inbox = |fault: &&Fault| matches!(fault, Fault::ItemMissing { .. } | Fault::ItemWrong { .. });
-            let found = report.faults.iter().filter(|fault| !(but_inboxes && of_inbox(fault)));
-            faults.extend(found.take(5).map(|fault| format!("in the tables: {fault}")));
+            faults.extend(report.faults.iter().take(5).map(|fault| format!("in the tables: {fault}")));
             if report.entries == 0 {
                 faults.push("the tables have no entry".to_owned());
             }
@@ -51,21 +48,9 @@ pub fn judge(fleet: &Fleet, history: &History, but_inboxes: bool) -> Vec<String>
     faults
 }
 
-/// What is wrong by this rule, if it is a rule that nodes hold between each other at all times.
+/// What is wrong by this rule.
 fn broken(outcome: &Outcome) -> Option<String> {
-    let wrong: Vec<&Violation> = match outcome.rule {
-        // Judged when all is quiet.
-        Rule::FreshInbox => Vec::new(),
-        // Of a node that dies between its commit and its answer the session's node asks the next one, by itself: the first
-        // answer that the client gets may then be that of a repeat.
-        Rule::RepeatsAgree => {
-            outcome.violations.iter().filter(|wrong| !wrong.what.ends_with("a repeat of nothing")).collect()
-        }
-        // What is told again when a shard was taken may come as an entry and as the answer, or behind a later one: not mended yet,
-        // and so not judged.
-        Rule::NoGaps => Vec::new(),
-        _ => outcome.violations.iter().collect(),
-    };
+    let wrong = &outcome.violations;
     (!wrong.is_empty()).then(|| format!("{}, {} times: {wrong:#?}", outcome.rule, outcome.violation_count))
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! sim                                the tests: some seeds, one twice, and fleets with a flaw, which must be found
 //! sim seeds COUNT [FIRST]            many seeds, each in a process of its own
-//! sim seed NUMBER [--flaw NAME] [--trace FOLDER] [--but-inboxes]   one, in this process
+//! sim seed NUMBER [--flaw NAME] [--trace FOLDER]   one, in this process
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -17,9 +17,6 @@ use super::{flaw::Flaw, run};
 /// Begins the line that a seed's process ends with.
 const VERDICT: &str = "verdict ";
 
-/// See `judge`: the tests leave out what is not mended yet.
-const BUT_INBOXES: &str = "--but-inboxes";
-
 /// Seeds of the tests that must hold.
 const HELD: u64 = 4;
 /// Within so many seeds each flaw must be found.
@@ -40,7 +37,7 @@ pub fn one(number: u64, rest: &[&str]) -> ExitCode {
     let value = |name: &str| rest.iter().position(|arg| *arg == name).and_then(|at| rest.get(at + 1)).copied();
     let flaw = value("--flaw").map(|name| Flaw::of(name).expect("a flaw has one of these names: see flaw.rs"));
     let folder = value("--trace").map(Path::new);
-    let outcome = run::run(number, flaw, folder.is_some(), rest.contains(&BUT_INBOXES));
+    let outcome = run::run(number, flaw, folder.is_some());
     let mut out = std::io::stdout().lock();
     for fault in &outcome.faults {
         let _ = writeln!(out, "{fault}");
@@ -195,7 +192,7 @@ fn same_twice() -> Result<String, String> {
     let said = Mutex::new(vec![String::new(); 3]);
     each(0..3, |place| {
         // The first and the last are the same seed.
-        let trace = ask([1, 2, 1][place as usize], &[BUT_INBOXES]).trace;
+        let trace = ask([1, 2, 1][place as usize], &[]).trace;
         said.lock().expect("nobody panics")[place as usize] = trace;
         false
     });
@@ -209,7 +206,7 @@ fn same_twice() -> Result<String, String> {
 fn seeds_hold() -> Result<String, String> {
     let (failed, figures) = (Mutex::new(Vec::new()), Mutex::new(String::new()));
     each(1..HELD + 1, |number| {
-        let said = ask(number, &[BUT_INBOXES]);
+        let said = ask(number, &[]);
         if !said.is_good {
             failed.lock().expect("nobody panics").push(number);
         }
@@ -230,7 +227,7 @@ fn flaws_are_found() -> Result<String, String> {
     for flaw in Flaw::ALL {
         let by = AtomicU64::new(0);
         each(1..FOUND_WITHIN + 1, |number| {
-            let is_found = !ask(number, &[BUT_INBOXES, "--flaw", flaw.name()]).is_good;
+            let is_found = !ask(number, &["--flaw", flaw.name()]).is_good;
             if is_found {
                 by.store(number, Ordering::Relaxed);
             }

@@ -60,7 +60,7 @@ fn panics() -> &'static Mutex<Vec<String>> {
 }
 
 /// Once in a process: what is random in the libraries is set for good.
-pub fn run(number: u64, flaw: Option<Flaw>, keeps_trace: bool, but_inboxes: bool) -> Outcome {
+pub fn run(number: u64, flaw: Option<Flaw>, keeps_trace: bool) -> Outcome {
     seed::set(number);
     std::panic::set_hook(Box::new(move |panic| {
         if keeps_trace {
@@ -83,7 +83,7 @@ pub fn run(number: u64, flaw: Option<Flaw>, keeps_trace: bool, but_inboxes: bool
     faults.extend(lived.ok().and_then(Result::err));
     faults.append(&mut panics().lock());
     let history = people.recorder.history();
-    faults.extend(judge::judge(&fleet, &history, but_inboxes));
+    faults.extend(judge::judge(&fleet, &history));
     let lines = world.trace_lines();
     world.note(format_args!("{} events recorded", history.records().count()));
     let (acked, unavailable) = (people.acked(), people.unavailable());
