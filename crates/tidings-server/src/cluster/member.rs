@@ -143,11 +143,7 @@ impl Member {
 
     /// Rows were moved, or may have been: looks at them now instead of in a while.
     pub fn hint(&self, doubts: Doubts) {
-        {
-            let mut known = self.shared.doubts.lock();
-            known.all |= doubts.all;
-            known.parts.extend(doubts.parts);
-        }
+        self.shared.doubts.lock().add(doubts);
         self.shared.hint.notify_one();
     }
 

@@ -219,9 +219,10 @@ impl Tell {
 
     /// About how many bytes it takes.
     pub fn weight(&self) -> usize {
+        let of_entry = self.entry().map_or(0, |entry| entry.weight());
         64 + match &self.what {
-            Told::Joined(joined) => 200 + joined.entry.as_ref().map_or(0, |entry| entry.weight()),
-            Told::Entry(entry) | Told::Group { entry, .. } => entry.weight(),
+            Told::Joined(_) => 200 + of_entry,
+            Told::Entry(_) | Told::Group { .. } => of_entry,
             Told::Again(again) => {
                 200 + again.slim.iter().chain(&again.entries).map(|entry| entry.weight()).sum::<usize>()
             }
@@ -231,11 +232,19 @@ impl Tell {
 
     /// The first entry that the home lacks without this; `NONE`: it tells of none.
     pub fn first_seq(&self) -> Seq {
+        let first = match &self.what {
+            Told::Again(again) => again.slim.iter().chain(&again.entries).next(),
+            _ => self.entry(),
+        };
+        first.map_or(Seq::NONE, |entry| entry.seq)
+    }
+
+    /// The entry that this tells, if it tells one as it was made.
+    pub fn entry(&self) -> Option<&Arc<Entry>> {
         match &self.what {
-            Told::Joined(joined) => joined.entry.as_ref().map_or(Seq::NONE, |entry| entry.seq),
-            Told::Entry(entry) | Told::Group { entry, .. } => entry.seq,
-            Told::Again(again) => again.slim.iter().chain(&again.entries).next().map_or(Seq::NONE, |entry| entry.seq),
-            Told::Peer { .. } => Seq::NONE,
+            Told::Entry(entry) | Told::Group { entry, .. } => Some(entry),
+            Told::Joined(joined) => joined.entry.as_ref(),
+            Told::Peer { .. } | Told::Again(_) => None,
         }
     }
 }

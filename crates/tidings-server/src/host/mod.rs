@@ -237,10 +237,7 @@ impl Host {
         if let Some(peers) = self.peers.get() {
             peers.room().await;
         }
-        let permit = match self.running.get() {
-            Some(running) if self.failure().is_none() => running.committer.reserve(bytes).await?,
-            _ => return Err(Closed),
-        };
+        let permit = self.committer()?.reserve(bytes).await?;
         // Looked at behind the reservation: who finds it false is waited for by whoever sets it.
         if self.is_read_only() { Err(Closed) } else { Ok(permit) }
     }
@@ -248,10 +245,13 @@ impl Host {
     /// The same for what other nodes wait for: two that waited for each other would wait for ever. And it is not given up while the
     /// journal takes long: nobody would do it again.
     pub(crate) async fn reserve_for_peers(&self, bytes: usize) -> Result<Permit, Closed> {
-        match self.running.get() {
-            Some(running) if self.failure().is_none() => running.committer.reserve_patiently(bytes).await,
-            _ => Err(Closed),
-        }
+        self.committer()?.reserve_patiently(bytes).await
+    }
+
+    /// As long as it takes anything.
+    fn committer(&self) -> Result<&Committer<Submitted>, Closed> {
+        let running = self.running.get().filter(|_| self.failure().is_none());
+        running.map(|running| &running.committer).ok_or(Closed)
     }
 
     /// What the committer has done and has before it. `None`: it was not started yet.

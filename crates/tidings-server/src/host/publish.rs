@@ -123,8 +123,9 @@ impl Host {
                 .collect();
             let mut found = found.into_iter();
             let mut left = Vec::new();
-            let sender_in_fleet =
-                self.shards.is_fleet().then(|| parts.iter().find_map(Part::sent_by).cloned()).flatten();
+            // Of one who asks here, and whose home may leave meanwhile.
+            let asks_here = self.shards.is_fleet() && reply.as_ref().is_some_and(|reply| !reply.is_of_peer());
+            let asker = if asks_here { parts.iter().find_map(Part::sent_by).cloned() } else { None };
             for part in parts {
                 match part {
                     Part::Conversation(conversation, event) => {
@@ -141,9 +142,9 @@ impl Host {
             }
             // Behind the tells: who asks for the inbox after the answer finds there what was answered.
             if let (Some(reply), Some(answer)) = (reply, answer) {
-                match sender_in_fleet {
+                match asker {
                     // What was told before it waits for the home's next host.
-                    Some(user) if !reply.is_of_peer() && !self.shards.is_here(user.shard()) => reply.ask_elsewhere(),
+                    Some(user) if !self.shards.is_here(user.shard()) => reply.ask_elsewhere(),
                     _ => reply.answer_among(answer, wakes),
                 }
             }

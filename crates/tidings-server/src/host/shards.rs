@@ -63,6 +63,23 @@ pub struct Doubts {
     pub parts: BTreeSet<u16>,
 }
 
+impl Doubts {
+    pub fn all() -> Self {
+        Self { all: true, parts: BTreeSet::new() }
+    }
+
+    /// Those of these parts. None named: nobody knows which.
+    pub fn of(parts: impl IntoIterator<Item = u16>) -> Self {
+        let parts: BTreeSet<u16> = parts.into_iter().collect();
+        Self { all: parts.is_empty(), parts }
+    }
+
+    pub fn add(&mut self, more: Self) {
+        self.all |= more.all;
+        self.parts.extend(more.parts);
+    }
+}
+
 struct Known {
     slots: Box<[Slot]>,
     /// The nodes of the view.
@@ -153,18 +170,8 @@ impl Shards {
     }
 
     /// Somebody was not where this says.
-    pub fn doubt(&self) {
-        self.doubts.lock().all = true;
-        self.doubted.notify_one();
-    }
-
-    /// Rows of these parts were moved. None named: it may be any.
-    pub fn doubt_parts(&self, parts: Vec<u16>) {
-        {
-            let mut doubts = self.doubts.lock();
-            doubts.all |= parts.is_empty();
-            doubts.parts.extend(parts);
-        }
+    pub fn doubt(&self, doubts: Doubts) {
+        self.doubts.lock().add(doubts);
         self.doubted.notify_one();
     }
 

@@ -145,7 +145,7 @@ impl Joined {
             if host.shards.those(|slot| !matches!(slot, Slot::Here { .. })).is_empty() {
                 return Ok(());
             }
-            self.member.hint(Doubts { all: true, ..Doubts::default() });
+            self.member.hint(Doubts::all());
             let _ = tokio::time::timeout(LOOK, known.changed()).await;
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     conversation::entry::Entry,
-    home::event::{HomeChange, Tell, Told},
+    home::event::{HomeChange, Tell},
     host::{Host, act::Command, shards::Place},
     maps::{HashMap, HashSet},
     node::NodeId,
@@ -40,7 +40,7 @@ struct Unanswered {
     command: Command,
     reply: Reply,
     /// A change of the sender's home that is committed when the answer is good.
-    with: Option<(UserId, HomeChange)>,
+    with: Option<HomeChange>,
     sent_to: Option<NodeId>,
     since: Instant,
     /// What its session saw of the entry that it made.
@@ -65,7 +65,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Awaited {
     pub by: UserId,
     pub reply: Reply,
-    pub with: Option<(UserId, HomeChange)>,
+    pub with: Option<HomeChange>,
     /// Sessions are told afterwards that this conversation is gone.
     pub leaves: Option<ConversationId>,
     seen: Seen,
@@ -95,8 +95,8 @@ impl Awaited {
 impl Commands {
     fn push(&mut self, mut command: Command, reply: Reply) -> ShardId {
         let with = match &mut command {
-            Command::Act(act) => act.action.with.take().map(|with| (act.action.by.clone(), with)),
-            Command::Block(block) => Some((block.by.clone(), block.change())),
+            Command::Act(act) => act.action.with.take(),
+            Command::Block(block) => Some(block.change()),
         };
         let conversation = command.conversation();
         let shard = conversation.shard();
@@ -170,7 +170,7 @@ impl Commands {
     /// Puts back what another node need not know.
     pub fn complete(&self, number: u64, command: &mut Command) {
         let with = self.unanswered.get(&number).and_then(|unanswered| unanswered.with.as_ref());
-        if let (Command::Act(act), Some((_, change))) = (command, with) {
+        if let (Command::Act(act), Some(change)) = (command, with) {
             act.action.with = Some(change.clone());
         }
     }
@@ -239,12 +239,7 @@ impl Peers {
         tell: &Tell,
     ) -> Option<SessionId> {
         let (_, command) = sender.filter(|(node, _)| *node == self.me)?;
-        let entry = match &tell.what {
-            Told::Entry(entry) | Told::Group { entry, .. } => entry,
-            Told::Joined(joined) => joined.entry.as_ref()?,
-            Told::Peer { .. } | Told::Again(_) => return None,
-        };
-        self.commands.lock().withhold(command, from, user, entry)
+        self.commands.lock().withhold(command, from, user, tell.entry()?)
     }
 
     /// Whether a command for this conversation waits for an answer.

@@ -13,6 +13,7 @@ use crate::{
         Host,
         act::ActError,
         event::{Heard, Hearsay, Part},
+        shards::Doubts,
     },
     maps::HashMap,
     node::NodeId,
@@ -76,7 +77,7 @@ impl Peers {
             }
             Frame::Said { number, said } => {
                 if matches!(*said, Said::Elsewhere) {
-                    host.shards.doubt();
+                    host.shards.doubt(Doubts::all());
                 }
                 self.questions.answered(number, *said);
             }
@@ -91,7 +92,7 @@ impl Peers {
         if !refused.is_empty() {
             self.commands.lock().refused(from, &commands);
             // Somebody knows better where they are.
-            host.shards.doubt();
+            host.shards.doubt(Doubts::all());
         }
     }
 
@@ -191,13 +192,14 @@ impl Host {
         let is_good = !matches!(answer, Answer::Refused(_));
         // A host that is this node has done that as well.
         let with = awaited.with.take().filter(|_| is_good && from != self.peers().me());
-        let entered = with.as_ref().and_then(|(user, _)| self.shards.enter(user.shard()));
+        let entered = with.as_ref().and_then(|_| self.shards.enter(awaited.by.shard()));
         let answer = match &with {
             // The home is leaving: its part is not done, and the device asks again where the home is then.
             Some(_) if entered.is_none() => Answer::moving(),
             _ => answer,
         };
-        let change = with.filter(|_| entered.is_some()).map(|(user, change)| Part::Home(HomeEvent { user, change }));
+        let home_event = |change| Part::Home(HomeEvent { user: awaited.by.clone(), change });
+        let change = with.filter(|_| entered.is_some()).map(home_event);
         self.give(awaited, answer, change);
     }
 
@@ -331,7 +333,7 @@ impl Host {
             Notice::Next(format) => tracing::trace!(node = %from, format, "a notice of the next format"),
             Notice::ShardsMoved { parts } => {
                 tracing::trace!(node = %from, ?parts, "shards were moved");
-                self.shards.doubt_parts(parts);
+                self.shards.doubt(Doubts::of(parts));
             }
         }
     }

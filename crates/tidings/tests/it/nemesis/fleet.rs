@@ -175,18 +175,21 @@ fn all<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str
 
 /// What only this node is set to, in a fleet of more than one.
 fn own_settings(number: usize, nats: &Nats, door: &Proxy) -> Vec<(&'static str, String)> {
-    // Where other nodes reach it: free now, and nobody else's in the moment until it listens there.
-    let inside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     vec![
         ("bus", "nats".to_owned()),
         ("nats.servers", nats.lines[number].address.to_string()),
         ("node.name", format!("node-{number}")),
         ("node.public_url", format!("http://{}", door.address)),
-        ("node.listen", inside.to_string()),
+        ("node.listen", free_address().to_string()),
     ]
 }
 
-fn apply_schema(settings: &[(&'static str, String)]) {
+/// Where other nodes are to reach one: free now, and nobody else's in the moment until it listens there.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+pub fn apply_schema(settings: &[(&'static str, String)]) {
     let flags = settings.iter().map(|(name, value)| format!("--set={name}={value}"));
     let output = tidings().args(["schema", "apply"]).args(flags).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -6,7 +6,7 @@
 //! `figures` what is told of a run. `runs` needs the nodes that `scripts/fleet/nemesis.sh` starts.
 
 mod figures;
-mod fleet;
+pub mod fleet;
 mod fault;
 pub mod nats;
 mod owner;

@@ -1,7 +1,6 @@
 //! Nodes on one keyspace of the Cassandra nodes that the suite has, with NATS between them.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -12,7 +11,10 @@ use tokio::task::block_in_place;
 
 use super::super::{contacts, migrate::call};
 use crate::{
-    nemesis::nats::Nats,
+    nemesis::{
+        fleet::{apply_schema, free_address},
+        nats::Nats,
+    },
     server::{Server, of_program, serving, tidings},
 };
 
@@ -34,18 +36,14 @@ impl Fleet {
             [("store", "cassandra"), ("bus", "nats"), ("admin_token", TOKEN), ("rates.requests_per_s", "1000000")];
         let all = all.map(|(name, value)| (name, value.to_owned()));
         let settings = |number: usize| {
-            // Free now, and nobody else's in the moment until it listens there.
-            let inside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
             let own = [
                 ("nats.servers", nats.address.to_string()),
                 ("node.name", format!("node-{number}")),
-                ("node.listen", inside.to_string()),
+                ("node.listen", free_address().to_string()),
             ];
             [&place[..], &all, &own].concat()
         };
-        let flags = place.iter().map(|(name, value)| format!("--set={name}={value}"));
-        let applied = block_in_place(|| tidings().args(["schema", "apply"]).args(flags).output().unwrap());
-        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+        block_in_place(|| apply_schema(&place));
         let nodes = (0..count).map(settings).map(|settings| {
             let server = block_in_place(|| Server::start_with(&borrowed(&settings)));
             (server, settings)
