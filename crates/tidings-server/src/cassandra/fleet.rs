@@ -1,31 +1,26 @@
-//! What a fleet's nodes agree on, in Cassandra: `fleet` holds the view and `shard` who hosts what, both written by
-//! conditional statements only; `alive` holds the beats, written by plain ones.
+//! What a fleet's nodes agree on, in Cassandra: `fleet` holds the view and `shards` who hosts what, a row for each part, both
+//! written by conditional statements only; `alive` holds the beats, written by plain ones.
 //!
-//! A conditional statement that was asked twice may be refused because of its own first attempt. Then the rows are read as all
-//! attempts left them (SERIAL), and compared with what was wanted. Plain looks are at QUORUM: they see all that was
+//! A conditional statement that was asked twice may be refused because of its own first attempt. Then the row is read as all
+//! attempts left it (SERIAL), and compared with what was wanted. Plain looks are at QUORUM: they see all that was
 //! answered to anybody before.
 
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
-use scylla::{
-    statement::{
-        Consistency,
-        batch::{Batch, BatchType},
-        prepared::PreparedStatement,
-    },
-    value::CqlValue,
-};
+use minicbor::{Decode, Encode};
+use parking_lot::Mutex;
+use scylla::statement::{Consistency, prepared::PreparedStatement};
 use tidings_proto::ShardId;
 
 use super::{
     Store, StoreError,
-    ask::{Conditional, Found, conditional, found},
+    ask::{Conditional, Found, found},
     uuid,
 };
 use crate::{
     cluster::{
-        store::{ClusterError, ClusterStore, MOVES_AT_ONCE, Move, Part, ShardRow},
+        store::{ClusterError, ClusterStore, Move, Part, ShardRow},
         view::View,
     },
     node::NodeId,
@@ -37,6 +32,8 @@ const FORGOTTEN: i64 = 1 << 40;
 pub struct CassandraCluster {
     store: Arc<Store>,
     statements: Statements,
+    /// As this node has read or written them last, by their parts: others may have changed them since.
+    seen: Mutex<HashMap<u16, PartRow>>,
 }
 
 struct Statements {
@@ -45,10 +42,10 @@ struct Statements {
     view: PreparedStatement,
     /// The same, and as all that was ever attempted left it.
     settled_view: PreparedStatement,
-    first_row: PreparedStatement,
-    move_row: PreparedStatement,
-    rows: PreparedStatement,
-    settled_rows: PreparedStatement,
+    make_part: PreparedStatement,
+    swap_part: PreparedStatement,
+    part: PreparedStatement,
+    settled_part: PreparedStatement,
     beat: PreparedStatement,
     beats: PreparedStatement,
     forget: PreparedStatement,
@@ -64,7 +61,7 @@ impl Statements {
         };
         let (quorum, serial) = (Consistency::Quorum, Consistency::Serial);
         let view = format!("SELECT e FROM {k}.fleet WHERE name = 'main'");
-        let rows = format!("SELECT shard, host, epoch FROM {k}.shard WHERE part = ?");
+        let part = format!("SELECT version, e FROM {k}.shards WHERE part = ?");
         Ok(Self {
             make_view: prepare(
                 format!("INSERT INTO {k}.fleet (name, epoch, e) VALUES ('main', ?, ?) IF NOT EXISTS"),
@@ -78,20 +75,18 @@ impl Statements {
             .await?,
             view: prepare(view.clone(), quorum).await?,
             settled_view: prepare(view, serial).await?,
-            first_row: prepare(
-                format!("INSERT INTO {k}.shard (host, epoch, part, shard) VALUES (?, ?, ?, ?) IF NOT EXISTS"),
+            make_part: prepare(
+                format!("INSERT INTO {k}.shards (version, e, part) VALUES (?, ?, ?) IF NOT EXISTS"),
                 quorum,
             )
             .await?,
-            move_row: prepare(
-                format!(
-                    "UPDATE {k}.shard SET host = ?, epoch = ? WHERE part = ? AND shard = ? IF host = ? AND epoch = ?"
-                ),
+            swap_part: prepare(
+                format!("UPDATE {k}.shards SET version = ?, e = ? WHERE part = ? IF version = ?"),
                 quorum,
             )
             .await?,
-            rows: prepare(rows.clone(), quorum).await?,
-            settled_rows: prepare(rows, serial).await?,
+            part: prepare(part.clone(), quorum).await?,
+            settled_part: prepare(part, serial).await?,
             beat: prepare(format!("UPDATE {k}.alive USING TIMESTAMP ? SET beat = ? WHERE node = ?"), quorum).await?,
             beats: prepare(format!("SELECT node, beat FROM {k}.alive"), quorum).await?,
             forget: prepare(format!("DELETE FROM {k}.alive USING TIMESTAMP ? WHERE node = ?"), quorum).await?,
@@ -102,7 +97,7 @@ impl Statements {
 impl CassandraCluster {
     pub async fn open(store: Arc<Store>) -> Result<Self, StoreError> {
         let statements = Statements::prepare(&store).await?;
-        Ok(Self { store, statements })
+        Ok(Self { store, statements, seen: Mutex::default() })
     }
 
     async fn view_by(&self, statement: &PreparedStatement) -> Result<View, ClusterError> {
@@ -112,28 +107,83 @@ impl CassandraCluster {
         minicbor::decode(&bytes).map_err(|error| ClusterError::damaged("a view", &error))
     }
 
-    /// The rows of a part; those that are not there are new.
-    async fn rows_by(
-        &self,
-        statement: &PreparedStatement,
-        part: Part,
-    ) -> Result<Vec<(ShardId, ShardRow)>, ClusterError> {
+    async fn part_by(&self, statement: &PreparedStatement, part: Part) -> Result<PartRow, ClusterError> {
         let answer = self.store.ask(statement, (i32::from(part.0),)).await;
-        let mut rows: Vec<_> = part.shards().map(|shard| (shard, ShardRow::default())).collect();
-        for row in answer.and_then(found).map_err(failed)? {
-            let (shard, stands) = read(&row).ok_or_else(|| ClusterError::damaged("the row of a shard", &part.0))?;
-            let place = rows.binary_search_by_key(&shard, |(other, _)| *other);
-            rows[place.map_err(|_| ClusterError::damaged("the row of a shard", &shard.0))?].1 = stands;
-        }
-        Ok(rows)
+        let Some(mut row) = answer.and_then(found).map_err(failed)?.pop() else { return Ok(PartRow::new(part)) };
+        let damaged = |why: &dyn std::fmt::Display| {
+            ClusterError::damaged("the rows of shards", &format!("part {}: {why}", part.0))
+        };
+        let version = row.number("version").ok_or_else(|| damaged(&"it has no version"))?;
+        let bytes = row.take_bytes("e").ok_or_else(|| damaged(&"it is empty"))?;
+        let packed: Packed = minicbor::decode(&bytes).map_err(|error| damaged(&error))?;
+        let rows = packed.unpack().filter(|rows| rows.len() == part.shards().count());
+        Ok(PartRow { version, rows: rows.ok_or_else(|| damaged(&"it names other shards, or unknown hosts"))? })
+    }
+
+    /// Makes the row of a part what `next` says, if its version is still the one that was read.
+    async fn swap_part(&self, part: Part, before: i64, next: &PartRow) -> Result<Conditional, ClusterError> {
+        let (number, e) =
+            (i32::from(part.0), minicbor::to_vec(Packed::of(&next.rows)).expect("rows are packed into memory"));
+        let answer = if before == 0 {
+            self.store.ask_conditional(&self.statements.make_part, (next.version, e, number)).await
+        } else {
+            self.store.ask_conditional(&self.statements.swap_part, (next.version, e, number, before)).await
+        };
+        answer.map_err(failed)
     }
 }
 
-fn read(row: &Found) -> Option<(ShardId, ShardRow)> {
-    let shard = u16::try_from(row.number("shard")?).ok()?;
-    let host = NodeId::from_u128(row.id("host")?);
-    let epoch = u64::try_from(row.number("epoch")?).ok()?;
-    Some((ShardId(shard), ShardRow { host: Some(host), epoch }))
+/// The row of a part. Its version counts the changes; 0: it is not there.
+struct PartRow {
+    version: i64,
+    /// Of all shards of the part, in their order.
+    rows: Vec<ShardRow>,
+}
+
+impl PartRow {
+    fn new(part: Part) -> Self {
+        Self { version: 0, rows: part.shards().map(|_| ShardRow::default()).collect() }
+    }
+
+    fn is(&self, moves: &[Move], stands: impl Fn(&Move) -> ShardRow) -> bool {
+        moves.iter().all(|one| self.rows[Part::of(one.shard).place(one.shard)] == stands(one))
+    }
+
+    fn moved(&self, moves: &[Move]) -> Self {
+        let mut next = Self { version: self.version + 1, rows: self.rows.clone() };
+        moves.iter().for_each(|one| next.rows[Part::of(one.shard).place(one.shard)] = one.to);
+        next
+    }
+}
+
+/// What its bytes hold: few hosts, and for each shard which of them, and the epoch.
+#[derive(Encode, Decode)]
+struct Packed {
+    #[n(0)]
+    hosts: Vec<NodeId>,
+    /// The host's place in `hosts`, counted from 1. 0: nobody.
+    #[n(1)]
+    rows: Vec<(u16, u64)>,
+}
+
+impl Packed {
+    fn of(rows: &[ShardRow]) -> Self {
+        let mut hosts: Vec<NodeId> = rows.iter().filter_map(|row| row.host).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        let place = |host: NodeId| hosts.binary_search(&host).map_or(0, |place| place as u16 + 1);
+        let rows = rows.iter().map(|row| (row.host.map_or(0, place), row.epoch)).collect();
+        Self { hosts, rows }
+    }
+
+    /// `None`: a row names a host that is not there.
+    fn unpack(&self) -> Option<Vec<ShardRow>> {
+        let host = |place: u16| match usize::from(place).checked_sub(1) {
+            Some(place) => self.hosts.get(place).map(|host| Some(*host)),
+            None => Some(None),
+        };
+        self.rows.iter().map(|&(place, epoch)| host(place).map(|host| ShardRow { host, epoch })).collect()
+    }
 }
 
 #[async_trait]
@@ -157,37 +207,33 @@ impl ClusterStore for CassandraCluster {
     }
 
     async fn shards(&self, part: Part) -> Result<Vec<(ShardId, ShardRow)>, ClusterError> {
-        self.rows_by(&self.statements.rows, part).await
+        let stands = self.part_by(&self.statements.part, part).await?;
+        let rows = part.shards().zip(stands.rows.clone()).collect();
+        self.seen.lock().insert(part.0, stands);
+        Ok(rows)
     }
 
     async fn move_shards(&self, part: Part, moves: &[Move]) -> Result<bool, ClusterError> {
-        assert!(moves.len() <= MOVES_AT_ONCE && moves.iter().all(|one| Part::of(one.shard) == part), "{moves:?}");
-        if moves.is_empty() {
-            return Ok(true);
-        }
-        let mut batch = Batch::new(BatchType::Unlogged);
-        let mut values = Vec::with_capacity(moves.len());
-        for Move { shard, from, to } in moves {
-            let host = to.host.ok_or_else(|| ClusterError::damaged("a move", &"it leads to nobody"))?;
-            let row = (CqlValue::Uuid(uuid(host)), CqlValue::BigInt(number(to.epoch)));
-            let mut row = vec![row.0, row.1, CqlValue::Int(i32::from(part.0)), CqlValue::Int(i32::from(shard.0))];
-            let statement = match from.host {
-                Some(host) => {
-                    row.extend([CqlValue::Uuid(uuid(host)), CqlValue::BigInt(number(from.epoch))]);
-                    &self.statements.move_row
+        assert!(moves.iter().all(|one| Part::of(one.shard) == part), "{moves:?}");
+        let seen = self.seen.lock().remove(&part.0).filter(|seen| seen.is(moves, |one| one.from));
+        let mut stands = match seen {
+            Some(seen) => seen,
+            None => self.part_by(&self.statements.part, part).await?,
+        };
+        let mut has_asked = false;
+        while stands.is(moves, |one| one.from) {
+            has_asked = true;
+            let next = stands.moved(moves);
+            match self.swap_part(part, stands.version, &next).await? {
+                Conditional::Applied => {
+                    self.seen.lock().insert(part.0, next);
+                    return Ok(true);
                 }
-                None => &self.statements.first_row,
-            };
-            batch.append_statement(statement.clone());
-            values.push(row);
+                // Others move other shards of the part, too.
+                Conditional::Refused(_) => stands = self.part_by(&self.statements.settled_part, part).await?,
+            }
         }
-        match self.store.ask_batch(&batch, values).await.and_then(conditional).map_err(failed)? {
-            Conditional::Applied => return Ok(true),
-            Conditional::Refused(_) if moves.iter().all(Move::may_be_anybodys) => return Ok(false),
-            Conditional::Refused(_) => {}
-        }
-        let rows = self.rows_by(&self.statements.settled_rows, part).await?;
-        Ok(moves.iter().all(|one| rows.contains(&(one.shard, one.to))))
+        Ok(has_asked && stands.is(moves, |one| one.to) && !moves.iter().any(Move::may_be_anybodys))
     }
 
     async fn beat(&self, node: NodeId, counter: u64) -> Result<(), ClusterError> {

@@ -24,7 +24,7 @@ impl Table {
     }
 }
 
-/// `journal`, `data`, `fleet` and `shard` take conditional statements only, all others plain ones only: mixing the two in
+/// `journal`, `data`, `fleet` and `shards` take conditional statements only, all others plain ones only: mixing the two in
 /// one table gives up the order of either. The one exception is the trimming of whole old buckets of a journal.
 const TABLES: &[Table] = &[
     Table::new(
@@ -44,9 +44,9 @@ const TABLES: &[Table] = &[
     ),
     Table::new("fleet", "name text PRIMARY KEY, epoch bigint, e blob", "the view: which nodes there are, conditional"),
     Table::new(
-        "shard",
-        "part int, shard int, host uuid, epoch bigint, PRIMARY KEY (part, shard)",
-        "which node hosts each shard, conditional",
+        "shards",
+        "part int PRIMARY KEY, version bigint, e blob",
+        "which node hosts each shard of a part, conditional",
     ),
     Table::new("alive", "node uuid PRIMARY KEY, beat bigint", "that nodes live, told once a second"),
     Table::new("conversation", "conversation blob PRIMARY KEY, e blob", "states of conversations"),

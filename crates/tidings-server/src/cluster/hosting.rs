@@ -1,14 +1,14 @@
 //! What a node does with shards that come and go: the side of the actors, as membership (`member`) asks for it.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
 use async_trait::async_trait;
 use tidings_proto::ShardId;
 
-use super::view::Node;
+use super::{store::ShardRow, view::Node};
 use crate::{host::shards::Slot, node::NodeId};
 
 /// It could not be done. What was asked for is asked for again.
@@ -22,7 +22,7 @@ impl HostingError {
     }
 }
 
-/// Called by one task, one call at a time; only `learn`, `nodes`, `moved` and `is_shut` may come in between. Each call may be repeated.
+/// Called by one task, one call at a time; only `learn`, `nodes`, `sessions`, `moved` and `is_shut` may come in between. Each call may be repeated.
 #[async_trait]
 pub trait Hosting: Send + Sync + 'static {
     /// Ends the journal of `dead`. When it returns the seal holds: `dead` acknowledges nothing more.
@@ -55,9 +55,12 @@ pub trait Hosting: Send + Sync + 'static {
         let _ = format;
     }
 
-    /// Rows of these parts name others now: all may be told by the bus, so that they need not wait for their next look.
-    fn moved(&self, parts: &BTreeSet<u16>) {
-        let _ = parts;
+    /// How many sessions the users of each shard have here, of those who have any.
+    fn sessions(&self) -> HashMap<ShardId, usize>;
+
+    /// These rows stand there now: all may be told by the bus, so that they need not wait for their next look.
+    fn moved(&self, rows: &[(ShardId, ShardRow)]) {
+        let _ = rows;
     }
 
     /// Whether nobody listens at this node's door, as its machine says. `false`: somebody does, or it is not known. Answers in

@@ -25,7 +25,7 @@ use super::{
     store::{ClusterError, ClusterStore},
     view::{Node, NodeState, Standing, View},
 };
-use crate::{clock::Clock, host::shards::Doubts, node::NodeId};
+use crate::{clock::Clock, host::shards::Hints, node::NodeId};
 
 /// How this node stands in its fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +86,8 @@ struct Shared {
     clock: Clock,
     /// Rows may have changed, or what the view wishes.
     hint: Notify,
-    /// Which rows.
-    doubts: Mutex<Doubts>,
+    /// What of that was heard.
+    hints: Mutex<Hints>,
     known: channel::Sender<Known>,
 }
 
@@ -109,7 +109,7 @@ impl Member {
             Known { membership, view: Arc::new(View::default()), quiet: HashMap::new(), round: Round::default() };
         let known = channel::Sender::new(known);
         let shared =
-            Arc::new(Shared { me, store, hosting, clock, hint: Notify::new(), doubts: Mutex::default(), known });
+            Arc::new(Shared { me, store, hosting, clock, hint: Notify::new(), hints: Mutex::default(), known });
         shared.note(view);
         let watching = tokio::spawn(watch::watch(shared.clone())).abort_handle();
         let working = tokio::spawn(rows::work(shared.clone())).abort_handle();
@@ -142,8 +142,8 @@ impl Member {
     }
 
     /// Rows were moved, or may have been: looks at them now instead of in a while.
-    pub fn hint(&self, doubts: Doubts) {
-        self.shared.doubts.lock().add(doubts);
+    pub fn hint(&self, hints: Hints) {
+        self.shared.hints.lock().add(hints);
         self.shared.hint.notify_one();
     }
 

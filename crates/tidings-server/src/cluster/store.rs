@@ -15,13 +15,10 @@ use tidings_proto::{SHARDS, ShardId};
 use super::view::{TooOld, View};
 use crate::node::NodeId;
 
-/// Rows of shards that stand together: one part is read at once, and rows of one part may move together.
+/// Rows of shards that stand together: one part is read at once, and rows of one part move together.
 pub const PART_SHARDS: u16 = 1_024;
 
 pub const PARTS: u16 = SHARDS / PART_SHARDS;
-
-/// How many rows one call moves at most.
-pub const MOVES_AT_ONCE: usize = 256;
 
 /// Neighbouring shards, [`PART_SHARDS`] of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +35,11 @@ impl Part {
 
     pub fn all() -> impl Iterator<Item = Self> {
         (0..PARTS).map(Self)
+    }
+
+    /// Where in its part a shard stands, counted from 0.
+    pub fn place(self, shard: ShardId) -> usize {
+        usize::from(shard.0 - self.0 * PART_SHARDS)
     }
 
     pub fn shards(self) -> impl Iterator<Item = ShardId> {
@@ -102,7 +104,7 @@ pub trait ClusterStore: Send + Sync + 'static {
     /// Whoever hosts the shards of a part, all of them, in their order. As fresh as [`ClusterStore::view`].
     async fn shards(&self, part: Part) -> Result<Vec<(ShardId, ShardRow)>, ClusterError>;
 
-    /// Moves at most [`MOVES_AT_ONCE`] different shards of one part: all of them if each row is as its `from` says, else none.
+    /// Moves different shards of one part: all of them if each row is as its `from` says, else none.
     ///
     /// `true`: they were moved by this call. `false`: they were not, or somebody has moved some of them again since, or it
     /// cannot be said who moved them ([`Move::may_be_anybodys`]); read them. A move that is answered by `false` never happens

@@ -36,9 +36,11 @@ use super::{
     row::encode,
 };
 
-/// Rows that are read at once, and parts.
+/// Rows that are read at once, and parts, which are mostly empty.
 const ROWS: usize = 1_000;
-const PARTS_AT_ONCE: usize = 16;
+const PARTS_AT_ONCE: usize = 256;
+/// Conversations that tell again at once.
+const TOLD_AT_ONCE: usize = 16;
 /// Entries that are told again, the older ones without what they say; of those before them the item knows the count.
 const ENTRIES: u64 = 1_000;
 
@@ -156,12 +158,14 @@ impl Host {
         let parts: HashSet<u8> = shards.iter().map(|shard| shard.0.to_be_bytes()[0]).collect();
         let parts = futures_util::stream::iter(parts.into_iter().map(|part| self.pending_of(part)));
         let rows: Vec<_> = parts.buffer_unordered(PARTS_AT_ONCE).try_collect().await?;
-        for (id, stored) in rows.into_iter().flatten().filter(|(id, _)| shards.contains(&id.shard())) {
+        let of_these = rows.into_iter().flatten().filter(|(id, _)| shards.contains(&id.shard())).map(Ok);
+        let tell = async |(id, stored): (ConversationId, Stored)| {
             let users = tells_in(id, &stored)?;
             self.tell_again(id, &users).await?;
             self.pending.rows.lock().insert(id, stored.version.0 / 2);
-        }
-        Ok(())
+            Ok(())
+        };
+        futures_util::stream::iter(of_these).try_for_each_concurrent(TOLD_AT_ONCE, tell).await
     }
 
     /// Whose homes a conversation has told something without being sure, and from which entry on, as the tables have it.

@@ -1,6 +1,6 @@
 //! Shards come and go: giving some up, so that the next host finds everything in the tables; and beginning to serve others.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 use tidings_proto::{CloseCode, ShardId};
@@ -27,10 +27,15 @@ impl Host {
     /// Gives up shards: decides nothing more for them, lets what is under way resolve, and flushes. When this returns the tables have
     /// everything of them, and nobody finds them here.
     pub async fn release_shards(&self, shards: &[ShardId]) -> Result<(), Failed> {
+        // While all is still served: so little is left to write when nothing is.
+        self.flush_or_fail().await.map_err(|_| Failed)?;
         let leaving: HashSet<ShardId> = shards.iter().copied().collect();
         let slots: Vec<_> =
             shards.iter().map(|shard| (*shard, Slot::Leaving { epoch: self.shards.epoch(*shard) })).collect();
         self.shards.set(&slots);
+        self.tell_nodes(Notice::ShardsLeave {
+            shards: shards.iter().map(|shard| (shard.0, self.shards.epoch(*shard))).collect(),
+        });
         self.settle_submitted().await?;
         self.flush_or_fail().await.map_err(|_| Failed)?;
         self.conversations.remove(|id| leaving.contains(&id.shard()), drop);
@@ -47,6 +52,18 @@ impl Host {
         }
         self.shards.set(&shards.iter().map(|shard| (*shard, Slot::Unknown)).collect::<Vec<_>>());
         Ok(())
+    }
+
+    /// How many sessions the users of each shard have here.
+    pub fn sessions_by_shard(&self) -> HashMap<ShardId, usize> {
+        let mut sessions = HashMap::new();
+        self.homes.for_each(|home| {
+            let count = home.lock().sessions.len();
+            if count > 0 {
+                *sessions.entry(home.user.shard()).or_default() += count;
+            }
+        });
+        sessions
     }
 
     /// Everything that was submitted before this call is published when it returns.

@@ -3,13 +3,16 @@
 //! The rows in the store decide; this is what the node has read there. Whoever hands an event to the journal has entered its
 //! shard, so a shard that is being released gets no event after the release has begun.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tidings_proto::{SHARDS, ShardId};
 use tokio::sync::Notify;
 
-use crate::{cluster::view::Node, node::NodeId};
+use crate::{
+    cluster::{store::ShardRow, view::Node},
+    node::NodeId,
+};
 
 /// Where the actors of a shard are.
 #[derive(Clone, Debug)]
@@ -48,35 +51,37 @@ pub struct Shards {
     epoch: u64,
     /// Told whenever a shard's place has changed.
     pub changed: Notify,
-    /// Told when a place turned out to be wrong: the rows are to be read.
-    pub doubted: Notify,
-    /// Which ones.
-    doubts: Mutex<Doubts>,
+    /// Told when there are new hints.
+    pub hinted: Notify,
+    hints: Mutex<Hints>,
 }
 
-/// Which rows may be other ones than this node has read.
+/// What a node has heard of rows since it read them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Doubts {
-    /// Nobody knows which.
+pub struct Hints {
+    /// Some are others now, and nobody knows which.
     pub all: bool,
-    /// Those of these parts.
-    pub parts: BTreeSet<u16>,
+    /// These were so a moment ago: who moved them says it.
+    pub rows: HashMap<ShardId, ShardRow>,
 }
 
-impl Doubts {
+impl Hints {
     pub fn all() -> Self {
-        Self { all: true, parts: BTreeSet::new() }
+        Self { all: true, rows: HashMap::new() }
     }
 
-    /// Those of these parts. None named: nobody knows which.
-    pub fn of(parts: impl IntoIterator<Item = u16>) -> Self {
-        let parts: BTreeSet<u16> = parts.into_iter().collect();
-        Self { all: parts.is_empty(), parts }
+    pub fn of(rows: impl IntoIterator<Item = (ShardId, ShardRow)>) -> Self {
+        Self { all: false, rows: rows.into_iter().collect() }
     }
 
     pub fn add(&mut self, more: Self) {
         self.all |= more.all;
-        self.parts.extend(more.parts);
+        for (shard, row) in more.rows {
+            let known = self.rows.entry(shard).or_insert(row);
+            if known.epoch <= row.epoch {
+                *known = row;
+            }
+        }
     }
 }
 
@@ -95,14 +100,14 @@ pub struct Entered<'s> {
 impl Shards {
     /// All shards, for ever, of a store that no other node has.
     pub fn all(epoch: u64) -> Self {
-        Self { known: None, epoch, changed: Notify::new(), doubted: Notify::new(), doubts: Mutex::default() }
+        Self { known: None, epoch, changed: Notify::new(), hinted: Notify::new(), hints: Mutex::default() }
     }
 
     /// Those of a fleet: none yet.
     pub fn of_fleet() -> Self {
         let slots = vec![Slot::Unknown; usize::from(SHARDS)].into_boxed_slice();
         let known = Some(RwLock::new(Known { slots, nodes: Vec::new() }));
-        Self { known, epoch: 0, changed: Notify::new(), doubted: Notify::new(), doubts: Mutex::default() }
+        Self { known, epoch: 0, changed: Notify::new(), hinted: Notify::new(), hints: Mutex::default() }
     }
 
     /// Whether there are, or may be, other nodes.
@@ -169,15 +174,31 @@ impl Shards {
         self.changed.notify_waiters();
     }
 
-    /// Somebody was not where this says.
-    pub fn doubt(&self, doubts: Doubts) {
-        self.doubts.lock().add(doubts);
-        self.doubted.notify_one();
+    /// That node serves these shards no more, which it had since these epochs.
+    pub fn leave(&self, node: NodeId, shards: &[(u16, u64)]) {
+        let Some(known) = &self.known else { return };
+        {
+            let mut known = known.write();
+            for &(shard, since) in shards {
+                if let Some(slot) = known.slots.get_mut(usize::from(shard))
+                    && matches!(slot, Slot::There { node: host, epoch } if *host == node && *epoch <= since)
+                {
+                    *slot = Slot::Unknown;
+                }
+            }
+        }
+        self.changed.notify_waiters();
     }
 
-    /// What was doubted since the last call.
-    pub fn take_doubts(&self) -> Doubts {
-        std::mem::take(&mut self.doubts.lock())
+    /// Somebody was not where this says, or is said to be elsewhere.
+    pub fn hint(&self, hints: Hints) {
+        self.hints.lock().add(hints);
+        self.hinted.notify_one();
+    }
+
+    /// What was heard since the last call.
+    pub fn take_hints(&self) -> Hints {
+        std::mem::take(&mut self.hints.lock())
     }
 
     /// The nodes there are from now on.

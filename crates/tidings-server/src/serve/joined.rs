@@ -1,7 +1,7 @@
 //! A node's place in its fleet: its membership, and what membership asks of the actors. Of the store it knows the traits only.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{HashMap, HashSet},
     io,
     sync::{
         Arc,
@@ -18,15 +18,15 @@ use crate::{
     cluster::{
         hosting::{Hosting, HostingError},
         member::{Drained, Known, Member, Membership, operate::OperateError},
-        store::{ClusterError, ClusterStore},
+        store::{ClusterError, ClusterStore, ShardRow},
         suspicion::STILL,
         view::{Node, NodeState},
     },
     host::{
         Host,
         open::{Parts, homes_in},
-        peers::wire::Notice,
-        shards::{Doubts, Shards, Slot},
+        peers::wire::{MovedTo, Notice},
+        shards::{Hints, Shards, Slot},
     },
     journal::{Position, SharedJournals, unflushed::Unflushed},
     metrics::Metrics,
@@ -77,7 +77,7 @@ impl Joined {
         self.member.known()
     }
 
-    /// Has the member look when somebody doubts where shards are, and stops the process when the node cannot go on.
+    /// Has the member look when somebody has heard that shards are elsewhere, and stops the process when the node cannot go on.
     fn watch(&self, host: &Arc<Host>, shutdown: &Shutdown) {
         let (host, member) = (Arc::downgrade(host), self.member.clone());
         let (ended, is_empty, shutdown) = (self.ended.clone(), self.is_empty.clone(), shutdown.clone());
@@ -105,7 +105,7 @@ impl Joined {
                     return shutdown.begin();
                 }
                 tokio::select! {
-                    () = host.shards.doubted.notified() => member.hint(host.shards.take_doubts()),
+                    () = host.shards.hinted.notified() => member.hint(host.shards.take_hints()),
                     () = tokio::time::sleep(LOOK) => {}
                 }
             }
@@ -145,7 +145,7 @@ impl Joined {
             if host.shards.those(|slot| !matches!(slot, Slot::Here { .. })).is_empty() {
                 return Ok(());
             }
-            self.member.hint(Doubts::all());
+            self.member.hint(Hints::all());
             let _ = tokio::time::timeout(LOOK, known.changed()).await;
         }
     }
@@ -257,8 +257,12 @@ impl Hosting for HostedShards {
         self.host.next.may_write(&self.host, format);
     }
 
-    fn moved(&self, parts: &BTreeSet<u16>) {
-        self.host.tell_nodes(Notice::ShardsMoved { parts: parts.iter().copied().collect() });
+    fn sessions(&self) -> HashMap<ShardId, usize> {
+        self.host.sessions_by_shard()
+    }
+
+    fn moved(&self, rows: &[(ShardId, ShardRow)]) {
+        self.host.tell_nodes(Notice::ShardsMoved { to: MovedTo::of(rows) });
     }
 
     async fn is_shut(&self, node: &Node) -> bool {

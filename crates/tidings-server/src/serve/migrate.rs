@@ -13,7 +13,7 @@ use crate::{
     archive::Job,
     blobs::Blobs,
     cassandra::fleet::CassandraCluster,
-    cluster::store::{ClusterStore as _, MOVES_AT_ONCE, Move, Part, ShardRow},
+    cluster::store::{ClusterStore as _, Move, Part, ShardRow},
     config::{BlobStore, Config},
     data_folder::DataFolder,
     host::Host,
@@ -70,12 +70,10 @@ impl CassandraTarget {
         }
         let behind = rows.into_iter().filter(|(_, row)| *row != to);
         let moves: Vec<_> = behind.map(|(shard, from)| Move { shard, from, to }).collect();
-        for moves in moves.chunks(MOVES_AT_ONCE) {
-            if !self.cluster.move_shards(part, moves).await.map_err(failed)? {
-                return Err(self.of_others());
-            }
+        match self.cluster.move_shards(part, &moves).await.map_err(failed)? {
+            true => Ok(()),
+            false => Err(self.of_others()),
         }
-        Ok(())
     }
 }
 

@@ -2,18 +2,15 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use tidings_proto::ShardId;
 use tokio::time::Instant;
 
-use super::rows::{Own, Rows, Step, parts_of, shards_of};
+use super::rows::{Own, Rows, Step, shards_of};
 use crate::cluster::store::{Move, ShardRow};
 
-/// Shards that are closed at once; the others are served meanwhile. What a wave costs hardly depends on its size, so waves grow where
-/// the store takes long for one: else the last shards would go when it is too late.
-pub(super) const WAVE: usize = 512;
-const WAVE_MAX: usize = 4 * WAVE;
-
-/// A wave that took longer is followed by a larger one, and one that took less than half of it by a smaller one.
-const WAVE_TIME: Duration = Duration::from_millis(500);
+/// Shards are given together until their users have so many sessions, which all come back elsewhere then. A wave costs hardly more
+/// if it is larger; and what several waves delay one after the other, a single one delays once.
+const SESSIONS_AT_ONCE: usize = 2_000;
 
 /// After so long the rows are read again: there may be something to open.
 const GIVING: Duration = Duration::from_secs(1);
@@ -36,10 +33,10 @@ impl Rows {
         let me = Some(self.me());
         let mut given =
             self.those(|place, row, own| row.host == me && own != Own::Away && self.is_wished_elsewhere(place));
-        given.truncate(self.wave);
         if given.is_empty() {
             return Ok(false);
         }
+        given.truncate(self.wave(&given));
         let began = Instant::now();
         let is_closed = |rows: &Self, place: usize| matches!(rows.own[place], Own::Closed { .. });
         let closing: Vec<_> = given.iter().copied().filter(|shard| !is_closed(self, usize::from(shard.0))).collect();
@@ -53,30 +50,36 @@ impl Rows {
                 self.own[usize::from(shard.0)] = Own::Closed { epoch: self.row(*shard).epoch };
             });
             // That took a while: who should have them may have gone, or be about to leave.
-            let view = self.shared.store.view().await?;
+            let view = self.shared.known.borrow().view.clone();
             self.wish(&view);
-            self.shared.note(view);
         }
+        let released = began.elapsed();
         given.retain(|shard| self.is_wished_elsewhere(usize::from(shard.0)));
         let moves = given.into_iter().map(|shard| {
             let from = self.row(shard);
             let to = ShardRow { host: self.wished[usize::from(shard.0)], epoch: from.epoch + 1 };
             Move { shard, from, to }
         });
-        let moved = self.move_rows(moves.collect()).await;
+        let moved = self.move_and_tell(moves.collect()).await;
         moved.iter().for_each(|one| self.own[usize::from(one.shard.0)] = Own::Away);
         if moved.is_empty() {
             return Ok(false);
         }
         let hosts: HashSet<_> = moved.iter().filter_map(|one| one.to.host).collect();
-        tracing::info!(shards = moved.len(), nodes = hosts.len(), "gave shards to others");
-        self.shared.hosting.moved(&parts_of(&moved));
-        self.wave = match began.elapsed() {
-            slow if slow > WAVE_TIME => (self.wave * 2).min(WAVE_MAX),
-            quick if quick < WAVE_TIME / 2 => (self.wave / 2).max(WAVE),
-            _ => self.wave,
-        };
+        let (released_ms, moved_ms) = (released.as_millis(), (began.elapsed() - released).as_millis());
+        tracing::info!(shards = moved.len(), nodes = hosts.len(), released_ms, moved_ms, "gave shards to others");
         Ok(true)
+    }
+
+    /// How many of these, at least one, are given together.
+    fn wave(&self, given: &[ShardId]) -> usize {
+        let sessions = self.shared.hosting.sessions();
+        let mut sum = 0;
+        let fits = |shard: &&ShardId| {
+            sum += sessions.get(shard).copied().unwrap_or_default();
+            sum <= SESSIONS_AT_ONCE
+        };
+        given.iter().take_while(fits).count().max(1)
     }
 
     fn is_wished_elsewhere(&self, place: usize) -> bool {

@@ -4,7 +4,7 @@
 //! reads and moves of this node follow each other in one task; so what was read is never older than what it moved.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -13,26 +13,25 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use tidings_proto::{SHARDS, ShardId};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Round, Shared, give::WAVE};
+use super::{Round, Shared};
 use crate::{
     cluster::{
         hosting::HostingError,
-        store::{ClusterError, MOVES_AT_ONCE, Move, Part, ShardRow},
+        store::{ClusterError, Move, PARTS, Part, ShardRow},
         view::{NodeState, View},
     },
     host::shards::Slot,
     node::NodeId,
 };
 
-/// Parts that are read, or moved in, at once.
-const PARTS_AT_ONCE: usize = 16;
+/// Parts that are read, or moved in, at once: all.
+const PARTS_AT_ONCE: usize = PARTS as usize;
 
 /// How long until the rows are read again while some are not as wished, and when all are.
 const WHILE_MOVING: Duration = Duration::from_secs(1);
 const WHILE_SETTLED: Duration = Duration::from_secs(5);
 
-/// All rows are read at most so often; between, those of the parts in which something was moved, as its mover says. Three nodes that
-/// each read 16,384 rows after every step keep a small store busier than the steps do.
+/// All rows are read at most so often; between, there is what their movers say.
 const READ_ALL: Duration = Duration::from_secs(1);
 
 /// Rounds begin at least so far apart, however many hints come.
@@ -83,8 +82,6 @@ pub(super) struct Rows {
     told: Vec<Option<Slot>>,
     /// Journals whose seal is known to hold.
     pub sealed: HashSet<NodeId>,
-    /// How many shards are given at once.
-    pub wave: usize,
     /// When all rows were read last.
     read_all: Option<Instant>,
     /// Something above has changed since it was told and published.
@@ -102,7 +99,6 @@ pub(super) async fn work(shared: Arc<Shared>) {
         counted_epoch: 0,
         told: vec![None; count],
         sealed: HashSet::new(),
-        wave: WAVE,
         read_all: None,
         has_news: true,
     };
@@ -111,7 +107,7 @@ pub(super) async fn work(shared: Arc<Shared>) {
         let pause = match rows.round().await {
             Ok(true) => Duration::ZERO,
             Ok(false) if rows.is_uncounted() => Duration::ZERO,
-            Ok(false) if rows.is_settled() && !rows.shared.doubts.lock().all => WHILE_SETTLED,
+            Ok(false) if rows.is_settled() && !rows.shared.hints.lock().all => WHILE_SETTLED,
             Ok(false) => WHILE_MOVING,
             Err(error) => {
                 tracing::warn!(%error, "shards could not be moved; trying again");
@@ -126,7 +122,10 @@ pub(super) async fn work(shared: Arc<Shared>) {
 impl Rows {
     async fn round(&mut self) -> Step {
         let has_read_all = self.read().await?;
-        let view = self.shared.store.view().await?;
+        let view = match has_read_all {
+            true => self.shared.store.view().await?,
+            false => View::clone(&self.shared.known.borrow().view),
+        };
         self.wish(&view);
         if has_read_all && self.is_uncounted() {
             self.counted_epoch = self.wished_epoch;
@@ -153,39 +152,45 @@ impl Rows {
         Ok(changed)
     }
 
-    /// Reads all rows (`true`), or those in doubt if all were read a moment ago and nobody has changed the view since.
+    /// Takes what was heard of rows, and reads them all (`true`) if that was not done a moment ago, or if the view is another one since.
+    ///
+    /// What was heard may be older than what is known, never newer than what stands in the store: as what was read.
     async fn read(&mut self) -> Result<bool, ClusterError> {
         let began = Instant::now();
         let read_all = self.read_all.take();
         let reads_all = self.is_uncounted() || read_all.is_none_or(|read_all| began - read_all >= READ_ALL);
-        let parts: Vec<_> = {
-            let mut doubts = self.shared.doubts.lock();
-            let parts = std::mem::take(&mut doubts.parts);
-            doubts.all &= !reads_all;
-            if reads_all { Part::all().collect() } else { parts.into_iter().filter_map(Part::numbered).collect() }
+        let heard = {
+            let mut hints = self.shared.hints.lock();
+            hints.all &= !reads_all;
+            std::mem::take(&mut hints.rows)
         };
-        let store = &self.shared.store;
-        let reads = futures_util::stream::iter(parts.into_iter().map(|part| store.shards(part)));
-        // If that fails, all are read the next time.
-        let parts: Vec<_> = reads.buffer_unordered(PARTS_AT_ONCE).try_collect().await?;
-        self.read_all = read_all.filter(|_| !reads_all).or(Some(began));
-        let me = Some(self.me());
-        for (shard, row) in parts.into_iter().flatten() {
-            let place = usize::from(shard.0);
-            if row == self.rows[place] || row.epoch < self.rows[place].epoch {
-                continue;
-            }
-            self.has_news = true;
-            if row.host != me && self.own[place] != Own::Away {
-                if self.own[place] == Own::Open {
-                    // Then the journal is sealed, and nothing was acknowledged since.
-                    tracing::warn!(shard = shard.0, "somebody has taken a shard from this node");
-                }
-                self.own[place] = Own::Away;
-            }
-            self.rows[place] = row;
+        if reads_all {
+            let store = &self.shared.store;
+            let reads = futures_util::stream::iter(Part::all().map(|part| store.shards(part)));
+            // If that fails, all are read the next time.
+            let parts: Vec<_> = reads.buffer_unordered(PARTS_AT_ONCE).try_collect().await?;
+            parts.into_iter().flatten().for_each(|(shard, row)| self.stands(shard, row));
         }
+        heard.into_iter().for_each(|(shard, row)| self.stands(shard, row));
+        self.read_all = read_all.filter(|_| !reads_all).or(Some(began));
         Ok(reads_all)
+    }
+
+    /// This row stands there, or did.
+    fn stands(&mut self, shard: ShardId, row: ShardRow) {
+        let place = usize::from(shard.0);
+        if row == self.rows[place] || row.epoch < self.rows[place].epoch {
+            return;
+        }
+        self.has_news = true;
+        if row.host != Some(self.me()) && self.own[place] != Own::Away {
+            if self.own[place] == Own::Open {
+                // Then the journal is sealed, and nothing was acknowledged since.
+                tracing::warn!(shard = shard.0, "somebody has taken a shard from this node");
+            }
+            self.own[place] = Own::Away;
+        }
+        self.rows[place] = row;
     }
 
     /// Looks up whom the view wishes where.
@@ -273,9 +278,10 @@ impl Rows {
             return Ok(false);
         }
         let named: Vec<_> = shards.iter().map(|&shard| (shard, self.row(shard).epoch)).collect();
+        let began = Instant::now();
         self.shared.hosting.open(&named).await?;
         shards.iter().for_each(|shard| self.own[usize::from(shard.0)] = Own::Open);
-        tracing::info!(shards = shards.len(), "hosting shards");
+        tracing::info!(shards = shards.len(), opened_ms = began.elapsed().as_millis(), "hosting shards");
         Ok(true)
     }
 
@@ -297,22 +303,30 @@ impl Rows {
         Ok(true)
     }
 
-    /// Moves rows, and tells which were moved. What fails is looked at in the next round.
+    /// Moves rows, and tells all nodes of it.
+    pub async fn move_and_tell(&mut self, moves: Vec<Move>) -> Vec<Move> {
+        let moved = self.move_rows(moves).await;
+        if !moved.is_empty() {
+            let rows: Vec<_> = moved.iter().map(|one| (one.shard, one.to)).collect();
+            self.shared.hosting.moved(&rows);
+        }
+        moved
+    }
+
+    /// Moves rows, and returns which were moved. What fails is looked at in the next round.
     pub async fn move_rows(&mut self, moves: Vec<Move>) -> Vec<Move> {
         let mut parts: HashMap<Part, Vec<Move>> = HashMap::new();
         moves.into_iter().for_each(|one| parts.entry(Part::of(one.shard)).or_default().push(one));
         let shared = &self.shared;
-        // One part after the other is not needed, but in a part they would only get in each other's way.
         let moving = parts.into_iter().map(|(part, moves)| async move {
-            let mut moved = Vec::new();
-            for moves in moves.chunks(MOVES_AT_ONCE) {
-                match shared.store.move_shards(part, moves).await {
-                    Ok(true) => moved.extend_from_slice(moves),
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!(%error, part = part.0, "rows of shards could not be moved"),
+            match shared.store.move_shards(part, &moves).await {
+                Ok(true) => moves,
+                Ok(false) => Vec::new(),
+                Err(error) => {
+                    tracing::warn!(%error, part = part.0, "rows of shards could not be moved");
+                    Vec::new()
                 }
             }
-            moved
         });
         let moved: Vec<Move> = futures_util::stream::iter(moving).buffer_unordered(PARTS_AT_ONCE).concat().await;
         moved.iter().for_each(|one| self.rows[usize::from(one.shard.0)] = one.to);
@@ -337,10 +351,6 @@ impl Rows {
     pub fn me(&self) -> NodeId {
         self.shared.me.id
     }
-}
-
-pub(super) fn parts_of(moves: &[Move]) -> BTreeSet<u16> {
-    moves.iter().map(|one| Part::of(one.shard).0).collect()
 }
 
 pub(super) fn shards_of(moves: &[Move]) -> Vec<ShardId> {

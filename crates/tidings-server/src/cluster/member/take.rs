@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tidings_proto::ShardId;
 
-use super::rows::{Rows, Step, parts_of, shards_of};
+use super::rows::{Rows, Step, shards_of};
 use crate::{
     cluster::{
         hosting::HostingError,
@@ -20,7 +20,7 @@ impl Rows {
         let free = self.those(|place, row, _| row.host.is_none() && self.wished[place] == me);
         let to = ShardRow { host: me, epoch: 1 };
         let moves = free.into_iter().map(|shard| Move { shard, from: self.row(shard), to }).collect();
-        let moved = self.move_rows(moves).await;
+        let moved = self.move_and_tell(moves).await;
         self.open(&shards_of(&moved)).await
     }
 
@@ -86,12 +86,9 @@ impl Rows {
         let to = |from: ShardRow| ShardRow { host: me, epoch: from.epoch + step };
         let wanted = shards.len();
         let moves = shards.into_iter().map(|shard| Move { shard, from: self.row(shard), to: to(self.row(shard)) });
-        let moved = self.move_rows(moves.collect()).await;
+        let moved = self.move_and_tell(moves.collect()).await;
         if wanted > 0 {
             tracing::info!(node = %gone, wanted, taken = moved.len(), owed = step == 0, "took shards of a node that has gone");
-        }
-        if !moved.is_empty() {
-            self.shared.hosting.moved(&parts_of(&moved));
         }
         // What is not opened now is opened by the next round.
         self.open(&shards_of(&moved)).await.map_err(|error| HostingError::new(&error))

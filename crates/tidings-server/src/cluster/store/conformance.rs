@@ -2,11 +2,14 @@
 
 use tidings_proto::ShardId;
 
-use super::{ClusterStore, MOVES_AT_ONCE, Move, PART_SHARDS, Part, ShardRow};
+use super::{ClusterStore, Move, PART_SHARDS, Part, ShardRow};
 use crate::{
     cluster::view::{Node, View},
     node::NodeId,
 };
+
+/// Shards that are moved together, of a part that has some more.
+const MANY: usize = 200;
 
 pub async fn run(store: &impl ClusterStore) {
     a_view_is_swapped_only_for_the_one_expected(store).await;
@@ -63,30 +66,30 @@ fn moved(rows: &[(ShardId, ShardRow)], host: NodeId) -> Vec<Move> {
 async fn rows_move_together_or_not_at_all(store: &impl ClusterStore) {
     let part = Part(3);
     let (one, other) = (NodeId::random(), NodeId::random());
-    let before = rows(store, part, MOVES_AT_ONCE).await;
+    let before = rows(store, part, MANY).await;
     assert!(store.move_shards(part, &moved(&before, one)).await.unwrap());
-    let after = rows(store, part, MOVES_AT_ONCE).await;
+    let after = rows(store, part, MANY).await;
     for ((shard, before), (_, after)) in before.iter().zip(&after) {
         assert_eq!(*after, ShardRow { host: Some(one), epoch: before.epoch + 1 }, "{shard:?}");
     }
     // The last one is not as expected: by its host, by its epoch, or because it was expected to be new.
-    let last = after[MOVES_AT_ONCE - 1].1;
+    let last = after[MANY - 1].1;
     let wrong_host = ShardRow { host: Some(other), ..last };
     for wrong in [wrong_host, ShardRow { epoch: last.epoch + 1, ..last }, ShardRow::default()] {
         let mut moves = moved(&after, other);
         moves.last_mut().expect("there are some").from = wrong;
         assert!(!store.move_shards(part, &moves).await.unwrap(), "{wrong:?}");
-        assert_eq!(rows(store, part, MOVES_AT_ONCE).await, after);
+        assert_eq!(rows(store, part, MANY).await, after);
     }
     // Shards that stood and such that were new, together; the epoch may stay where the host changes.
-    let wider = &rows(store, part, MOVES_AT_ONCE + 8).await[MOVES_AT_ONCE - 8..];
+    let wider = &rows(store, part, MANY + 8).await[MANY - 8..];
     let mut moves = moved(wider, other);
     moves[0].to.epoch = moves[0].from.epoch;
     assert!(store.move_shards(part, &moves).await.unwrap());
-    let now = rows(store, part, MOVES_AT_ONCE + 8).await;
-    assert_eq!(now[..MOVES_AT_ONCE - 8], after[..MOVES_AT_ONCE - 8]);
+    let now = rows(store, part, MANY + 8).await;
+    assert_eq!(now[..MANY - 8], after[..MANY - 8]);
     let expected: Vec<_> = moves.iter().map(|one| (one.shard, one.to)).collect();
-    assert_eq!(now[MOVES_AT_ONCE - 8..], expected);
+    assert_eq!(now[MANY - 8..], expected);
 }
 
 /// Each of them wants a run of shards that overlaps with those of its neighbours.

@@ -41,7 +41,7 @@ use crate::{
 use super::{Edge, addresses::Peer};
 
 /// How long somebody waits whose home is on its way from one node to another.
-const MOVING_WAIT: Duration = Duration::from_secs(2);
+const MOVING_WAIT: Duration = Duration::from_secs(5);
 /// A node that could not be reached is tried again after so long, unless it is known earlier that it is another one now.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 /// How long connecting to another node may take. Both are in the same network.

@@ -13,7 +13,7 @@ use crate::{
         Host,
         act::ActError,
         event::{Heard, Hearsay, Part},
-        shards::Doubts,
+        shards::Hints,
     },
     maps::HashMap,
     node::NodeId,
@@ -24,7 +24,7 @@ use super::{
     Peers,
     commands::Awaited,
     lanes,
-    wire::{Ask, Behind, Class, Frame, Item, Notice, Said},
+    wire::{Ask, Behind, Class, Frame, Item, MovedTo, Notice, Said},
 };
 
 /// Conversations of which it is remembered which command of a node was done last. Beyond it some wait for an answer
@@ -77,7 +77,7 @@ impl Peers {
             }
             Frame::Said { number, said } => {
                 if matches!(*said, Said::Elsewhere) {
-                    host.shards.doubt(Doubts::all());
+                    host.shards.hint(Hints::all());
                 }
                 self.questions.answered(number, *said);
             }
@@ -92,7 +92,7 @@ impl Peers {
         if !refused.is_empty() {
             self.commands.lock().refused(from, &commands);
             // Somebody knows better where they are.
-            host.shards.doubt(Doubts::all());
+            host.shards.hint(Hints::all());
         }
     }
 
@@ -331,9 +331,10 @@ impl Host {
             }
             #[cfg(feature = "next-format")]
             Notice::Next(format) => tracing::trace!(node = %from, format, "a notice of the next format"),
-            Notice::ShardsMoved { parts } => {
-                tracing::trace!(node = %from, ?parts, "shards were moved");
-                self.shards.doubt(Doubts::of(parts));
+            Notice::ShardsLeave { shards } => self.shards.leave(from, &shards),
+            Notice::ShardsMoved { to } => {
+                tracing::trace!(node = %from, ?to, "shards were moved");
+                self.shards.hint(Hints::of(to.iter().flat_map(MovedTo::rows)));
             }
         }
     }

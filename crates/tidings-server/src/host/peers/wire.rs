@@ -1,13 +1,14 @@
 //! What nodes say to each other, in CBOR. A later version may add variants and fields; one that a node does not know is
 //! dropped, and asked for again of nobody.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use minicbor::{Decode, Encode};
-use tidings_proto::{ConversationId, Seq, ShardId, UserId, frames::client};
+use tidings_proto::{ConversationId, SHARDS, Seq, ShardId, UserId, frames::client};
 
 use crate::{
     cbor,
+    cluster::store::ShardRow,
     conversation::{entry::Entry, members::Member},
     home::{
         event::{HomeEvent, Tell},
@@ -345,14 +346,47 @@ pub enum Notice {
         #[n(1)]
         user: UserId,
     },
-    /// Rows of shards were moved, in these parts: whoever waits for one looks at once.
+    /// Rows of shards were moved: whom they name now need not wait until it reads that.
     #[n(2)]
     ShardsMoved {
         #[n(0)]
-        #[cbor(default)]
-        parts: Vec<u16>,
+        to: Vec<MovedTo>,
+    },
+    /// Whoever says this serves these shards no more in these epochs: who looks for one waits until it is heard where it is then.
+    #[n(4)]
+    ShardsLeave {
+        #[n(0)]
+        shards: Vec<(u16, u64)>,
     },
     #[cfg(feature = "next-format")]
     #[n(60)]
     Next(#[n(0)] u64),
+}
+
+/// Shards that one node hosts now, each since an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct MovedTo {
+    #[n(0)]
+    host: NodeId,
+    #[n(1)]
+    shards: Vec<(u16, u64)>,
+}
+
+impl MovedTo {
+    /// By hosts. Rows that name nobody are left out.
+    pub fn of(rows: &[(ShardId, ShardRow)]) -> Vec<Self> {
+        let mut to: BTreeMap<NodeId, Vec<(u16, u64)>> = BTreeMap::new();
+        for (shard, row) in rows {
+            if let Some(host) = row.host {
+                to.entry(host).or_default().push((shard.0, row.epoch));
+            }
+        }
+        to.into_iter().map(|(host, shards)| Self { host, shards }).collect()
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = (ShardId, ShardRow)> {
+        let row = |epoch| ShardRow { host: Some(self.host), epoch };
+        let shards = self.shards.iter().filter(|(shard, _)| *shard < SHARDS);
+        shards.map(move |&(shard, epoch)| (ShardId(shard), row(epoch)))
+    }
 }
