@@ -51,6 +51,10 @@ pub struct Metrics {
     relayed: Per<Transport, Gauge>,
     relayed_begun: Per<Transport, Counter>,
     pub relay_legs: Gauge,
+    pub fleet_nodes: Gauge,
+    pub shards_hosted: Gauge,
+    /// Of the whole fleet, those that are not where its view wishes them to be.
+    pub shards_moving: Gauge,
 
     pub sessions: Gauge,
     pub frames_in: PerName<Counter>,
@@ -113,6 +117,9 @@ impl Default for Metrics {
             relayed: make.per("relayed", "Connections and calls under way that another node serves"),
             relayed_begun: make.per("relayed_begun", "Connections and calls that another node served, since the start"),
             relay_legs: make.one("relay_legs", "Connections to other nodes on behalf of clients"),
+            fleet_nodes: make.one("fleet_nodes", "Nodes of the fleet that this one knows"),
+            shards_hosted: make.one("shards_hosted", "Shards that this node hosts, of a fleet"),
+            shards_moving: make.one("shards_moving", "Shards of the fleet that are not where they should be"),
             sessions: make.one("sessions", "Logged-in sessions"),
             frames_in: make.per_name("frames_in", "Frames from clients", "type", Command::TYPES),
             frames_out: make.per_name("frames_out", "Frames to clients", "type", ServerFrame::TYPES),

@@ -29,7 +29,7 @@ use crate::{
         shards::{Hints, Shards, Slot},
     },
     journal::{Position, SharedJournals, unflushed::Unflushed},
-    metrics::Metrics,
+    metrics::{Metrics, gauge},
     node::NodeId,
     shutdown::Shutdown,
 };
@@ -99,6 +99,7 @@ impl Joined {
                     }
                     (None, Membership::In(_) | Membership::Left) => None,
                 };
+                show(&host.metrics, &member.known(), member.id());
                 if let Some(why) = why {
                     tracing::error!(why, "this node stops");
                     *ended.lock() = Some(why);
@@ -160,6 +161,13 @@ impl Joined {
         }
         Ok(())
     }
+}
+
+fn show(metrics: &Metrics, known: &Known, me: NodeId) {
+    let count = |count: usize| gauge(count as u64);
+    metrics.fleet_nodes.set(count(known.view.nodes().len()));
+    metrics.shards_hosted.set(count(known.round.hosted.get(&me).copied().unwrap_or_default()));
+    metrics.shards_moving.set(count(known.round.moving));
 }
 
 /// A person asked another node that this one drain. Nobody waits for its end: it serves what it still has until that is

@@ -14,6 +14,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
+    time::timeout,
 };
 
 use super::{
@@ -27,6 +28,8 @@ use super::{
 const PAIRS: usize = 48;
 const WINDOW: usize = 16;
 const WARM_UP: Duration = Duration::from_secs(3);
+/// How long nodes that came one after the other may take until each hosts its part.
+const EVEN: Duration = Duration::from_secs(120);
 
 /// The cluster, and the processes whose CPU is counted.
 pub struct Cluster {
@@ -70,6 +73,9 @@ pub async fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let mut nodes = Vec::new();
     for number in 1..=options.nodes {
         nodes.push(start(options, &cluster, &config, number).await?);
+    }
+    if options.nodes > 1 {
+        timeout(EVEN, until_even(&nodes)).await.context("the nodes did not share out what they host")??;
     }
     let (mut rounds, mut bare_per_s, mut naive_per_cpu_s) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=options.rounds {
@@ -125,6 +131,22 @@ async fn start(options: &Options, cluster: &Cluster, config: &Config, number: us
         None => bail!("more than one node needs --nats"),
     }
     Server::start(&options.folder.join(&name), &settings).await
+}
+
+/// Returns when each node hosts its part, and knows that all others do.
+async fn until_even(nodes: &[Server]) -> anyhow::Result<()> {
+    let mut even = 0;
+    while even < nodes.len() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        even = 0;
+        for node in nodes {
+            let figures = figures(&node.url).await?;
+            let figure = |name: &str| figures.get(name).copied().unwrap_or_default();
+            let has_its_part = figure("tidings_shards_hosted") > 0.0 && figure("tidings_shards_moving") == 0.0;
+            even += usize::from(has_its_part && figure("tidings_fleet_nodes") == nodes.len() as f64);
+        }
+    }
+    Ok(())
 }
 
 async fn measure(nodes: &[Server], cluster: &Cluster, options: &Options) -> anyhow::Result<Round> {
