@@ -51,6 +51,7 @@ impl Fleet {
         let began = self.began;
         let clock = Clock::new(move || 1 + u64::try_from(began.elapsed().as_millis()).expect("tests are short"));
         let member = Member::start(Arc::new(link), me, Arc::new(hosting), clock).await.unwrap();
+        self.ledger.has_joined(&member.shared);
         Running { member, id, is_paused }
     }
 

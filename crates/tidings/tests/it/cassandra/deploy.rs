@@ -1,5 +1,6 @@
 //! A rolling deploy while people talk: a node gets SIGTERM and is started again, and the next one. Nothing is lost, doubled or out of
-//! order; who was refused, how late something came and the longest time without an acknowledgement are printed.
+//! order; who was refused, how late something came and the longest time without an acknowledgement are printed. The same of a node
+//! that is killed, whose shards the others take over.
 //!
 //! `scripts/fleet/next.sh` has all nodes deployed, to a build of the version after this one and back: `next` needs that
 //! build, which `NEXT_SERVER` names.
@@ -38,5 +39,23 @@ async fn a_node_is_deployed_while_people_talk_and_nothing_is_lost_or_doubled() {
     talk.goes_on().await;
     talk.phase("nothing happens");
     deploy(&mut fleet, &talk, 0, "node 0", false).await;
+    eprintln!("{}", talk.end().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Cassandra: make test"]
+async fn a_node_is_killed_while_people_talk_and_the_others_take_over() {
+    let mut fleet = Fleet::start("takeover", 3).await;
+    fleet.is_settled().await;
+    let talk = Talk::begin(&fleet.urls(), PAIRS).await;
+    talk.all_go_on().await;
+    talk.phase("nothing happens");
+    fleet.kill(0);
+    talk.all_go_on().await;
+    talk.phase("node 0 killed");
+    fleet.start_again(0, false).await;
+    fleet.is_settled().await;
+    talk.all_go_on().await;
+    talk.phase("node 0 is back");
     eprintln!("{}", talk.end().await);
 }

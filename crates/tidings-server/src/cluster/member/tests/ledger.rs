@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -28,6 +31,8 @@ pub(super) fn is_written(shard: ShardId) -> bool {
 #[derive(Default)]
 pub(super) struct Ledger {
     kept: Mutex<Kept>,
+    /// Whom a bus would bring what the others say.
+    nodes: Mutex<Vec<Weak<Shared>>>,
 }
 
 #[derive(Default)]
@@ -92,6 +97,10 @@ impl Kept {
 }
 
 impl Ledger {
+    pub fn has_joined(&self, node: &Arc<Shared>) {
+        self.nodes.lock().push(Arc::downgrade(node));
+    }
+
     pub fn check(&self) {
         let kept = self.kept.lock();
         assert!(kept.faults.is_empty(), "{} faults, the first: {:?}", kept.faults.len(), &kept.faults[0]);
@@ -238,6 +247,26 @@ impl Hosting for Recorder {
             .filter(|shard| shard.is_multiple_of(3))
             .map(|shard| (ShardId(shard), usize::from(shard % 7)))
             .collect()
+    }
+
+    /// By a bus that loses some, and brings some twice, or when they are old.
+    fn moved(&self, rows: &[(ShardId, ShardRow)]) {
+        for node in &*self.ledger.nodes.lock() {
+            for late_ms in [50, 10_000] {
+                if self.delays.happens(30) {
+                    continue;
+                }
+                let (node, hints) = (node.clone(), Hints::of(rows.iter().copied()));
+                let wait = Duration::from_millis(rand::rng().random_range(0..late_ms));
+                tokio::spawn(async move {
+                    tokio::time::sleep(wait).await;
+                    if let Some(node) = node.upgrade() {
+                        node.hints.lock().add(hints);
+                        node.hint.notify_one();
+                    }
+                });
+            }
+        }
     }
 
     async fn retire(&self, dead: NodeId) -> Result<(), HostingError> {

@@ -67,7 +67,12 @@ impl Fleet {
         assert!(matches!(code, Some(0 | 1)), "{code:?}");
     }
 
-    /// After a stop; as a server of the next version, or of this one.
+    /// SIGKILL.
+    pub fn kill(&mut self, node: usize) {
+        block_in_place(|| self.nodes[node].0.kill());
+    }
+
+    /// After its end; as a server of the next version, or of this one.
     pub async fn start_again(&mut self, node: usize, is_next: bool) {
         let (server, settings) = &mut self.nodes[node];
         let program = if is_next { next_server() } else { tidings() };

@@ -32,11 +32,15 @@ pub struct Talk {
 struct Pair {
     writes: JoinHandle<Entries>,
     hears: JoinHandle<()>,
+    sent_at: SentAt,
     heard: Arc<Mutex<Entries>>,
 }
 
 /// Texts by their seqs.
 type Entries = BTreeMap<Seq, String>;
+
+/// When each text was sent, which is its place here.
+type SentAt = Arc<Mutex<Vec<Instant>>>;
 
 /// What all pairs saw.
 #[derive(Default)]
@@ -71,12 +75,13 @@ impl Talk {
             let (writer, hearer) = (format!("writer-{number}"), format!("hearer-{number}"));
             let listener = comes(urls, number, &hearer).connect().await.unwrap();
             let writer = comes(urls, number + 1, &writer).connect_without_events().await.unwrap();
-            let sent_at = Arc::<Mutex<Vec<Instant>>>::default();
+            let sent_at = SentAt::default();
             let heard = Arc::<Mutex<Entries>>::default();
             let to = To::User(hearer.parse().unwrap());
             all.push(Pair {
                 writes: tokio::spawn(write(writer, to, sent_at.clone(), seen.clone())),
-                hears: tokio::spawn(hear(listener, sent_at, heard.clone(), seen.clone())),
+                hears: tokio::spawn(hear(listener, sent_at.clone(), heard.clone(), seen.clone())),
+                sent_at,
                 heard,
             });
         }
@@ -88,6 +93,14 @@ impl Talk {
         let delivered = || self.seen.now.lock().delivered;
         let enough = delivered() + ON;
         until("people hear each other", || delivered() >= enough).await;
+    }
+
+    /// Waits until all have heard more that was sent from now on.
+    pub async fn all_go_on(&self) {
+        for pair in &self.pairs {
+            let sent = pair.sent_at.lock().len();
+            until("each pair goes on", || pair.heard.lock().len() > sent).await;
+        }
     }
 
     /// What was seen since the last call was this.
@@ -120,7 +133,7 @@ fn comes(urls: &[String], to: usize, user: &str) -> tidings_client::Builder {
 }
 
 /// Sends at its times, whatever becomes of what was sent before. What was acknowledged.
-async fn write(client: Client, to: To, sent_at: Arc<Mutex<Vec<Instant>>>, seen: Arc<Seen>) -> Entries {
+async fn write(client: Client, to: To, sent_at: SentAt, seen: Arc<Seen>) -> Entries {
     let mut ticks = tokio::time::interval(SEND_EVERY);
     let mut sending = JoinSet::new();
     while !seen.is_over.load(Relaxed) {
@@ -168,12 +181,7 @@ async fn is_saved(client: Client, send: Send, first: tidings_client::Sending, se
     }
 }
 
-async fn hear(
-    (_line, mut events): (Client, Events),
-    sent_at: Arc<Mutex<Vec<Instant>>>,
-    heard: Arc<Mutex<Entries>>,
-    seen: Arc<Seen>,
-) {
+async fn hear((_line, mut events): (Client, Events), sent_at: SentAt, heard: Arc<Mutex<Entries>>, seen: Arc<Seen>) {
     while let Some(event) = events.next().await {
         let Event::Entry(live) = event else { continue };
         let text = live.entry.text.as_deref().expect("all are messages").to_owned();
