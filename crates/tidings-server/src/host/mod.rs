@@ -227,6 +227,11 @@ impl Host {
         }
     }
 
+    /// Another may serve for this node since a while, and what is known here be old: nobody is told what is new.
+    fn is_out_of_touch(&self) -> bool {
+        self.running.get().is_some_and(|running| running.committer.is_out_of_touch())
+    }
+
     /// Why nothing can be stored, if that is so. `/readyz` shows it.
     pub fn failure(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)
