@@ -91,7 +91,6 @@ impl Host {
             receipts: crate::home::receipts::Pending::default(),
             presence: Presence::default(),
             live: TaskTracker::new(),
-            naming: tokio::sync::Mutex::default(),
             sweep: AtomicU64::new(1),
             is_read_only: AtomicBool::new(false),
             failed: OnceLock::new(),
