@@ -171,27 +171,46 @@ impl Item {
         true
     }
 
-    /// Applies what a conversation tells the home of `user`. `from_blocked`: the entry is by somebody whom the user blocks.
-    pub fn apply(&mut self, user: &UserId, version: u64, told: &Told, from_blocked: bool) {
+    /// Applies what a conversation tells the home of `user`, who hides entries by these.
+    pub fn apply(&mut self, user: &UserId, version: u64, told: &Told, hides: impl Fn(&UserId) -> bool) {
         match told {
-            Told::Joined(joined) => {
-                let kept = (self.muted, self.pinned, self.archived, self.cursors_version);
-                *self = Self::joined(user, version, joined);
-                (self.muted, self.pinned, self.archived, self.cursors_version) = kept;
-            }
-            Told::Entry(entry) => self.told_entry(user, entry, from_blocked),
+            Told::Joined(joined) => self.begin(user, version, joined),
+            Told::Entry(entry) => self.told_entry(user, entry, hides(&entry.from)),
             Told::Group { entry, name, member_count, large } => {
                 if let Some(group) = &mut self.group {
                     group.name = name.as_ref().into();
                     group.member_count = *member_count;
                     group.large = *large;
                 }
-                self.told_entry(user, entry, from_blocked);
+                self.told_entry(user, entry, hides(&entry.from));
             }
             Told::Peer { delivered, read } => self.told_peer(*delivered, *read),
-            Told::Again(again) => self.told_again(user, again),
+            Told::Again(again) => {
+                if let Some(joined) = self.begins_with(told) {
+                    self.begin(user, version, joined);
+                }
+                self.told_again(user, again, hides);
+            }
         }
         self.told = version;
+    }
+
+    /// With what this makes the item begin anew: the user came, or came back, and the item does not know it yet.
+    pub fn begins_with<'t>(&self, told: &'t Told) -> Option<&'t Joined> {
+        match told {
+            Told::Joined(joined) => Some(joined),
+            Told::Again(again) => {
+                let added = again.joined.entry.as_ref()?;
+                (added.seq > self.last_seq).then_some(&again.joined)
+            }
+            Told::Entry(_) | Told::Group { .. } | Told::Peer { .. } => None,
+        }
+    }
+
+    fn begin(&mut self, user: &UserId, version: u64, joined: &Joined) {
+        let kept = (self.muted, self.pinned, self.archived, self.cursors_version);
+        *self = Self::joined(user, version, joined);
+        (self.muted, self.pinned, self.archived, self.cursors_version) = kept;
     }
 
     fn told_peer(&mut self, delivered: Seq, read: Seq) {
@@ -201,16 +220,16 @@ impl Item {
         }
     }
 
-    fn told_again(&mut self, user: &UserId, again: &Again) {
+    fn told_again(&mut self, user: &UserId, again: &Again, hides: impl Fn(&UserId) -> bool) {
         let had = self.last_seq;
         for entry in &again.slim {
-            self.told_slim(user, entry, false);
+            self.told_slim(user, entry, hides(&entry.from));
         }
-        if let Some(preview) = again.preview.as_ref().filter(|preview| preview.seq > had) {
+        if let Some(preview) = again.preview.as_ref().filter(|preview| preview.seq > had && !hides(&preview.from)) {
             fold::preview(&mut self.preview, preview);
         }
         for entry in &again.entries {
-            self.told_entry(user, entry, false);
+            self.told_entry(user, entry, hides(&entry.from));
         }
         if let Some(group) = &mut self.group {
             group.name = again.joined.name.as_ref().into();
@@ -236,7 +255,8 @@ impl Item {
         let mine = entry.from == *user;
         if entry.seq <= self.last_seq {
             // A large conversation was asked in the moment before it told of a mention.
-            if !mine && entry.seq > self.read_seq && !self.mentions.contains(&entry.seq) && mentions(entry, user) {
+            let is_known = self.mentions.contains(&entry.seq) || self.uncounted.contains(&entry.seq) || from_blocked;
+            if !mine && entry.seq > self.read_seq && !is_known && mentions(entry, user) {
                 remember(&mut self.mentions, entry.seq);
                 self.mentions.sort_unstable();
             }
@@ -251,7 +271,7 @@ impl Item {
             return false;
         } else if let Some(with) = &mut self.with {
             // Who writes has seen what is there.
-            (with.delivered, with.read) = (entry.seq, entry.seq);
+            (with.delivered, with.read) = (with.delivered.max(entry.seq), with.read.max(entry.seq));
         }
         self.count(user, entry, mine, from_blocked);
         true
@@ -338,36 +358,88 @@ mod tests {
     use super::*;
     use crate::conversation::{entry::Message, state::State, tell};
 
-    /// Long messages of somebody else, one of one's own, and a redaction of an unread one.
-    fn log(user: &UserId, other: &UserId) -> Vec<Arc<Entry>> {
+    fn name(name: &str) -> UserId {
+        UserId::new(name).expect("a name")
+    }
+
+    fn entry(seq: u64, ord: u64, from: &UserId, body: Body) -> Arc<Entry> {
+        let (from, client_msg_id) = (from.clone(), Some(seq.to_string().into()));
+        Arc::new(Entry { seq: Seq(seq), at_ms: seq, from, ord, client_msg_id, body, void: false, fold: None })
+    }
+
+    fn message(bytes: usize) -> Body {
+        Body::Message(Message { text: "x".repeat(bytes).into(), ..Message::default() })
+    }
+
+    /// Long messages of two others, one of one's own, and a redaction of an unread one.
+    fn log() -> Vec<Arc<Entry>> {
+        let (user, bob, eve) = (name("ada"), name("bob"), name("eve"));
         let mut ord = 0;
         let entries = (1..=40).map(|seq| {
-            let from = if seq == 10 { user } else { other };
-            let body = match seq {
-                30 => Body::Redaction { target: Seq(12), edits: Vec::new() },
-                _ => Body::Message(Message { text: "x".repeat(16_000).into(), ..Message::default() }),
-            };
             ord += u64::from(seq != 30);
-            let (from, client_msg_id) = (from.clone(), Some(seq.to_string().into()));
-            Arc::new(Entry { seq: Seq(seq), at_ms: seq, from, ord, client_msg_id, body, void: false, fold: None })
+            match seq {
+                10 => entry(seq, ord, &user, message(16_000)),
+                30 => entry(seq, ord, &bob, Body::Redaction { target: Seq(12), edits: Vec::new() }),
+                _ if seq % 5 == 0 => entry(seq, ord, &eve, message(16_000)),
+                _ => entry(seq, ord, &bob, message(16_000)),
+            }
         });
         entries.collect()
     }
 
     #[test]
     fn what_is_told_again_at_once_comes_to_the_same_as_one_by_one_and_fits_into_a_frame() {
-        let (user, other) = (UserId::new("ada").expect("a name"), UserId::new("bob").expect("a name"));
-        let entries = log(&user, &other);
+        let (user, entries) = (name("ada"), log());
         let joined = tell::joined(&State::default(), Role::Member, None);
-        let mut one_by_one = Item::joined(&user, 1, &joined);
-        entries.iter().for_each(|entry| one_by_one.apply(&user, entry.seq.0 + 1, &Told::Entry(entry.clone()), false));
         let again = Again::new(joined.clone(), true, None, &entries);
         assert!(!again.slim.is_empty() && again.slim.len() + again.entries.len() == entries.len());
         let told = Told::Again(Box::new(again));
         assert!(minicbor::to_vec(&told).expect("a vector takes all bytes").len() < 256 << 10);
-        let mut at_once = Item::joined(&user, 1, &joined);
-        at_once.apply(&user, 41, &told, false);
-        assert_eq!(at_once, one_by_one);
-        assert_eq!((at_once.read_seq, at_once.unread()), (Seq(10), 28));
+        for (blocked, unread) in [(None, 28), (Some(name("eve")), 23)] {
+            let hides = |from: &UserId| blocked.as_ref() == Some(from);
+            let mut one_by_one = Item::joined(&user, 1, &joined);
+            entries
+                .iter()
+                .for_each(|entry| one_by_one.apply(&user, entry.seq.0 + 1, &Told::Entry(entry.clone()), hides));
+            let mut at_once = Item::joined(&user, 1, &joined);
+            at_once.apply(&user, 41, &told, hides);
+            assert_eq!(at_once, one_by_one);
+            assert_eq!((at_once.read_seq, at_once.unread()), (Seq(10), unread));
+        }
+    }
+
+    /// Away between an entry that the item has and the next that it is told of.
+    #[test]
+    fn who_came_back_meanwhile_begins_with_the_entry_that_added_them() {
+        let (user, bob) = (name("ada"), name("bob"));
+        let members = |added: &[&UserId], removed: &[&UserId]| {
+            let added = added.iter().map(|user| ((*user).clone(), Role::Member)).collect();
+            let removed = removed.iter().map(|user| (*user).clone()).collect();
+            Body::Members(MembersChange { added, removed, roles: Vec::new() })
+        };
+        let first = tell::joined(&State::default(), Role::Member, None);
+        let mut item = Item::joined(&user, 1, &first);
+        let log = [
+            entry(1, 1, &bob, message(10)),
+            entry(2, 1, &bob, members(&[], &[&user])),
+            entry(3, 2, &bob, message(10)),
+            entry(4, 2, &bob, members(&[&user], &[])),
+            entry(5, 3, &bob, message(10)),
+        ];
+        item.apply(&user, 2, &Told::Entry(log[0].clone()), |_| false);
+        let after = State { last_seq: Seq(4), last_ord: 2, ..State::default() };
+        let joined = tell::joined(&after, Role::Member, Some(log[3].clone()));
+        let mut one_by_one = item.clone();
+        for told in [Told::Entry(log[1].clone()), Told::Joined(Box::new(joined.clone())), Told::Entry(log[4].clone())] {
+            one_by_one.apply(&user, 6, &told, |_| false);
+        }
+        let again = Told::Again(Box::new(Again::new(joined, true, None, &log[1..])));
+        item.apply(&user, 6, &again, |_| false);
+        assert_eq!(item, one_by_one);
+        assert_eq!((item.read_seq, item.unread(), item.gone), (Seq(4), 1, false));
+        // Whoever knows of it already has read what they have read.
+        item.read_to(Seq(5), 3);
+        item.apply(&user, 7, &again, |_| false);
+        assert_eq!((item.read_seq, item.unread()), (Seq(5), 0));
     }
 }

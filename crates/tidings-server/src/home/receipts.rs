@@ -1,9 +1,11 @@
 //! Live receipts of groups, coalesced: at most one frame a second for each member. Those of direct conversations go at once.
+//! Between nodes they are notices, which may be late: what was shown never goes back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tidings_proto::{ConversationId, Seq, UserId, frames::server::Receipt};
+use tokio::time::Instant;
 
 use crate::{conversation::actor::Conversation, maps::HashMap};
 
@@ -35,5 +37,71 @@ impl Pending {
             (conversation, Receipt { conversation: id, user, delivered_seq: delivered, read_seq: read })
         });
         told.collect()
+    }
+}
+
+/// No receipt is late by more than this.
+const LATE: Duration = Duration::from_secs(60);
+
+/// How far members of groups were shown to be by this node, within the last minutes.
+#[derive(Default)]
+pub struct Shown {
+    marks: Mutex<Marks>,
+}
+
+/// By what was received within twice `LATE`.
+#[derive(Default)]
+struct Marks {
+    began: Option<Instant>,
+    now: HashMap<(ConversationId, UserId), (Seq, Seq)>,
+    before: HashMap<(ConversationId, UserId), (Seq, Seq)>,
+}
+
+impl Shown {
+    /// Has `show` tell how far the member is, if it is further than it was shown to be. One at a time: in the order of the calls.
+    pub fn pass(&self, receipt: Receipt, now: Instant, show: impl FnOnce(Receipt)) {
+        let mut marks = self.marks.lock();
+        let began = *marks.began.get_or_insert(now);
+        if now.duration_since(began) >= LATE {
+            marks.before = std::mem::take(&mut marks.now);
+            marks.began = Some(now);
+        }
+        let key = (receipt.conversation, receipt.user.clone());
+        let shown = marks.now.get(&key).or_else(|| marks.before.get(&key)).copied().unwrap_or_default();
+        let (delivered_seq, read_seq) = (receipt.delivered_seq.max(shown.0), receipt.read_seq.max(shown.1));
+        if (delivered_seq, read_seq) != shown {
+            marks.now.insert(key, (delivered_seq, read_seq));
+            show(Receipt { delivered_seq, read_seq, ..receipt });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(user: &str, delivered: u64, read: u64) -> Receipt {
+        let (user, other) = (UserId::new(user).expect("a name"), UserId::new("eve").expect("a name"));
+        let conversation = ConversationId::group(&other, "team");
+        Receipt { conversation, user, delivered_seq: Seq(delivered), read_seq: Seq(read) }
+    }
+
+    fn pass(shown: &Shown, now: Instant, receipt: Receipt) -> Option<(u64, u64)> {
+        let mut told = None;
+        shown.pass(receipt, now, |receipt| told = Some((receipt.delivered_seq.0, receipt.read_seq.0)));
+        told
+    }
+
+    #[test]
+    fn a_receipt_that_was_overtaken_takes_nothing_back() {
+        let (shown, now) = (Shown::default(), Instant::now());
+        assert_eq!(pass(&shown, now, receipt("ada", 5, 3)), Some((5, 3)));
+        assert_eq!(pass(&shown, now, receipt("ada", 4, 3)), None);
+        assert_eq!(pass(&shown, now, receipt("bob", 4, 3)), Some((4, 3)));
+        assert_eq!(pass(&shown, now, receipt("ada", 5, 3)), None, "it came twice");
+        assert_eq!(pass(&shown, now, receipt("ada", 4, 4)), Some((5, 4)), "each of both moves for itself");
+        // It is remembered as long as an older one may come.
+        assert_eq!(pass(&shown, now + LATE, receipt("bob", 5, 5)), Some((5, 5)));
+        assert_eq!(pass(&shown, now + LATE * 2 - Duration::from_secs(1), receipt("ada", 5, 3)), None);
     }
 }

@@ -216,6 +216,11 @@ pub enum Altered {
     Cursor(ConversationId),
 }
 
+/// Whether entries by `from` are hidden in conversations of this kind.
+fn hides_in(row: &HomeRow, kind: Kind, from: &UserId) -> bool {
+    kind != Kind::Direct && row.blocks(from)
+}
+
 impl HomeState {
     pub fn new(user: UserId, epoch: u64, row: HomeRow) -> Self {
         Self { user, epoch, row, items: HashMap::default() }
@@ -224,7 +229,7 @@ impl HomeState {
     /// Whether an entry by `from` in this conversation is hidden from the user: in groups by the block list as it is now. In direct
     /// conversations the log itself says what is void.
     pub fn hides(&self, conversation: ConversationId, from: &UserId) -> bool {
-        self.row.blocks(from) && self.items.get(&conversation).is_none_or(|item| item.kind != Kind::Direct)
+        self.items.get(&conversation).map_or_else(|| self.row.blocks(from), |item| hides_in(&self.row, item.kind, from))
     }
 
     /// The version that a sync token of now carries.
@@ -273,10 +278,6 @@ impl HomeState {
 
     /// Applies what a conversation told.
     pub fn tell(&mut self, tell: &Tell) -> Altered {
-        let from_blocked = match &tell.what {
-            Told::Entry(entry) | Told::Group { entry, .. } => self.hides(tell.conversation, &entry.from),
-            Told::Joined(_) | Told::Peer { .. } | Told::Again(_) => false,
-        };
         let sets = self.row.cursor_sets(tell.at_ms());
         let Some(item) = self.items.get_mut(&tell.conversation) else {
             let joined = match &tell.what {
@@ -287,7 +288,8 @@ impl HomeState {
             let mut item = Item::joined(&self.user, tell.version, joined);
             item.begin_cursors(&sets, joined.before());
             if matches!(tell.what, Told::Again(_)) {
-                item.apply(&self.user, tell.version, &tell.what, from_blocked);
+                let hides = |from: &UserId| hides_in(&self.row, joined.kind, from);
+                item.apply(&self.user, tell.version, &tell.what, hides);
             }
             item.version = self.row.raise(self.epoch);
             self.items.insert(tell.conversation, item);
@@ -296,12 +298,13 @@ impl HomeState {
         if item.told >= tell.version {
             return Altered::Nothing;
         }
-        let before = item.last_seq;
-        item.apply(&self.user, tell.version, &tell.what, from_blocked);
-        match &tell.what {
-            Told::Joined(joined) => item.begin_cursors(&sets, joined.before()),
-            _ if item.last_seq > before => item.fall_behind(&sets, before),
-            _ => {}
+        let (before, joined) = (item.last_seq, item.begins_with(&tell.what));
+        let kind = item.kind;
+        item.apply(&self.user, tell.version, &tell.what, |from| hides_in(&self.row, kind, from));
+        match joined {
+            Some(joined) => item.begin_cursors(&sets, joined.before()),
+            None if item.last_seq > before => item.fall_behind(&sets, before),
+            None => {}
         }
         item.version = self.row.raise(self.epoch);
         Altered::Item(tell.conversation)

@@ -199,10 +199,6 @@ impl Host {
 
     /// Does it on this node. Takes `reply` when it hands something over, or answers.
     pub(super) async fn obey(&self, command: &Command, reply: &mut Option<Reply>) -> Result<(), ActError> {
-        let shard = command.conversation().shard();
-        if !self.is_opened(shard) {
-            Box::pin(self.opened(shard)).await;
-        }
         match command {
             Command::Act(act) => self.act_here(act, reply).await,
             Command::Block(block) => Box::pin(self.block_here(block, reply)).await,
@@ -213,7 +209,7 @@ impl Host {
         let Act { on, action } = act;
         match (on, &action.wish) {
             (On::User(to), _) => {
-                let conversation = self.conversation(act.conversation()).await?;
+                let conversation = self.opened_conversation(act.conversation()).await?;
                 let is_there = conversation.lock().committed().created.is_some();
                 // The rare ways are boxed: the future of a send that finds everything in memory stays small.
                 let begin = if is_there { None } else { Some(Box::pin(self.direct(to, action)).await?) };
@@ -229,7 +225,7 @@ impl Host {
             }
             _ => {}
         }
-        let conversation = self.conversation(act.conversation()).await?;
+        let conversation = self.opened_conversation(act.conversation()).await?;
         self.try_act(&conversation, action, None, reply).await
     }
 

@@ -98,6 +98,7 @@ pub struct Host {
     /// Held while what follows from one submission is done: whoever takes it finds no event committed and not yet told.
     pub(crate) publishing: Mutex<()>,
     pub(crate) receipts: crate::home::receipts::Pending,
+    pub(crate) shown_receipts: crate::home::receipts::Shown,
     pub presence: Presence,
     /// Counts the sessions that are attached.
     live: TaskTracker,

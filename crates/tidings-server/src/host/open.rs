@@ -89,6 +89,7 @@ impl Host {
             unflushed: Mutex::new(Unflushed::default()),
             publishing: Mutex::default(),
             receipts: crate::home::receipts::Pending::default(),
+            shown_receipts: crate::home::receipts::Shown::default(),
             presence: Presence::default(),
             live: TaskTracker::new(),
             sweep: AtomicU64::new(1),

@@ -93,7 +93,7 @@ impl Host {
 
     /// The event of the direct conversation, and with it that of the home if it is here, too.
     pub(super) async fn block_here(&self, block: &Block, reply: &mut Option<Reply>) -> Result<(), ActError> {
-        let direct = self.conversation(block.conversation()).await?;
+        let direct = self.opened_conversation(block.conversation()).await?;
         let permit = self.reserve(256).await?;
         let mut inner = direct.lock();
         let _entered = self.shards.enter_in(direct.id.shard(), direct.epoch).ok_or(ActError::Elsewhere)?;
@@ -175,7 +175,7 @@ impl Host {
     async fn reach_both(&self, reach: &Reach, reply: &mut Option<Reply>, of_home: bool) -> Result<u64, ActError> {
         let &Reach { ref user, conversation: id, seq, is_read } = reach;
         let home = if self.shards.is_here(user.shard()) { Some(self.home(user).await?) } else { None };
-        let conversation = self.conversation(id).await?;
+        let conversation = self.opened_conversation(id).await?;
         self.check_receipt(user, &conversation, seq)?;
         let ord = if is_read { self.ord_at(&conversation, seq).await? } else { 0 };
         let permit = self.reserve(256).await?;

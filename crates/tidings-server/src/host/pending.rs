@@ -31,7 +31,7 @@ use super::{
     act::ActError,
     event::{Hearsay, Part},
     flush::Window,
-    load::decode,
+    load::{LoadError, decode},
     read::Ask,
     row::encode,
 };
@@ -130,8 +130,17 @@ impl Host {
         self.pending.opening.opened.notify_waiters();
     }
 
-    /// Waits until what is pending of this shard was told again.
-    pub(super) async fn opened(&self, shard: ShardId) {
+    /// A conversation in which something is to be decided: one of a shard of which all that is pending was told again. It is loaded
+    /// first, so that it is of an epoch of which this holds, or of none that decides any more.
+    pub(super) async fn opened_conversation(&self, id: ConversationId) -> Result<Arc<Conversation>, LoadError> {
+        let conversation = self.conversation(id).await?;
+        if self.pending.opening.has(id.shard()) {
+            Box::pin(self.opened(id.shard())).await;
+        }
+        Ok(conversation)
+    }
+
+    async fn opened(&self, shard: ShardId) {
         let opening = &self.pending.opening;
         while opening.has(shard) {
             let opened = opening.opened.notified();
@@ -141,10 +150,6 @@ impl Host {
                 opened.await;
             }
         }
-    }
-
-    pub(super) fn is_opened(&self, shard: ShardId) -> bool {
-        !self.pending.opening.has(shard)
     }
 
     pub(super) fn forget_pending(&self, has_left: impl Fn(ShardId) -> bool) {

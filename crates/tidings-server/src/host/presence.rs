@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidings_proto::{
     ConversationId, UserId,
-    frames::server::{self, PresenceState, ServerFrame},
+    frames::server::{self, PresenceState, Receipt, ServerFrame},
 };
+use tokio::time::Instant;
 
 use crate::{
     conversation::decide::Refusal,
@@ -20,7 +21,7 @@ use super::{
     Host,
     act::ActError,
     feed::is_contact,
-    peers::wire::{Ask, Notice, Said},
+    peers::wire::{Ask, Notice, Reached, Said},
     shards::Place,
 };
 
@@ -134,6 +135,13 @@ impl Host {
 
     /// Hands a frame about `from` to the sessions of these users, wherever they are, but of those who block `from`.
     fn send_ephemeral(&self, users: Vec<UserId>, from: &UserId, frame: String, except: Option<SessionId>) {
+        let notice = |users| Notice::Ephemeral { users, from: from.clone(), frame: frame.clone(), receipt: None };
+        let here = self.send_there(users, notice);
+        self.deliver_ephemeral(&here, from, &Bytes::from(frame), except);
+    }
+
+    /// Sends a notice to the nodes of these users. Returns those who are here.
+    fn send_there(&self, users: Vec<UserId>, notice: impl Fn(Vec<UserId>) -> Notice) -> Vec<UserId> {
         let (here, there): (Vec<_>, Vec<_>) = users.into_iter().partition(|user| self.shards.is_here(user.shard()));
         let mut nodes: HashMap<NodeId, Vec<UserId>> = HashMap::default();
         for user in there {
@@ -142,9 +150,9 @@ impl Host {
             }
         }
         for (node, users) in nodes {
-            self.peers().notify(node, Notice::Ephemeral { users, from: from.clone(), frame: frame.clone() });
+            self.peers().notify(node, notice(users));
         }
-        self.deliver_ephemeral(&here, from, &Bytes::from(frame), except);
+        here
     }
 
     /// Hands it to the sessions here of these users, but for that one, and those of who blocks `from`.
@@ -165,9 +173,23 @@ impl Host {
             let blocks = |user: &UserId| rows.iter().any(|row| row.blocks(user));
             let members = conversation.state().members;
             let others = members.iter().map(|(user, _)| user).filter(|user| **user != receipt.user && !blocks(user));
-            let (others, from) = (others.cloned().collect(), receipt.user.clone());
-            self.send_ephemeral(others, &from, ServerFrame::Receipt(receipt).to_json(), None);
+            let notice = |users| Notice::Ephemeral {
+                users,
+                from: receipt.user.clone(),
+                frame: ServerFrame::Receipt(receipt.clone()).to_json(),
+                receipt: Some(Reached::of(&receipt)),
+            };
+            let here = self.send_there(others.cloned().collect(), notice);
+            self.show_receipt(&here, receipt);
         }
+    }
+
+    /// Hands a receipt of a group to the sessions here of these users, if it is no older one that comes late.
+    pub(super) fn show_receipt(&self, users: &[UserId], receipt: Receipt) {
+        self.shown_receipts.pass(receipt, Instant::now(), |receipt| {
+            let from = receipt.user.clone();
+            self.deliver_ephemeral(users, &from, &Bytes::from(ServerFrame::Receipt(receipt).to_json()), None);
+        });
     }
 }
 

@@ -290,13 +290,13 @@ impl Host {
                     return Some(home);
                 }
             }
-            Told::Peer { delivered, read } => {
+            Told::Peer { .. } => {
                 if let Some(with) = inner.state.items.get(&tell.conversation).and_then(|item| item.with.as_ref()) {
                     let receipt = Receipt {
                         conversation: tell.conversation,
                         user: with.user.clone(),
-                        delivered_seq: *delivered,
-                        read_seq: *read,
+                        delivered_seq: with.delivered,
+                        read_seq: with.read,
                     };
                     let frame = Bytes::from(ServerFrame::Receipt(receipt).to_json());
                     let has_read = peer_read(&inner) > read_before;

@@ -72,7 +72,8 @@ pub trait Tables: Send + Sync + 'static {
     /// and a replay begins behind that mark.
     ///
     /// Of one call, rows of conversations, homes and meta become durable after all others: a state never tells of entries, members
-    /// or inbox items that a crash has lost. So a replay may leave out the events that a stored state already has.
+    /// or inbox items that a crash has lost. So a replay may leave out the events that a stored state already has. And deletes come
+    /// behind what is put: an entry that goes from one log row into another is in one of them for every reader, and after every crash.
     ///
     /// After an error the tables may hold some of the rows and take no more writes until they are opened anew.
     async fn put_max(&self, rows: Vec<Row>, freshness: Freshness) -> Result<(), TablesError>;
@@ -114,6 +115,14 @@ pub trait Tables: Send + Sync + 'static {
     }
 }
 
+/// The rows of one `put_max`, for an engine that cannot write them at once: each of these is to be durable before the next begins.
+pub fn stages(rows: Vec<Row>) -> [Vec<Row>; 3] {
+    let (states, others): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| matches!(row.key, Key::Conversation(_) | Key::Home(_) | Key::Meta(_)));
+    let (put, deleted) = others.into_iter().partition(|row| row.value.is_some());
+    [put, deleted, states]
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     pub disk_bytes: u64,
@@ -136,4 +145,22 @@ pub enum TablesError {
     Failed(std::sync::Arc<std::io::Error>),
     #[error("the tables are closed after an earlier failure")]
     Closed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_comes_before_what_is_deleted_and_states_last() {
+        let id = ConversationId::direct(&"ada".parse().expect("a name"), &"bob".parse().expect("a name"));
+        let row = |key, value: Option<&'static str>| Row { key, version: Version(1), value: value.map(Bytes::from) };
+        let rows = vec![
+            row(Key::Conversation(id), Some("state")),
+            row(Key::Log(id, Seq(2)), None),
+            row(Key::Log(id, Seq(1)), Some("chunk of both")),
+        ];
+        let [state, small, chunk] = rows.clone().try_into().expect("there are three");
+        assert_eq!(stages(rows), [vec![chunk], vec![small], vec![state]]);
+    }
 }

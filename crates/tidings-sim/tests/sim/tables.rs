@@ -9,7 +9,7 @@ use tidings_server::{
     conversation::entry::Entry,
     journal::Position,
     node::NodeId,
-    tables::{Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError},
+    tables::{Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, stages},
 };
 
 use super::{
@@ -36,10 +36,7 @@ fn failed(error: io::Error) -> TablesError {
 
 impl NodeTables {
     async fn write_all(&self, rows: Vec<Row>) -> Result<(), TablesError> {
-        // States last: they tell of what the others hold.
-        let (last, first): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|row| matches!(row.key, Key::Conversation(_) | Key::Home(_) | Key::Meta(_)));
-        for mut rows in [first, last] {
+        for mut rows in stages(rows) {
             rows.sort_by(|one, other| one.key.cmp(&other.key));
             let requests: Vec<Vec<Row>> = rows.chunks(ROWS_A_REQUEST).map(<[Row]>::to_vec).collect();
             let requests = futures_util::stream::iter(requests.into_iter().map(|rows| self.write(rows)));

@@ -316,8 +316,11 @@ impl Host {
     /// What may be lost, and needs no answer.
     fn heed(self: &Arc<Self>, from: NodeId, notice: Notice) {
         match notice {
-            Notice::Ephemeral { users, from, frame } => {
-                self.deliver_ephemeral(&users, &from, &Bytes::from(frame), None)
+            Notice::Ephemeral { users, from, receipt: Some(reached), .. } => {
+                self.show_receipt(&users, reached.by(from));
+            }
+            Notice::Ephemeral { users, from, frame, receipt: None } => {
+                self.deliver_ephemeral(&users, &from, &Bytes::from(frame), None);
             }
             Notice::Presence { user, asker, frame } => self.deliver_presence(&user, &asker, frame),
             Notice::Typing { conversation, user } => {

@@ -264,7 +264,7 @@ impl Streams {
             self.done(item);
         }
         self.drop_parked(|parked| is_dropped(&parked.item));
-        self.untold.retain(|conversation, _| !is_gone(*conversation));
+        // What is in flight is still counted as untold: confirmed later, it would else stand for what is told when they are back.
     }
 
     fn drop_parked(&mut self, is_dropped: impl Fn(&Parked) -> bool) {

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
-use tidings_proto::{ConversationId, Seq, ShardId, UserId, frames::client};
+use tidings_proto::{
+    ConversationId, Seq, ShardId, UserId,
+    frames::{client, server::Receipt},
+};
 
 use crate::{
     cbor,
@@ -314,6 +317,29 @@ pub struct StateOf {
     pub members: Vec<(UserId, Member)>,
 }
 
+/// How far a member of a group is.
+#[derive(Clone, Copy, Debug, Encode, Decode)]
+pub struct Reached {
+    #[n(0)]
+    conversation: ConversationId,
+    #[n(1)]
+    delivered: Seq,
+    #[n(2)]
+    read: Seq,
+}
+
+impl Reached {
+    pub fn of(receipt: &Receipt) -> Self {
+        let &Receipt { conversation, delivered_seq: delivered, read_seq: read, .. } = receipt;
+        Self { conversation, delivered, read }
+    }
+
+    pub fn by(self, user: UserId) -> Receipt {
+        let Self { conversation, delivered, read } = self;
+        Receipt { conversation, user, delivered_seq: delivered, read_seq: read }
+    }
+}
+
 /// What may be lost.
 #[derive(Clone, Debug, Encode, Decode)]
 pub enum Notice {
@@ -326,6 +352,10 @@ pub enum Notice {
         from: UserId,
         #[n(2)]
         frame: String,
+        /// The frame is a receipt of a group, about `from`.
+        #[n(3)]
+        #[cbor(default)]
+        receipt: Option<Reached>,
     },
     /// How `asker` sees a user's presence now.
     #[n(1)]

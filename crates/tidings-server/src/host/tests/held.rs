@@ -1,5 +1,6 @@
 //! Decided is not committed: while a commit is held back nobody sees anything of it, and what rests on it waits.
 
+use futures_util::FutureExt as _;
 use serde_json::json;
 use tidings_proto::{Code, ConversationId, Seq};
 
@@ -287,5 +288,28 @@ async fn after_a_flush_that_was_given_up_no_other_marks_what_it_had_taken() {
     assert!(rig.host.flush_or_fail().await.is_err());
     assert_eq!(rig.host.flushed().await.unwrap(), flushed);
     assert!(rig.host.failure().is_some(), "only a restart finds it again");
+    rig.crash().await;
+}
+
+/// A host that opens a shard tells homes again what they may lack. What is decided before would overtake it.
+#[tokio::test]
+async fn nothing_is_decided_in_a_shard_that_opens() {
+    let rig = rig().await;
+    let (ada, _bob) = (rig.device("ada", "laptop").await, rig.device("bob", "phone").await);
+    ada.make(send("bob", "c-1")).await;
+    let id = direct("ada", "bob");
+    let frames = || {
+        let read = json!({"type": "mark_read", "conversation": id, "seq": 1});
+        [send("bob", "c-2"), read, json!({"type": "block", "user": "bob"})]
+    };
+    let opening = [id.shard()].into_iter().collect();
+    rig.host.begin_opening(&opening);
+    for frame in frames() {
+        assert!(ada.begin(frame.clone()).now_or_never().is_none(), "{frame} is decided");
+    }
+    rig.host.end_opening(&opening);
+    for frame in frames() {
+        assert!(ada.begin(frame.clone()).now_or_never().is_some(), "{frame} is not decided");
+    }
     rig.crash().await;
 }

@@ -19,7 +19,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use scylla::value::CqlValue;
 use tidings_proto::{ConversationId, Seq, UserId};
 
-use super::{Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, Version};
+use super::{Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, Version, stages};
 use crate::{
     cassandra::{
         Store, StoreError,
@@ -75,10 +75,7 @@ impl CassandraTables {
 impl Tables for CassandraTables {
     async fn put_max(&self, rows: Vec<Row>, _: Freshness) -> Result<(), TablesError> {
         self.check()?;
-        // States last: they tell of what the others hold.
-        let (last, first) =
-            rows.into_iter().partition(|row| matches!(row.key, Key::Conversation(_) | Key::Home(_) | Key::Meta(_)));
-        for rows in [first, last] {
+        for rows in stages(rows) {
             self.write(rows).await.map_err(|error| self.close(error))?;
         }
         Ok(())

@@ -132,3 +132,17 @@ fn with_a_conversation_go_its_tells_and_the_answers_behind_them() {
     confirm(&mut streams, NEAR, &[]);
     assert_empty(&mut streams);
 }
+
+#[test]
+fn what_is_told_when_the_conversation_is_back_stays_untold_though_what_was_on_the_way_arrives() {
+    let mut streams = Streams::new(ME);
+    streams.push(tell(1), &at(NEAR));
+    assert_eq!(due(&mut streams), [(NEAR, vec![1])]);
+    streams.drop_told_by(|_| true);
+    streams.push(tell(2), &at(NEAR));
+    confirm(&mut streams, NEAR, &[]);
+    assert_eq!(streams.untold(conversation()), [(user(), Seq::NONE)]);
+    assert_eq!(due(&mut streams), [(NEAR, vec![2])]);
+    confirm(&mut streams, NEAR, &[]);
+    assert_empty(&mut streams);
+}
