@@ -102,8 +102,6 @@ pub struct Host {
     pub presence: Presence,
     /// Counts the sessions that are attached.
     live: TaskTracker,
-    /// Held while an import gives names to users: one name at a time gets an id.
-    pub(crate) naming: tokio::sync::Mutex<()>,
     /// Counts sweeps of the caches; what was asked for since the last one stays.
     pub(crate) sweep: AtomicU64,
     /// Nothing new is taken (see `read_only`).
