@@ -17,6 +17,7 @@
 #   CASSANDRA_SYNC    commit log: group, batch, or periodic, which loses data       [group]
 #   CASSANDRA_HEAP    Java heap of a node                                           [384m]
 #   CASSANDRA_FRONT   if set, clients are told 127.1.*.* for 127.0.*.*: somebody listens there and passes on   []
+#   CASSANDRA_LOGIN   if set, nobody comes in without a password: user cassandra, password cassandra at first   []
 #   CASSANDRA_JAVA    further Java options; for load: -XX:TieredStopAtLevel=4       []
 #
 # Needs a JDK 11 or 17 and Maven (scripts/install.sh fleet). Everything else comes through this machine's Maven.
@@ -60,16 +61,21 @@ signal() {
 }
 
 # Whether a query to address $1 that all replicas must answer succeeds: a STARTUP and a QUERY frame of the CQL protocol,
-# by hand, because neither cqlsh nor JMX needs to be there then. Rows come back as opcode 8.
+# by hand, because neither cqlsh nor JMX needs to be there then. Rows come back as opcode 8. Who has to log in gets 58 bytes
+# that name the authenticator instead of the 9 that say ready, and 13 when the password was right.
 answers() {
-  local query='SELECT * FROM system_distributed.view_build_status LIMIT 1' all='\x00\x05' startup frame opcode
+  local query='SELECT * FROM system_distributed.view_build_status LIMIT 1' all='\x00\x05' startup frame opcode ready=9 login=''
   startup='\x04\x00\x00\x00\x01\x00\x00\x00\x16\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0'
   frame=$(printf '\\x04\\x00\\x00\\x00\\x07\\x00\\x00\\x00\\x%02x\\x00\\x00\\x00\\x%02x' $((${#query} + 7)) ${#query})
+  if [ -n "${CASSANDRA_LOGIN:-}" ]; then
+    ready=58 login='\x04\x00\x00\x00\x0f\x00\x00\x00\x18\x00\x00\x00\x14\x00cassandra\x00cassandra'
+  fi
   opcode=$(timeout 5 bash -c '
     exec 3<>"/dev/tcp/$1/9042" || exit 1
-    printf "$2" >&3; head --bytes 9 <&3 >/dev/null
+    printf "$2" >&3; head --bytes "$6" <&3 >/dev/null
+    [ -z "$7" ] || { printf "$7" >&3; head --bytes 13 <&3 >/dev/null; }
     printf "$3%s$5\x00" "$4" >&3; head --bytes 5 <&3 | od -An -tu1 | awk "{ print \$5 }"
-  ' _ "$1" "$startup" "$frame" "$query" "$all" 2>/dev/null) || return 1
+  ' _ "$1" "$startup" "$frame" "$query" "$all" "$ready" "$login" 2>/dev/null) || return 1
   [ "$opcode" = 8 ]
 }
 
@@ -154,6 +160,8 @@ client_encryption_options:
 auto_snapshot: false
 disk_failure_policy: die
 commit_failure_policy: die
+${CASSANDRA_LOGIN:+authenticator: PasswordAuthenticator
+authorizer: CassandraAuthorizer}
 YAML
 }
 
@@ -336,5 +344,5 @@ case $command in
   contacts) contacts ;;
   certificate) echo "$run/certificate.pem" ;;
   status) status ;;
-  *) sed -n '2,23s/^# \{0,1\}//p' "$0"; [ "$command" = help ] ;;
+  *) sed -n '2,24s/^# \{0,1\}//p' "$0"; [ "$command" = help ] ;;
 esac

@@ -4,7 +4,7 @@
 //!
 //! 1. the segment is written under the name of its content;
 //! 2. it is read back, unpacked and compared with the rows entry by entry, as they are then;
-//! 3. the fingerprints that repeats are found by are written into the tables, then the places of the blocks;
+//! 3. the fingerprints that repeats are found by are written into the tables, then the places of the blocks, a conversation's in order;
 //! 4. the rows behind them are deleted, each only in the version that was compared.
 //!
 //! Without 3 a segment is a blob that nobody asks for, and the same entries are packed again. Without 4 an entry is in both, and equal.
@@ -65,7 +65,9 @@ impl Archiver {
         self.archive.blobs.put_new(&segment_name(&sealed.digest), sealed.body.clone()).await?;
         let verified = self.verify(&sealed).await?;
         self.tables.put_max(verified.fingerprint_rows(), Freshness::Unknown).await?;
-        self.tables.put_max(verified.place_rows(), Freshness::Unknown).await?;
+        for places in verified.place_rows() {
+            self.tables.put_max(places, Freshness::Unknown).await?;
+        }
         report.rows += self.take_out(verified.deletions).await?;
         let entries = verified.placed.iter().map(|placed| placed.place.to.0 - placed.place.from.0 + 1).sum::<u64>();
         report.segments += 1;
@@ -82,7 +84,7 @@ impl Archiver {
     }
 
     /// Reads the segment back and compares every block with its rows as they are now. One whose rows have changed since they were
-    /// packed is left for the next round.
+    /// packed is left for the next round; one whose conversation has gone to another node, for that one.
     async fn verify(&self, sealed: &Sealed) -> Result<Verified, RoundError> {
         let name = segment_name(&sealed.digest);
         let different = |what: &str| RoundError::Different { name: name.clone(), what: what.to_owned() };
@@ -93,6 +95,9 @@ impl Archiver {
         let mut verified = Verified::default();
         for placed in &sealed.places {
             let (id, place) = (placed.conversation, &placed.place);
+            if !self.is_here(id) {
+                continue;
+            }
             let range = place.range();
             let bounds = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
             let value = bounds.and_then(|(start, end)| body.get(start..end)).filter(|value| place.is_of(value));
@@ -172,11 +177,7 @@ impl Archiver {
         let Some(end) = places.iter().map(|(_, place)| place.to).max() else { return Ok(0) };
         let mut deletions = Vec::new();
         for row in log_rows(&*self.tables, id, (Seq::FIRST, end)).await? {
-            let over: Vec<_> = places.iter().filter(|(_, place)| place.overlaps(row.first, row.last)).collect();
-            if row.last <= end && over.iter().all(|(version, _)| row.version <= *version) {
-                for (_, place) in over {
-                    self.archive.block(id, place).await.map_err(ReadError::into_tables_error)?;
-                }
+            if self.is_in_blocks(id, &row, places).await? {
                 deletions.push(deletion(id, &row));
             }
         }
@@ -184,6 +185,37 @@ impl Archiver {
             tracing::info!(conversation = %id, rows = deletions.len(), "deleted rows that an interrupted round left");
         }
         Ok(self.take_out(deletions).await?)
+    }
+
+    /// Whether the archive has all that the row has, as it is or newer.
+    async fn is_in_blocks(
+        &self,
+        id: ConversationId,
+        row: &LogRow,
+        places: &[(Version, Place)],
+    ) -> Result<bool, ReadError> {
+        let over: Vec<_> = places.iter().filter(|(_, place)| place.overlaps(row.first, row.last)).collect();
+        let mut next = row.first;
+        for (_, place) in &over {
+            if (place.from..=place.to).contains(&next) {
+                next = place.to.next();
+            }
+        }
+        if next <= row.last || over.iter().any(|(version, _)| row.version > *version) {
+            return Ok(false);
+        }
+        for (version, place) in over {
+            let block = self.archive.block(id, place).await?;
+            // The rows of a flush land one by one, and have one version: a block may be of that version and lack what this one brings.
+            let differs = |entry: &Entry| {
+                let at = entry.seq.0.checked_sub(place.from.0).and_then(|at| usize::try_from(at).ok());
+                at.and_then(|at| block.get(at)).is_some_and(|packed| packed != entry)
+            };
+            if row.version == *version && row.entries.iter().any(differs) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -197,14 +229,25 @@ impl Verified {
         rows.collect()
     }
 
-    /// The rows that make the archive known.
-    fn place_rows(&self) -> Vec<Row> {
-        let rows = self.placed.iter().map(|Placed { conversation, version, place }| Row {
-            key: Key::Archived(*conversation, place.to),
-            version: *version,
-            value: Some(place.encode().into()),
-        });
-        rows.collect()
+    /// The rows that make the archive known, in the order in which they are to be written: of each conversation one after the other,
+    /// ascending. So wherever a crash comes, and whoever else archives the same, all below a place has a place: what stands there is
+    /// taken for archived.
+    fn place_rows(&self) -> Vec<Vec<Row>> {
+        let mut next: HashMap<ConversationId, usize> = HashMap::new();
+        let mut turns: Vec<Vec<Row>> = Vec::new();
+        for Placed { conversation, version, place } in &self.placed {
+            let turn = next.entry(*conversation).or_default();
+            if turns.len() == *turn {
+                turns.push(Vec::new());
+            }
+            turns[*turn].push(Row {
+                key: Key::Archived(*conversation, place.to),
+                version: *version,
+                value: Some(place.encode().into()),
+            });
+            *turn += 1;
+        }
+        turns
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use tidings_proto::{ConversationId, Seq};
 
 use super::{
-    Archive,
+    Archive, ReadError,
     merge::LogRow,
     segment::{Block, Segment},
     tables::places,
@@ -60,6 +60,8 @@ pub enum RoundError {
     Blobs(#[from] BlobError),
     #[error("the segment {name} was read back, and {what}")]
     Different { name: String, what: String },
+    #[error(transparent)]
+    Block(#[from] ReadError),
     #[error("nothing is to be archived: set archive.after_months")]
     Off,
     #[error("the server is stopping")]
@@ -69,7 +71,8 @@ pub enum RoundError {
 pub(super) type IsHere = Box<dyn Fn(ConversationId) -> bool + Send + Sync>;
 
 /// What moves old entries. One round at a time. On a fleet each node moves those of the conversations that it hosts; should two do
-/// the same for a moment, both places are right, and a row goes only in a version that was compared.
+/// the same for a moment, both places are right, and a row goes only in a version that was compared. (The smallest key of a place at
+/// or above a seq is of a block that has it: a place is written when the one that ends before it begins is there.)
 pub struct Archiver {
     /// The tables themselves, without the archive under them.
     pub(super) tables: Arc<dyn Tables>,
@@ -89,6 +92,10 @@ impl Archiver {
         Self { tables, archive, shutdown, rest, is_here, is_swept }
     }
 
+    pub(super) fn is_here(&self, id: ConversationId) -> bool {
+        self.is_here.get().is_none_or(|is_here| is_here(id))
+    }
+
     /// Archives what is older than `before_ms`. What an earlier, interrupted round did stays done.
     pub async fn round(&self, before_ms: u64) -> Result<Report, RoundError> {
         let mut report = Report::default();
@@ -103,7 +110,7 @@ impl Archiver {
             let began = Instant::now();
             for (key, stored) in listed {
                 let Key::Conversation(id) = key else { continue };
-                if self.is_here.get().is_some_and(|is_here| !is_here(id)) {
+                if !self.is_here(id) {
                     continue;
                 }
                 report.conversations += 1;
@@ -121,7 +128,7 @@ impl Archiver {
     /// One conversation that cannot be archived stops the others only if nothing can be stored at all.
     fn note(&self, id: ConversationId, error: RoundError, report: &mut Report) -> Result<(), RoundError> {
         match error {
-            RoundError::Tables(TablesError::Damaged { .. }) => {
+            RoundError::Tables(TablesError::Damaged { .. }) | RoundError::Block(ReadError::Damaged { .. }) => {
                 tracing::error!(%error, conversation = %id, "it cannot be archived");
                 report.failed += 1;
                 Ok(())

@@ -12,6 +12,9 @@ use rustls::{
 };
 use scylla::{
     client::{execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder},
+    errors::{
+        ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, MetadataError, NewSessionError,
+    },
     policies::retry::FallthroughRetryPolicy,
     statement::{Consistency, SerialConsistency},
 };
@@ -71,9 +74,27 @@ impl Store {
         if let Some(tls) = &options.tls {
             builder = builder.tls_context(Some(tls_config(tls)?));
         }
-        let session: Session = builder.build().await.map_err(Box::new)?;
+        let session: Session = builder.build().await.map_err(|error| not_connected(error, options))?;
         Ok(Self::new(session, options.keyspace.clone(), options.requests))
     }
+}
+
+/// What is wrong with the login is said in the words of the settings.
+fn not_connected(error: NewSessionError, options: &Options) -> StoreError {
+    use ConnectionSetupRequestErrorKind::{DbError as Said, MissingAuthentication};
+    if let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(ConnectionPoolError::Broken {
+        last_connection_error: ConnectionError::ConnectionSetupRequestError(setup),
+        ..
+    })) = &error
+    {
+        let user = options.user.clone().unwrap_or_default();
+        match &setup.error {
+            Said(DbError::AuthenticationError, said) => return StoreError::Login { user, said: said.clone() },
+            MissingAuthentication => return StoreError::LoginMissing,
+            _ => {}
+        }
+    }
+    StoreError::Connect(Box::new(error))
 }
 
 fn tls_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, StoreError> {

@@ -36,6 +36,10 @@ pub struct Store {
 pub enum StoreError {
     #[error("failed to connect to Cassandra: {0}")]
     Connect(#[from] Box<NewSessionError>),
+    #[error("Cassandra refused the login of {user:?}: {said}; correct cassandra.user and cassandra.password")]
+    Login { user: String, said: String },
+    #[error("Cassandra asks who this is: set cassandra.user and cassandra.password")]
+    LoginMissing,
     #[error("failed to use TLS to Cassandra: {0}")]
     Tls(String),
     /// Asking again would bring the same.

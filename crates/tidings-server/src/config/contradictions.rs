@@ -70,6 +70,13 @@ impl Config {
         for (_, address) in self.open_to_others() {
             warnings.push(format!("auth.mode = \"open\" on {address}: whoever reaches it can be anybody"));
         }
+        if self.bus == BusKind::Nats && self.archive.after_months > 0 && self.blobs == BlobStore::Local {
+            warnings.push(
+                "archive.after_months with blobs = \"local\": what a node archives the others must read, so their folders <data>/blobs \
+                 must be one; blobs = \"s3\" is meant for a fleet"
+                    .to_owned(),
+            );
+        }
         warnings
     }
 

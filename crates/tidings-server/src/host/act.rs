@@ -260,10 +260,8 @@ impl Host {
             return Err(ActError::UnknownUsers(unknown));
         }
         let at_ms = self.clock.unix_ms();
-        for user in unknown {
-            self.change_anywhere(HomeEvent { user, change: HomeChange::Known { at_ms, name: None } }).await?;
-        }
-        Ok(())
+        let known = |user| HomeEvent { user, change: HomeChange::Known { at_ms, name: None } };
+        self.change_all_anywhere(unknown.into_iter().map(known).collect()).await
     }
 
     /// Takes `reply` when it hands something over, or answers.

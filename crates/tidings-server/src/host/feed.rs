@@ -108,8 +108,11 @@ impl Host {
     }
 
     /// Large conversations tell no home of their entries: the home asks, before it answers what is new. Tells which items are
-    /// others now.
+    /// others now. Refused by a node that has not heard from its journal for long: the home may be served elsewhere.
     pub async fn ask_large(&self, home: &Arc<Home>) -> Result<Vec<ConversationId>, ActError> {
+        if self.is_out_of_touch() {
+            return Err(ActError::Elsewhere);
+        }
         // Somebody may have seen an entry already of which this home is still to be told: who asks now finds it.
         drop(self.publishing.lock());
         let large: Vec<ConversationId> = {

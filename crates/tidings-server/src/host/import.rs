@@ -76,8 +76,16 @@ enum Missing {
     Entries(Vec<Seq>),
 }
 
+impl Import {
+    /// The conversation that it goes into.
+    pub fn conversation(&self) -> ConversationId {
+        ConversationId::group(&importer(), &self.name)
+    }
+}
+
 impl Host {
-    /// Imports a part. Durable when this returns; doing it again changes nothing.
+    /// Imports a part into a conversation of this node, of people of whichever. Durable when this returns; doing it again changes
+    /// nothing.
     pub async fn import(&self, import: &Import) -> Result<Outcome, Answer> {
         let (outcome, answer) = self.try_import(import).await.map_err(|error| self.answer(error))?;
         let Some(answer) = answer else { return Ok(outcome) };
@@ -91,16 +99,20 @@ impl Host {
         &self,
         import: &Import,
     ) -> Result<(Outcome, Option<tokio::sync::oneshot::Receiver<Answer>>), ActError> {
-        let conversation = self.conversation(ConversationId::group(&importer(), &import.name)).await?;
-        let mut parts = self.making_known(import).await?;
+        self.make_known(import).await?;
+        let conversation = self.conversation(import.conversation()).await?;
         let bytes: usize = import.messages.iter().map(|message| 128 + message.text.len()).sum();
         let permit = self.reserve(bytes + import.users.len() * 128).await?;
         let mut read = HashMap::default();
         loop {
             let missing = {
                 let mut inner = conversation.lock();
+                // Held until what is decided has been submitted.
+                let entered = self.shards.enter_in(conversation.id.shard(), conversation.epoch);
+                let _entered = entered.ok_or(ActError::Elsewhere)?;
                 match decide(&inner, import, &read) {
                     Ok((imported, repeats)) => {
+                        let mut parts = SmallVec::new();
                         let changes = changes(&inner, import, imported, self.rules.limits.group_members)?;
                         let count = changes.iter().map(|change| change.entries().len()).sum();
                         for change in changes {
@@ -126,17 +138,18 @@ impl Host {
         }
     }
 
-    async fn making_known(&self, import: &Import) -> Result<SmallVec<[Part; 2]>, ActError> {
+    /// Whom the import names is known, durably, when this returns.
+    async fn make_known(&self, import: &Import) -> Result<(), ActError> {
         let named: HashMap<&UserId, &str> = import.users.iter().map(|(user, name)| (user, &**name)).collect();
         let users: HashSet<&UserId> = people(import).collect();
         let users: Vec<UserId> = users.into_iter().cloned().collect();
         let at_ms = self.clock.unix_ms();
-        let unknown = self.unknown_among(&users).await?.into_iter();
-        let known = unknown.map(|user| {
+        let rows = self.home_rows_anywhere(&users).await?;
+        let unknown = users.into_iter().zip(rows).filter(|(_, row)| !row.is_known()).map(|(user, _)| {
             let name = named.get(&user).map(|name| Box::from(*name));
-            Part::Home(HomeEvent { user, change: HomeChange::Known { at_ms, name } })
+            HomeEvent { user, change: HomeChange::Known { at_ms, name } }
         });
-        Ok(known.collect())
+        self.change_all_anywhere(unknown.collect()).await
     }
 
     async fn read_entries(
@@ -164,51 +177,38 @@ impl Host {
 
     /// The user ids of names, each in its place: the same ones for ever. Their users are known, durably, when this returns.
     pub async fn resolve(&self, names: &[String]) -> Result<Vec<UserId>, Answer> {
-        let _naming = self.naming.lock().await;
-        let mut taken: HashMap<UserId, Option<Box<str>>> = HashMap::default();
-        let mut parts = SmallVec::new();
-        let mut users = Vec::with_capacity(names.len());
-        let first: HashSet<UserId> = names.iter().map(|name| user_id(name, 1)).collect();
-        self.read_names(first.into_iter().collect(), &mut taken).await?;
-        for name in names {
-            let mut attempt = 1;
-            let user = loop {
-                let user = user_id(name, attempt);
-                if !taken.contains_key(&user) {
-                    self.read_names(vec![user.clone()], &mut taken).await?;
-                }
-                match &taken[&user] {
-                    Some(other) if **other != **name => attempt += 1,
-                    Some(_) => break user,
-                    None => {
-                        let known = HomeChange::Known { at_ms: self.clock.unix_ms(), name: Some(name.as_str().into()) };
-                        parts.push(Part::Home(HomeEvent { user: user.clone(), change: known }));
-                        taken.insert(user.clone(), Some(name.as_str().into()));
-                        break user;
-                    }
-                }
-            };
-            users.push(user);
-        }
-        if parts.is_empty() {
-            return Ok(users);
-        }
-        let (reply, answer) = Reply::to_call();
-        self.commit(parts, reply).await;
-        match answer.await.unwrap_or_else(|_| Answer::unavailable()) {
-            Answer::Done => Ok(users),
-            refused => Err(refused),
-        }
+        self.try_resolve(names).await.map_err(|error| self.answer(error))
     }
 
-    async fn read_names(
-        &self,
-        users: Vec<UserId>,
-        names: &mut HashMap<UserId, Option<Box<str>>>,
-    ) -> Result<(), Answer> {
-        let rows = self.home_rows(&users).await.map_err(|error| self.answer(error.into()))?;
-        names.extend(users.into_iter().zip(rows.into_iter().map(|row| row.imported_as)));
-        Ok(())
+    /// A home keeps the first name that it is given: who gives one looks whose it is now, and goes on to the next id if it is another's.
+    async fn try_resolve(&self, names: &[String]) -> Result<Vec<UserId>, ActError> {
+        let at_ms = self.clock.unix_ms();
+        let mut users: HashMap<&str, UserId> = HashMap::default();
+        let mut seen = HashSet::default();
+        let distinct = names.iter().map(String::as_str).filter(|name| seen.insert(*name));
+        let mut open: Vec<(&str, usize)> = distinct.map(|name| (name, 1)).collect();
+        while !open.is_empty() {
+            let ids: Vec<UserId> = open.iter().map(|(name, attempt)| user_id(name, *attempt)).collect();
+            let rows = self.home_rows_anywhere(&ids).await?;
+            let (mut given, mut gives, mut still) = (HashSet::default(), Vec::new(), Vec::new());
+            for ((name, attempt), (user, row)) in open.into_iter().zip(ids.into_iter().zip(rows)) {
+                match row.imported_as {
+                    Some(other) if *other == *name => drop(users.insert(name, user)),
+                    Some(_) => still.push((name, attempt + 1)),
+                    None => {
+                        // The first of those who would like to have it.
+                        if given.insert(user.clone()) {
+                            let change = HomeChange::Known { at_ms, name: Some(name.into()) };
+                            gives.push(HomeEvent { user, change });
+                        }
+                        still.push((name, attempt));
+                    }
+                }
+            }
+            self.change_all_anywhere(gives).await?;
+            open = still;
+        }
+        Ok(names.iter().map(|name| users[name.as_str()].clone()).collect())
     }
 
     /// Groups of this name, that of an import first; up to `limit`. It looks at all conversations.
@@ -232,8 +232,8 @@ impl Host {
             for (key, stored) in rows {
                 let Key::Conversation(id) = key else { continue };
                 let row: ConversationRow = decode(&stored.value, || format!("the row of conversation {id}"))?;
-                // What is in memory is newer, and was looked at.
-                if row.is_group_named(name) && self.conversations.get(&id).is_none() {
+                // What is in memory is newer, and was looked at; so was the first one, wherever it is.
+                if row.is_group_named(name) && id != imported && self.conversations.get(&id).is_none() {
                     found.push(id);
                 }
             }

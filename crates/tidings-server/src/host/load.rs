@@ -220,12 +220,6 @@ impl Host {
         Some(home)
     }
 
-    /// Those of `users` whom nobody ever made known.
-    pub async fn unknown_among(&self, users: &[UserId]) -> Result<Vec<UserId>, TablesError> {
-        let rows = self.home_rows(users).await?;
-        Ok(users.iter().zip(rows).filter(|(_, row)| !row.is_known()).map(|(user, _)| user.clone()).collect())
-    }
-
     /// How a user is shown.
     pub async fn profile(&self, user: &UserId) -> Result<ProfileOf, TablesError> {
         Ok(self.home_rows(std::slice::from_ref(user)).await?.pop().unwrap_or_default().profile)

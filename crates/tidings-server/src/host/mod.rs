@@ -102,8 +102,6 @@ pub struct Host {
     pub presence: Presence,
     /// Counts the sessions that are attached.
     live: TaskTracker,
-    /// Held while an import gives names to users: one name at a time gets an id.
-    pub(crate) naming: tokio::sync::Mutex<()>,
     /// Counts sweeps of the caches; what was asked for since the last one stays.
     pub(crate) sweep: AtomicU64,
     /// Nothing new is taken (see `read_only`).
@@ -225,6 +223,11 @@ impl Host {
                 "nothing is acknowledged from now on; restart when the cause is mended"
             );
         }
+    }
+
+    /// Another may serve for this node since a while, and what is known here be old: nobody is told what is new.
+    fn is_out_of_touch(&self) -> bool {
+        self.running.get().is_some_and(|running| running.committer.is_out_of_touch())
     }
 
     /// Why nothing can be stored, if that is so. `/readyz` shows it.

@@ -92,7 +92,6 @@ impl Host {
             shown_receipts: crate::home::receipts::Shown::default(),
             presence: Presence::default(),
             live: TaskTracker::new(),
-            naming: tokio::sync::Mutex::default(),
             sweep: AtomicU64::new(1),
             is_read_only: AtomicBool::new(false),
             failed: OnceLock::new(),

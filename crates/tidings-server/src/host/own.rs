@@ -3,7 +3,6 @@
 
 use std::sync::atomic::Ordering;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use minicbor::{Decode, Encode};
 use smallvec::{SmallVec, smallvec};
 use tidings_proto::{Code, ConversationId, Seq, UserId};
@@ -26,8 +25,6 @@ use super::{
 
 /// Home events submitted together: well below the largest commit that a journal takes.
 const PARTS_A_COMMIT: usize = 500;
-/// Homes of other nodes that are asked at once to change.
-const CHANGES_AT_ONCE: usize = 32;
 
 /// `by` blocks `user`, or no longer does.
 #[derive(Clone, Debug, Encode, Decode)]
@@ -265,8 +262,7 @@ impl Host {
         }
         let (here, there): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|event| self.shards.is_here(event.user.shard()));
-        let changes = futures_util::stream::iter(there).map(|event| self.change_anywhere(event));
-        if let Err(error) = changes.buffer_unordered(CHANGES_AT_ONCE).try_collect::<()>().await {
+        if let Err(error) = self.change_all_anywhere(there).await {
             return reply.answer(self.answer(error));
         }
         // Somebody may know more people than fit into one commit. The user's own row comes last, with the answer.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::try_join_all;
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tidings_proto::{ShardId, UserId};
 use tokio::time::Instant;
 
@@ -26,6 +26,9 @@ const MOVING_WAIT: Duration = Duration::from_secs(5);
 
 /// How long one goes after a shard from node to node.
 const SENT_ABOUT: Duration = Duration::from_secs(10);
+
+/// Homes that are asked, or asked to change, at once.
+const ASKED_AT_ONCE: usize = 64;
 
 fn moving() -> ActError {
     ActError::Answered(Box::new(Answer::moving()))
@@ -82,11 +85,21 @@ impl Host {
         if users.iter().all(|user| self.shards.is_here(user.shard())) {
             return Ok(self.home_rows(users).await?);
         }
-        let rows = users.iter().map(async |user| match self.ask_host(user.shard(), Ask::Home(user.clone())).await? {
+        let asked: Vec<_> = users.iter().map(|user| self.home_row_anywhere(user.clone()).boxed()).collect();
+        stream::iter(asked).buffered(ASKED_AT_ONCE).try_collect().await
+    }
+
+    async fn home_row_anywhere(&self, user: UserId) -> Result<HomeRow, ActError> {
+        match self.ask_host(user.shard(), Ask::Home(user)).await? {
             Said::Home(row) => Ok(*row),
             said => Err(said.misplaced()),
-        });
-        try_join_all(rows).await
+        }
+    }
+
+    /// Has all these homes changed, whichever nodes have them. Durable when this returns.
+    pub(super) async fn change_all_anywhere(&self, events: Vec<HomeEvent>) -> Result<(), ActError> {
+        let changes: Vec<_> = events.into_iter().map(|event| self.change_anywhere(event).boxed()).collect();
+        stream::iter(changes).buffer_unordered(ASKED_AT_ONCE).try_collect().await
     }
 
     /// Has the home's node change it. Durable when this returns.

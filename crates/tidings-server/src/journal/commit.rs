@@ -134,6 +134,8 @@ pub struct CommitterStatus {
     pub last_append: Duration,
     /// When the append began that is under way.
     pub appending_since: Option<Instant>,
+    /// Since when nothing has shown that nobody else has sealed the journal: when the last append or confirm began that succeeded.
+    pub confirmed_at: Option<Instant>,
     /// The last position that was committed.
     pub position: Position,
     /// Submitted and not yet flushed.
@@ -183,6 +185,8 @@ struct Shared<T> {
     backlog: Arc<Backlog>,
     status: Mutex<CommitterStatus>,
     refuse_after: Option<Duration>,
+    /// The same of a journal that another may seal.
+    doubt_after: Option<Duration>,
 }
 
 impl<T: Send + 'static> Committer<T> {
@@ -204,8 +208,9 @@ impl<T: Send + 'static> Committer<T> {
             gathering: Mutex::new(Gathering::new(limits)),
             submitted: Wake::default(),
             backlog: Backlog::new(options.backlog_bytes),
-            status: Mutex::default(),
+            status: Mutex::new(CommitterStatus { confirmed_at: Some(Instant::now()), ..CommitterStatus::default() }),
             refuse_after: options.pace.refuse_after,
+            doubt_after: options.pace.refuse_after.filter(|_| options.pace.confirm_every.is_some()),
         });
         let runs_as = options.runs_as;
         let writer = Writer::new(writer::Parts {
@@ -268,6 +273,13 @@ impl<T: Send + 'static> Committer<T> {
     pub fn status(&self) -> CommitterStatus {
         let backlog_bytes = self.inner.shared.backlog.used_bytes();
         CommitterStatus { backlog_bytes, ..self.inner.shared.status.lock().clone() }
+    }
+
+    /// Nothing has been heard of the journal for so long ([`Pace::refuse_after`](super::Pace)) that another may have sealed it, and
+    /// serve what this process knows no more of: it was paused, or cut off.
+    pub fn is_out_of_touch(&self) -> bool {
+        let Some(doubt_after) = self.inner.shared.doubt_after else { return false };
+        self.inner.shared.status.lock().confirmed_at.is_some_and(|at| at.elapsed() > doubt_after)
     }
 
     /// Commits what was submitted, confirms, and ends. The receiver must be read until `None` meanwhile.

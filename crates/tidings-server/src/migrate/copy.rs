@@ -180,18 +180,18 @@ impl Copier<'_> {
     }
 
     /// Writes again what was noted, and sees that it was taken.
-    pub async fn follow(&self, noted: HashMap<Key, Noted>) -> Result<(), MigrateError> {
-        let mut noted: Vec<_> = noted.into_iter().filter(|(key, _)| !matches!(key, Key::Meta(_))).collect();
+    pub async fn follow(&self, noted: &HashMap<Key, Noted>) -> Result<(), MigrateError> {
+        let mut noted: Vec<_> = noted.iter().filter(|(key, _)| !matches!(key, Key::Meta(_))).collect();
         // States last, here too: until the switch nobody reads them, but a check may.
         noted.sort_by_key(|(key, _)| matches!(key, Key::Conversation(_) | Key::Home(_)));
         for part in noted.chunks(PAGE) {
-            let keys = part.iter().map(|(key, _)| key.clone()).collect();
+            let keys = part.iter().map(|(key, _)| (*key).clone()).collect();
             let stored = self.source.get(keys).await?;
             let rows = part.iter().zip(stored).filter_map(|((key, noted), stored)| match stored {
-                Some(stored) => Some(put((key.clone(), stored))),
+                Some(stored) => Some(put(((*key).clone(), stored))),
                 // Written, and deleted since: the delete is noted, or will be.
                 None if !noted.is_deleted => None,
-                None => Some(Row { key: key.clone(), version: noted.version, value: None }),
+                None => Some(Row { key: (*key).clone(), version: noted.version, value: None }),
             });
             let rows: Vec<_> = rows.collect();
             self.put(rows.clone()).await?;

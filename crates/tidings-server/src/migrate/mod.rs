@@ -10,15 +10,17 @@
 //! after that moment is noted. What the copy wrote, when and how often, does not matter; versions make a repeat harmless.
 //! The target and its state are behind `target`; this knows no engine.
 
-mod copy;
 mod job;
+mod walk;
+mod copy;
+mod switch;
 pub mod target;
 pub mod tracked;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub use job::{Migration, Options, Parts};
+pub use job::{Migration, Options, Parts, SWITCH_WITHIN};
 
 /// What a migration does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -86,8 +88,8 @@ pub enum MigrateError {
     Differs(String),
     #[error("too much was written meanwhile to keep up with it; begin again when there is less to do")]
     TooMuch,
-    #[error("the last rows could not be written within {0} s, so nothing was switched and sends are taken again")]
-    Slow(u64),
+    #[error("the last rows could not be written within {0:?}, so nothing was switched and sends are taken again")]
+    Slow(std::time::Duration),
     #[error("this server can store nothing any more")]
     HostFailed,
     #[error("{path}: {error}", path = path.display())]

@@ -43,6 +43,9 @@ pub trait Target: Send + Sync + 'static {
     /// before the switch.
     async fn prepare(&self, epoch: u64) -> Result<(), TargetError>;
 
+    /// Returns when it answers.
+    async fn answers(&self) -> Result<(), TargetError>;
+
     /// It is whole: from here on others may open it, in epochs above this one. When it fails with `OfOthers` nothing has changed; after
     /// any other error it is not known.
     async fn finish(&self, epoch: u64) -> Result<(), TargetError>;

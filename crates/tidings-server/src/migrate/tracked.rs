@@ -72,10 +72,55 @@ impl TrackedTables {
     }
 
     /// What was written since they were taken last.
-    pub fn take(&self) -> Result<HashMap<Key, Noted>, TooMany> {
+    pub fn take(&self) -> Result<Taken<'_>, TooMany> {
         let mut noted = self.noted.lock();
         let rows = mem::take(&mut noted.rows);
-        if mem::take(&mut noted.is_incomplete) { Err(TooMany) } else { Ok(rows) }
+        if mem::take(&mut noted.is_incomplete) { Err(TooMany) } else { Ok(Taken { tables: self, rows }) }
+    }
+
+    /// What was written up to now is of no interest.
+    pub fn forget(&self) {
+        *self.noted.lock() = Notes::default();
+    }
+}
+
+/// Notes on their way into the target. Unless that is done they are noted again when this is dropped.
+pub struct Taken<'t> {
+    tables: &'t TrackedTables,
+    rows: HashMap<Key, Noted>,
+}
+
+impl Taken<'_> {
+    pub fn rows(&self) -> &HashMap<Key, Noted> {
+        &self.rows
+    }
+
+    /// The target has them.
+    pub fn done(mut self) {
+        self.rows.clear();
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.rows.is_empty() || !self.tables.is_on.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut noted = self.tables.noted.lock();
+        // What was written since then is newer.
+        let newer = mem::replace(&mut noted.rows, mem::take(&mut self.rows));
+        noted.add(newer);
+    }
+}
+
+impl Notes {
+    fn add(&mut self, rows: impl IntoIterator<Item = (Key, Noted), IntoIter: ExactSizeIterator>) {
+        let rows = rows.into_iter();
+        if self.rows.len() + rows.len() > NOTED_MAX {
+            *self = Self { rows: HashMap::new(), is_incomplete: true };
+        } else {
+            self.rows.extend(rows);
+        }
     }
 }
 
@@ -89,12 +134,7 @@ impl Tables for TrackedTables {
         let outcome = self.inner.put_max(rows, freshness).await;
         // After the write: whoever takes a note finds the row. After an error, too: some may have been written.
         if let Some(written) = written {
-            let mut noted = self.noted.lock();
-            if noted.rows.len() + written.len() > NOTED_MAX {
-                *noted = Notes { rows: HashMap::new(), is_incomplete: true };
-            } else {
-                noted.rows.extend(written);
-            }
+            self.noted.lock().add(written);
         }
         outcome
     }

@@ -19,7 +19,7 @@ use crate::{
     host::Host,
     journal::cassandra::{Journals, MOVING, Reserved},
     migrate::{
-        MigrateError, Migration, Parts,
+        MigrateError, Migration, Parts, SWITCH_WITHIN,
         target::{Identity, OpenTarget, Target, TargetError},
         tracked::TrackedTables,
     },
@@ -111,6 +111,10 @@ impl Target for CassandraTarget {
         futures_util::stream::iter(parts).buffer_unordered(PARTS_AT_ONCE).try_collect().await
     }
 
+    async fn answers(&self) -> Result<(), TargetError> {
+        self.cluster.view().await.map(drop).map_err(failed)
+    }
+
     async fn finish(&self, epoch: u64) -> Result<(), TargetError> {
         match self.journals.open_reserved(epoch).await.map_err(failed)? {
             true => Ok(()),
@@ -165,6 +169,7 @@ pub(super) fn of_alone(
         epoch: folder.starts(),
         folder: Some(folder.path().to_owned()),
         opener: Box::new(Opener { config: host.config.clone() }),
+        switch_within: SWITCH_WITHIN,
         shutdown: shutdown.clone(),
     })
 }

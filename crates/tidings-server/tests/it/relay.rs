@@ -214,3 +214,29 @@ async fn whose_home_is_on_its_way_waits_and_is_then_served_or_told_to_come_back(
     too_late().await;
     nodes.stop().await;
 }
+
+#[tokio::test]
+async fn an_import_goes_to_the_node_of_its_conversation() {
+    let nodes = Nodes::start(&[]).await;
+    let message =
+        |line: u64| json!({"client_msg_id": format!("import:{line}"), "from": "ada", "at": line, "text": "old"});
+    let users = json!([{"user": "ada", "name": "Ada"}]);
+    let import = |lines: std::ops::RangeInclusive<u64>| {
+        let messages: Vec<_> = lines.map(message).collect();
+        json!({"conversation": {"name": "past"}, "users": users, "messages": messages})
+    };
+    let (near, far) = (nodes.near.operator(), nodes.far.operator());
+    let first = near.post("/v1/admin/import", import(1..=3)).await.ok();
+    assert_eq!((&first["imported"], &first["last_seq"]), (&json!(3), &json!(3)));
+    let again = far.post("/v1/admin/import", import(1..=5)).await.ok();
+    assert_eq!(
+        (&again["imported"], &again["repeats"]),
+        (&json!(2), &json!(3)),
+        "the far node has what came by the near one"
+    );
+    nodes.near.nobody().post("/v1/admin/import", import(6..=6)).await.problem(401, "unauthenticated");
+    // Where the nodes disagree nobody goes round in circles, and nothing is done.
+    nodes.far_disagrees();
+    near.post("/v1/admin/import", import(6..=6)).await.problem(503, "unavailable");
+    nodes.stop().await;
+}

@@ -1,7 +1,9 @@
 //! A server on Cassandra: what was sent is there after a kill, and who takes the data over fences the one before. Needs the
 //! nodes that `make test` starts; see `crates/tidings-server/src/cassandra/tests`.
 
+mod archive;
 mod deploy;
+mod login;
 mod migrate;
 
 use std::{

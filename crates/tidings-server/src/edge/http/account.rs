@@ -1,7 +1,9 @@
 //! Who one is: login in open mode, and tickets for browsers.
 
 use axum::{
+    body::Body,
     extract::{ConnectInfo, State},
+    http::Request,
     response::Response,
 };
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use crate::session::{
 };
 
 use super::{
-    super::{Edge, addresses::Peer, relay::http::relay_login},
+    super::{Edge, addresses::Peer, relay::http::relay_read},
     documents::Calls,
     input::{Raw, parse},
     object, problem,
@@ -61,7 +63,8 @@ pub async fn log_in(State(edge): State<Edge>, ConnectInfo(peer): ConnectInfo<Pee
     let outcome = async {
         let login: Login = parse(&body).map_err(|error| Answer::refused(Code::BadRequest, error))?;
         let user = username(&login.username)?;
-        if let Some(answer) = relay_login(&edge, peer, &user, body.clone()).await {
+        let call = Request::post("/v1/login").body(Body::from(body)).expect("a path is a request");
+        if let Some(answer) = relay_read(&edge, peer, user.shard(), call).await {
             return Ok(answer);
         }
         let (device, now_ms) = (device(login.device), edge.host.clock.unix_ms());

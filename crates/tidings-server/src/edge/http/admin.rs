@@ -2,8 +2,8 @@
 
 use axum::{
     Extension, Router,
-    extract::{FromRequestParts, State},
-    http::request::Parts,
+    extract::{ConnectInfo, FromRequestParts, State},
+    http::{HeaderMap, Request, StatusCode, header::AUTHORIZATION, request::Parts},
     response::Response,
     routing::{get, post, put},
 };
@@ -29,7 +29,7 @@ use crate::{
 };
 
 use super::{
-    super::Edge,
+    super::{Edge, addresses::Peer, relay::http::relay_read},
     archive, bearer, cluster,
     documents::Calls,
     input::{Asked, Body, BodyLimit, Named, Raw, RepeatId, parse},
@@ -145,23 +145,48 @@ struct Imported {
     last_seq: Seq,
 }
 
-/// `POST /v1/admin/import`: a part of a conversation's past. Durable when answered; a repeat doubles nothing.
-async fn import(State(edge): State<Edge>, _: Operator, Body(body): Body<ImportBody>) -> Response {
-    if let Err(message) = check_import(&edge, &body) {
-        return problem::of(&Answer::refused(Code::BadRequest, message));
-    }
-    let import = Import {
-        name: body.conversation.name.into(),
-        owner: body.conversation.owner,
-        users: body.users.into_iter().map(|user| (user.user, user.name.into())).collect(),
-        messages: body.messages.into_iter().map(ImportedMessage::from).collect(),
+/// `POST /v1/admin/import`: a part of a conversation's past. Durable when answered; a repeat doubles nothing. In a fleet the node of
+/// the conversation does it, whichever was asked.
+async fn import(
+    State(edge): State<Edge>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    _: Operator,
+    headers: HeaderMap,
+    Raw(body): Raw,
+) -> Response {
+    let checked = parse::<ImportBody>(&body).and_then(|body| check_import(&edge, &body).map(|()| Import::from(body)));
+    let import = match checked {
+        Ok(import) => import,
+        Err(message) => return problem::of(&Answer::refused(Code::BadRequest, message)),
     };
+    let mut call = Request::post("/v1/admin/import").body(axum::body::Body::from(body)).expect("a path is a request");
+    call.headers_mut().extend(headers.get(AUTHORIZATION).map(|token| (AUTHORIZATION, token.clone())));
+    if let Some(answer) = relay_read(&edge, peer, import.conversation().shard(), call).await {
+        return if answer.status() == StatusCode::UNAUTHORIZED { problem::of(&other_token()) } else { answer };
+    }
     match edge.host.import(&import).await {
         Ok(outcome) => {
             let Outcome { conversation, imported, repeats, last_seq } = outcome;
             object(&Imported { conversation, imported, repeats, last_seq })
         }
         Err(refusal) => problem::of(&refusal),
+    }
+}
+
+/// The token was right here.
+fn other_token() -> Answer {
+    let why = "the node that hosts this conversation has another admin token: set the same admin_token on all nodes";
+    Answer::refused(Code::Unauthenticated, why)
+}
+
+impl From<ImportBody> for Import {
+    fn from(body: ImportBody) -> Self {
+        Self {
+            name: body.conversation.name.into(),
+            owner: body.conversation.owner,
+            users: body.users.into_iter().map(|user| (user.user, user.name.into())).collect(),
+            messages: body.messages.into_iter().map(ImportedMessage::from).collect(),
+        }
     }
 }
 

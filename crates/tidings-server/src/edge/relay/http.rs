@@ -20,7 +20,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tidings_proto::{
-    CloseCode, Code, ShardId, UserId,
+    CloseCode, Code, ShardId,
     frames::server::{Close, ServerFrame},
 };
 use tokio::{task::AbortHandle, time::timeout};
@@ -89,23 +89,22 @@ pub async fn relay(edge: &Edge, kept: &Kept, peer: Peer, request: Request<Body>)
     }
 }
 
-/// The login of a user whose home is elsewhere; `None`: it is here.
-pub async fn relay_login(edge: &Edge, peer: Peer, user: &UserId, body: Bytes) -> Option<Response> {
+/// A call whose body had to be read to know which shard's it is, if that is elsewhere; `None`: it is to be answered here.
+pub async fn relay_read(edge: &Edge, peer: Peer, shard: ShardId, request: Request<Body>) -> Option<Response> {
     let kept = Kept::default();
     let open = |node| kept.line(edge, node, peer, false);
-    let line = match edge.find(user.shard(), &peer, open).await {
+    let line = match edge.find(shard, &peer, open).await {
         Found::Here => return None,
         Found::There(line) => line,
         Found::Nowhere => return Some(problem::of(&Answer::moving())),
     };
-    let request = Request::post("/v1/login").header(header::HOST, "tidings").body(Body::from(body));
-    Some(forward(edge, &kept, peer, line, request.expect("a path and a name are a request")).await)
+    Some(forward(edge, &kept, peer, line, request).await)
 }
 
 /// Whose call it is: the shard of that user's home. `None`: nobody's, or it is answered wherever it comes.
 async fn shard(edge: &Edge, peer: Peer, uri: &Uri, headers: &HeaderMap) -> Option<ShardId> {
     let path = uri.path();
-    // Who logs in is in the body.
+    // Who logs in, and which conversation an import is for, is in the body.
     if path.starts_with("/v1/admin/") || path == "/v1/login" {
         return None;
     }

@@ -13,7 +13,7 @@ use crate::{
     archive::{Archive, ArchivedTables, Archiver, KEPT, Report, RoundError},
     blobs::{Blobs, LinkKey},
     conversation::entry::Entry,
-    tables::{LogRange, TablesError, memory::MemoryTables},
+    tables::{Freshness, Key, LogRange, Row, Stored, TablesError, chunk::BLOCK_ENTRIES_MAX, memory::MemoryTables},
 };
 
 /// Later than anything that these tests send.
@@ -286,6 +286,62 @@ async fn a_round_that_is_cut_off_anywhere_loses_nothing_and_is_finished_by_the_n
         journal = rig.crash().await;
     }
     assert_eq!(store.segments().await.len(), 4, "what was packed again has the name that it had");
+}
+
+/// What is below a place is taken for archived: so of two blocks' places the first one is written first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_among_the_places_of_a_conversation_loses_nothing() {
+    let (store, id) = (Store::new(), direct("ada", "bob"));
+    let rig = Rig::start(MemoryJournal::new(), store.tables(), 1).await;
+    rig.make_known(&["bob".to_owned()]).await;
+    let ada = rig.device("ada", "laptop").await;
+    for n in 1..=BLOCK_ENTRIES_MAX + 700 {
+        ada.make(send("bob", &format!("c-{n}"))).await;
+    }
+    rig.flush().await;
+    let log = raw_log(&store.hot, id).await;
+    rig.crash().await;
+    store.hot.tear(Tear::Places);
+    let cut = store.archiver.round(NOW).await;
+    assert!(matches!(cut, Err(RoundError::Tables(_))), "{cut:?}");
+    let store = store.reopened();
+    store.round().await;
+    assert_eq!(raw_log(&*store.tables(), id).await, log);
+    let kept = store.hot_rows(id).await[0];
+    assert!(kept > log.len() as u64 - KEPT - 256, "{kept} of {}", log.len());
+}
+
+/// The rows of a flush have one version, and land one by one: a block may have been packed in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_the_version_of_a_block_that_lacks_it_stays() {
+    let (store, id) = (Store::new(), direct("ada", "bob"));
+    let rig = Rig::start(MemoryJournal::new(), store.tables(), 1).await;
+    rig.make_known(&["bob".to_owned()]).await;
+    let ada = rig.device("ada", "laptop").await;
+    for n in 1..=700 {
+        ada.make(send("bob", &format!("c-{n}"))).await;
+    }
+    rig.flush().await;
+    let before = store.hot.log_rows_between(id, Seq::FIRST, Seq(300), usize::MAX).await.unwrap();
+    for seq in [30, 300] {
+        let edit =
+            json!({"type": "edit", "conversation": id, "seq": seq, "text": "new", "client_msg_id": format!("e-{seq}")});
+        ada.make(edit).await;
+    }
+    rig.flush().await;
+    let log = raw_log(&store.hot, id).await;
+    rig.crash().await;
+    // As the tables are while the second of the two changed rows has landed and the first one has not.
+    let (first, late) = store.hot.log_rows(vec![(id, Seq(30))]).await.unwrap().remove(0).remove(0);
+    let row = |stored: Stored| Row { key: Key::Log(id, first), version: stored.version, value: Some(stored.value) };
+    let early = before.into_iter().find(|(seq, _)| *seq == first).expect("it was there before").1;
+    store.hot.put_max(vec![row(early)], Freshness::Newest).await.unwrap();
+    store.round().await;
+    store.hot.put_max(vec![row(late)], Freshness::Unknown).await.unwrap();
+    let store = store.reopened();
+    assert_eq!(raw_log(&*store.tables(), id).await, log);
+    store.round().await;
+    assert_eq!(raw_log(&*store.reopened().tables(), id).await, log);
 }
 
 /// Somebody redacts between packing and deleting: the change stays, and what was packed without it is not used.

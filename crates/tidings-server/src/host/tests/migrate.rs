@@ -10,7 +10,12 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tidings_proto::Seq;
 
-use super::*;
+use tokio::sync::watch;
+
+use super::{
+    torn_tables::{Tear, TornTables},
+    *,
+};
 use crate::{
     archive::{Archive, Job},
     blobs::Blobs,
@@ -23,21 +28,42 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const SWITCH_WITHIN: Duration = Duration::from_secs(2);
 
 /// Tables in memory that a migration goes to.
 #[derive(Clone)]
 struct Memory {
     tables: MemoryTables,
+    torn: TornTables,
     seen: Arc<dyn Tables>,
     epochs: Arc<Mutex<Vec<u64>>>,
     refuses: Arc<AtomicBool>,
+    /// Which step is not answered for now.
+    silent: Arc<watch::Sender<Option<Step>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Answers,
+    Finish,
 }
 
 impl Memory {
     fn new() -> Self {
         let tables = MemoryTables::new();
-        let seen = Arc::new(tables.clone());
-        Self { tables, seen, epochs: Arc::default(), refuses: Arc::default() }
+        let torn = TornTables::new(tables.clone());
+        let seen = Arc::new(torn.clone());
+        let silent = Arc::new(watch::Sender::new(None));
+        Self { tables, torn, seen, epochs: Arc::default(), refuses: Arc::default(), silent }
+    }
+
+    fn be_silent(&self, at: Option<Step>) {
+        self.silent.send_replace(at);
+    }
+
+    async fn pass(&self, step: Step) {
+        let mut silent = self.silent.subscribe();
+        silent.wait_for(|at| *at != Some(step)).await.expect("the sender lives as long as self");
     }
 }
 
@@ -59,7 +85,12 @@ impl Target for Memory {
         self.epochs.lock().push(epoch);
         Ok(())
     }
+    async fn answers(&self) -> Result<(), TargetError> {
+        self.pass(Step::Answers).await;
+        Ok(())
+    }
     async fn finish(&self, epoch: u64) -> Result<(), TargetError> {
+        self.pass(Step::Finish).await;
         if self.refuses.load(Ordering::Relaxed) {
             return Err(TargetError::OfOthers { place: "memory".to_owned() });
         }
@@ -100,6 +131,7 @@ impl Source {
             epoch: 3,
             folder: None,
             opener: Box::new(target.clone()),
+            switch_within: SWITCH_WITHIN,
             shutdown: shutdown.clone(),
         })
     }
@@ -269,6 +301,41 @@ async fn a_switch_that_is_refused_leaves_everything_as_it_was() {
     target.refuses.store(false, Ordering::Relaxed);
     assert_eq!(migration.switch().await.expect("it hands over").phase, Phase::Done);
     assert!(tokio::time::timeout(PATIENCE, shutdown.begun()).await.is_ok(), "it stops");
+    assert_eq!(source.differing(&target).await, Vec::<Key>::new());
+    source.rig.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_whose_target_goes_away_is_given_up_and_the_next_one_hands_over_everything() {
+    let (source, target) = (Source::start().await, Memory::new());
+    let ada = source.rig.device("ada", "a").await;
+    source.rig.make_known(&["bob".to_owned()]).await;
+    ada.make(send("bob", "one")).await;
+    let (migration, shutdown) = source.following(&target).await;
+    // In the middle of the last rows: what it did not take is not forgotten.
+    target.torn.tear(Tear::Others(0));
+    ada.make(send("bob", "two")).await;
+    let refused = migration.switch().await;
+    assert!(matches!(refused, Err(MigrateError::Tables(_))), "{refused:?}");
+    target.torn.mend();
+    // When nothing is taken any more.
+    target.be_silent(Some(Step::Answers));
+    let refused = migration.switch().await;
+    assert!(matches!(&refused, Err(error @ MigrateError::Slow(_)) if error.to_string().contains("taken again")));
+    assert_eq!((migration.status().phase, shutdown.has_begun()), (Phase::Following, false));
+    assert_eq!(ada.make(send("bob", "three")).await, 3, "sends are taken again");
+    // In the last step, which may have been done: nothing is taken until that is known.
+    target.be_silent(Some(Step::Finish));
+    let switch = tokio::spawn({
+        let migration = migration.clone();
+        async move { migration.switch().await }
+    });
+    let status = until(&migration, |status| status.phase == Phase::Switching && status.error.is_some()).await;
+    assert!(status.error.is_some_and(|why| why.contains("may have been opened")));
+    assert_eq!(code(&ada.ask(send("bob", "too late")).await), Some(Code::Unavailable));
+    target.be_silent(None);
+    let status = switch.await.expect("it ends").expect("it hands over");
+    assert_eq!((status.phase, status.error), (Phase::Done, None));
     assert_eq!(source.differing(&target).await, Vec::<Key>::new());
     source.rig.crash().await;
 }

@@ -30,6 +30,8 @@ pub(super) enum Tear {
     Mark,
     /// At the first write that deletes: so many 256ths of the deletions land.
     Deletions(u8),
+    /// At the first write of places in the archive: the last one lands alone.
+    Places,
 }
 
 impl TornTables {
@@ -72,6 +74,10 @@ impl Tables for TornTables {
                 return self.inner.put_max([others, states].concat(), freshness).await;
             }
             Some(Tear::Deletions(share)) => some(others, share).collect(),
+            Some(Tear::Places) if !others.iter().any(|row| matches!(row.key, Key::Archived(..))) => {
+                return self.inner.put_max([others, states].concat(), freshness).await;
+            }
+            Some(Tear::Places) => others.into_iter().last().into_iter().collect(),
             None | Some(Tear::Mark) => return self.inner.put_max([others, states].concat(), freshness).await,
             Some(Tear::Others(share)) => some(others, share).collect(),
             Some(Tear::States(share)) => others.into_iter().chain(some(states, share)).collect(),

@@ -237,3 +237,27 @@ async fn while_the_journal_does_not_answer_new_senders_are_refused() {
     assert!(committer.reserve(1).await.is_ok());
     committer.stop().await;
 }
+
+/// As a process finds it that was paused: time has passed, and the journal has said nothing.
+#[tokio::test(start_paused = true)]
+async fn who_has_not_heard_from_a_journal_that_others_may_seal_is_out_of_touch() {
+    let journal = Arc::new(MemoryJournal::new());
+    for (confirm_every, is_shared) in [(Some(Duration::from_secs(2)), true), (None, false)] {
+        let pace = Pace { confirm_every, refuse_after: Some(Duration::from_secs(5)), ..Pace::LOCAL };
+        let options = CommitterOptions { pace, runs_as: RunsAs::Task, ..CommitterOptions::default() };
+        let (committer, mut receiver) = start(&journal, options);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!committer.is_out_of_touch(), "it is confirmed while nothing comes");
+        let hold = journal.hold();
+        committer.submit(submission((0, 0)));
+        hold.reached().await;
+        assert!(!committer.is_out_of_touch());
+        tokio::time::advance(Duration::from_secs(6)).await;
+        assert_eq!(committer.is_out_of_touch(), is_shared);
+        drop(hold);
+        committed(&mut receiver).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(!committer.is_out_of_touch());
+        committer.stop().await;
+    }
+}

@@ -134,6 +134,7 @@ impl<T> Writer<T> {
             status.bytes += commit.len() as u64;
             status.last_append = took;
             status.position = position;
+            status.confirmed_at = Some(started);
         }
         if let Some(on_append) = &self.parts.options.on_append {
             on_append(&Appended { bytes: commit.len(), items, took });
@@ -148,7 +149,11 @@ impl<T> Writer<T> {
         if self.broken.is_some() {
             return None;
         }
-        let error = self.parts.journal.confirm().await.err()?;
+        let started = Instant::now();
+        let Err(error) = self.parts.journal.confirm().await else {
+            self.parts.shared.status.lock().confirmed_at = Some(started);
+            return None;
+        };
         Some(Outcome::Failed(Failed { payloads: Vec::new(), error: self.fail(error) }))
     }
 

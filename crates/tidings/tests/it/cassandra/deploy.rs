@@ -5,7 +5,7 @@
 //! `scripts/fleet/next.sh` has all nodes deployed, to a build of the version after this one and back: `next` needs that
 //! build, which `NEXT_SERVER` names.
 
-mod fleet;
+pub mod fleet;
 mod next;
 mod talk;
 

@@ -18,7 +18,7 @@ use crate::{
     server::{Server, of_program, serving, tidings},
 };
 
-const TOKEN: &str = "operators";
+pub const TOKEN: &str = "operators";
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct Fleet {
@@ -29,6 +29,11 @@ pub struct Fleet {
 impl Fleet {
     /// `name` tells its keyspace from those of other tests.
     pub async fn start(name: &str, count: usize) -> Self {
+        Self::start_with(name, count, &[]).await
+    }
+
+    /// With more settings, which are the same for all nodes.
+    pub async fn start_with(name: &str, count: usize, more: &[(&'static str, String)]) -> Self {
         let nats = Nats::start(0).await;
         let keyspace = format!("tidings_{name}_{}", std::process::id());
         let place = [("cassandra.nodes", contacts()), ("cassandra.keyspace", keyspace)];
@@ -41,7 +46,7 @@ impl Fleet {
                 ("node.name", format!("node-{number}")),
                 ("node.listen", free_address().to_string()),
             ];
-            [&place[..], &all, &own].concat()
+            [&place[..], &all, &own, more].concat()
         };
         block_in_place(|| apply_schema(&place));
         let nodes = (0..count).map(settings).map(|settings| {
@@ -70,6 +75,11 @@ impl Fleet {
     /// SIGKILL.
     pub fn kill(&mut self, node: usize) {
         block_in_place(|| self.nodes[node].0.kill());
+    }
+
+    /// The process of a node, with the commands of people who talk to it.
+    pub fn node(&mut self, node: usize) -> &mut Server {
+        &mut self.nodes[node].0
     }
 
     /// After its end; as a server of the next version, or of this one.
