@@ -50,7 +50,7 @@ async fn a_node_is_killed_while_people_talk_and_the_others_take_over() {
     let talk = Talk::begin(&fleet.urls(), PAIRS).await;
     talk.all_go_on().await;
     talk.phase("nothing happens");
-    fleet.kill(0);
+    fleet.node(0).kill();
     talk.all_go_on().await;
     talk.phase("node 0 killed");
     fleet.start_again(0, false).await;

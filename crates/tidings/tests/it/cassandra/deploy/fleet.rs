@@ -72,11 +72,6 @@ impl Fleet {
         assert!(matches!(code, Some(0 | 1)), "{code:?}");
     }
 
-    /// SIGKILL.
-    pub fn kill(&mut self, node: usize) {
-        block_in_place(|| self.nodes[node].0.kill());
-    }
-
     /// The process of a node, with the commands of people who talk to it.
     pub fn node(&mut self, node: usize) -> &mut Server {
         &mut self.nodes[node].0
