@@ -100,7 +100,7 @@ impl Host {
         import: &Import,
     ) -> Result<(Outcome, Option<tokio::sync::oneshot::Receiver<Answer>>), ActError> {
         self.make_known(import).await?;
-        let conversation = self.conversation(import.conversation()).await?;
+        let conversation = self.opened_conversation(import.conversation()).await?;
         let bytes: usize = import.messages.iter().map(|message| 128 + message.text.len()).sum();
         let permit = self.reserve(bytes + import.users.len() * 128).await?;
         let mut read = HashMap::default();
