@@ -144,6 +144,17 @@ pub struct DevLogin {
     pub return_to: Option<String>,
 }
 
+/// The settings of a server: those of a file, and some by name.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// A settings file (`tidings config sample` prints one)
+    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Any setting, such as log.format=json
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub set: Vec<(String, String)>,
+}
+
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Where to listen [default: 127.0.0.1:8080]
@@ -152,12 +163,8 @@ pub struct Serve {
     /// Where the messages are kept [default: ./tidings-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
-    /// A settings file (`tidings config sample` prints one)
-    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Any setting, such as log.format=json
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
-    pub settings: Vec<(String, String)>,
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Args)]
@@ -249,12 +256,8 @@ pub struct Fsck {
     /// Where the messages are kept [default: ./tidings-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
-    /// The server's settings file
-    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Any setting, such as blobs=s3
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
-    pub settings: Vec<(String, String)>,
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]
@@ -299,18 +302,15 @@ pub enum Cluster {
 
 #[derive(Debug, Subcommand)]
 pub enum Migrate {
-    /// From the data folder of a running server into Cassandra: copy, follow what is written, then hand over and stop it
+    /// From the data folder of a running server into Cassandra: copy, follow what is written, then hand over and stop it.
+    /// The settings are those of the servers to come: cassandra.*, blobs and s3.* say where to
     EmbeddedToCassandra(MigrateToCassandra),
 }
 
 #[derive(Debug, Args)]
 pub struct MigrateToCassandra {
-    /// The settings file of the servers to come: cassandra.*, blobs and s3.* say where to
-    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Any setting of theirs, such as cassandra.nodes=10.0.0.1:9042
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
-    pub settings: Vec<(String, String)>,
+    #[command(flatten)]
+    pub settings: Settings,
     /// Write at most so many rows a second; 0: as fast as it goes
     #[arg(long, default_value_t = 0, value_name = "ROWS")]
     pub rate: u64,
@@ -332,12 +332,8 @@ pub struct ApplySchema {
     /// Print the statements and run none
     #[arg(long)]
     pub dry_run: bool,
-    /// The server's settings file
-    #[arg(long, env = "TIDINGS_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Any setting, such as cassandra.nodes=10.0.0.1:9042
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
-    pub settings: Vec<(String, String)>,
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]

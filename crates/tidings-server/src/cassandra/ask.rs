@@ -43,16 +43,7 @@ impl Store {
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> Result<QueryResult, StoreError> {
-        let mut patience = Patience::new(self);
-        loop {
-            let permit = self.permit().await;
-            let answer = self.session().execute_unpaged(statement, &values).await;
-            drop(permit);
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) => patience.after(error).await?,
-            }
-        }
+        self.until_answered(true, || self.session().execute_unpaged(statement, &values)).await
     }
 
     /// The same, past those who wait for their turn: for the few small requests that are to be in time.
@@ -61,20 +52,21 @@ impl Store {
         statement: &PreparedStatement,
         values: impl SerializeRow,
     ) -> Result<QueryResult, StoreError> {
-        let mut patience = Patience::new(self);
-        loop {
-            match self.session().execute_unpaged(statement, &values).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => patience.after(error).await?,
-            }
-        }
+        self.until_answered(false, || self.session().execute_unpaged(statement, &values)).await
     }
 
     pub(crate) async fn ask_batch(&self, batch: &Batch, values: impl BatchValues) -> Result<QueryResult, StoreError> {
+        self.until_answered(true, || self.session().batch(batch, &values)).await
+    }
+
+    async fn until_answered<F>(&self, takes_turns: bool, attempt: impl Fn() -> F) -> Result<QueryResult, StoreError>
+    where
+        F: Future<Output = Result<QueryResult, ExecutionError>>,
+    {
         let mut patience = Patience::new(self);
         loop {
-            let permit = self.permit().await;
-            let answer = self.session().batch(batch, &values).await;
+            let permit = if takes_turns { Some(self.permit().await) } else { None };
+            let answer = attempt().await;
             drop(permit);
             match answer {
                 Ok(answer) => return Ok(answer),

@@ -8,7 +8,7 @@ use std::{
 
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{PrivateKeyDer, pem::PemObject as _},
 };
 use scylla::{
     client::{execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder},
@@ -20,6 +20,7 @@ use scylla::{
 };
 
 use super::{Store, StoreError};
+use crate::trust;
 
 /// A connection that answers nothing for so long is given up. With the driver's usual times everything stands still for
 /// as long as one node hangs.
@@ -99,21 +100,17 @@ fn not_connected(error: NewSessionError, options: &Options) -> StoreError {
 
 fn tls_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, StoreError> {
     let wrong = |path: &Path, error: &dyn std::fmt::Display| StoreError::Tls(format!("{}: {error}", path.display()));
-    let certificates = |path: &Path| -> Result<Vec<CertificateDer<'static>>, StoreError> {
-        let found = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, &error))?;
-        found.collect::<Result<_, _>>().map_err(|error| wrong(path, &error))
-    };
-    let mut roots = RootCertStore::empty();
-    match &options.ca_file {
+    let certificates = |path: &Path| trust::certificates(path).map_err(|error| wrong(path, &error));
+    let roots = match &options.ca_file {
         Some(path) => {
+            let mut roots = RootCertStore::empty();
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(|error| wrong(path, &error))?;
             }
+            roots
         }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
+        None => trust::system_roots(),
+    };
     let config = ClientConfig::builder().with_root_certificates(roots);
     let config = match &options.client {
         Some((certificate, key)) => {

@@ -11,9 +11,11 @@ use std::{
 use parking_lot::Mutex;
 use rustls::{
     ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    pki_types::{PrivateKeyDer, pem, pem::PemObject},
 };
 use tokio_rustls::TlsAcceptor;
+
+use crate::trust;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -79,8 +81,7 @@ fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
         let path = path.to_owned();
         move |error| TlsError::Pem { path, error }
     };
-    let chain = CertificateDer::pem_file_iter(certificate).map_err(wrong(certificate))?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(wrong(certificate))?;
+    let chain = trust::certificates(certificate).map_err(wrong(certificate))?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(wrong(key))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

@@ -13,7 +13,7 @@ use crate::{
     },
     clock::Clock,
     cluster::store::ClusterStore,
-    config::{self, Config},
+    config::{self, BusKind, Config},
     data_folder::{DataFolder, Lineage},
     host::{Host, open::Parts, shards::Shards},
     journal::{
@@ -28,7 +28,7 @@ use crate::{
     tables::cassandra::CassandraTables,
 };
 
-use super::{Opened, ServeError, lay_archive, start_archive};
+use super::{Laid, Opened, ServeError, fleet::FleetError, lay_archive, start_archive};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CassandraError {
@@ -63,22 +63,53 @@ pub(super) async fn connect(config: &config::Cassandra) -> Result<Arc<Store>, Ca
     if wrong.is_empty() { Ok(store) } else { Err(CassandraError::Unsafe { wrong }) }
 }
 
-pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutdown) -> Result<Opened, ServeError> {
-    let folder = DataFolder::open(&config.data)?;
-    let store = connect(&config.cassandra).await?;
-    let fleet = CassandraCluster::open(store.clone()).await.map_err(CassandraError::from)?;
-    if fleet.view().await.is_ok_and(|view| view.epoch > 0) {
-        return Err(CassandraError::OfAFleet.into());
+/// What a server stands on here, alone or as one of a fleet: the claim is made, and nothing is taken yet.
+pub(super) struct Ground {
+    pub folder: DataFolder,
+    pub store: Arc<Store>,
+    pub cluster: CassandraCluster,
+    pub journals: Journals,
+    pub claim: Claim,
+    pub auth: Arc<Auth>,
+    pub admin_token: Arc<str>,
+    pub laid: Laid,
+}
+
+impl Ground {
+    /// `id` is that of the journal to come.
+    pub async fn open(
+        config: &Config,
+        id: NodeId,
+        metrics: &Arc<Metrics>,
+        stop: &Shutdown,
+    ) -> Result<Self, ServeError> {
+        let folder = DataFolder::open(&config.data)?;
+        let store = connect(&config.cassandra).await?;
+        let cluster = CassandraCluster::open(store.clone()).await.map_err(CassandraError::from)?;
+        let is_alone = config.bus == BusKind::Local;
+        if is_alone && cluster.view().await.is_ok_and(|view| view.epoch > 0) {
+            return Err(CassandraError::OfAFleet.into());
+        }
+        let journals = Journals::open(store.clone()).await.map_err(CassandraError::from)?;
+        let claim = journals.claim(id).await.map_err(CassandraError::from)?;
+        match claim.previous {
+            Some(MOVING) => return Err(CassandraError::HalfMoved.into()),
+            Some(_) if !is_alone => return Err(FleetError::OfOneAlone.into()),
+            _ => {}
+        }
+        let auth = Arc::new(Auth::new(&config.auth, &claim.secret, Clock::system().unix_ms()).await?);
+        let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
+        let admin_token = given_token.map_or_else(|| folder.admin_token(), Ok)?.into();
+        let tables = CassandraTables::open(store.clone(), id).await.map_err(CassandraError::from)?;
+        let laid = lay_archive(Arc::new(tables), config, &claim.secret, metrics, stop).await?;
+        Ok(Self { folder, store, cluster, journals, claim, auth, admin_token, laid })
     }
-    let journals = Journals::open(store.clone()).await.map_err(CassandraError::from)?;
+}
+
+pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutdown) -> Result<Opened, ServeError> {
     let id = NodeId::random();
-    let claim = journals.claim(id).await.map_err(CassandraError::from)?;
-    refuse_half_moved(&claim)?;
-    let auth = Arc::new(Auth::new(&config.auth, &claim.secret, Clock::system().unix_ms()).await?);
-    let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
-    let admin_token = given_token.map_or_else(|| folder.admin_token(), Ok)?.into();
-    let tables = CassandraTables::open(store.clone(), id).await.map_err(CassandraError::from)?;
-    let laid = lay_archive(Arc::new(tables), &config, &claim.secret, &metrics, shutdown).await?;
+    let Ground { folder, store, journals, claim, auth, admin_token, laid, .. } =
+        Ground::open(&config, id, &metrics, shutdown).await?;
     let lineage = Lineage(claim.lineage);
     let parts = Parts { config, clock: Clock::system(), metrics, lineage, shards: Shards::all(claim.epoch) };
     let host = Host::new(parts, laid.tables);
@@ -110,11 +141,6 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
         joined: None,
         _folder: Some(folder),
     })
-}
-
-/// What is being moved here is not whole yet.
-pub(super) fn refuse_half_moved(claim: &Claim) -> Result<(), CassandraError> {
-    if claim.previous == Some(MOVING) { Err(CassandraError::HalfMoved) } else { Ok(()) }
 }
 
 /// Ends the journal of the one before and applies what the tables lack of it.

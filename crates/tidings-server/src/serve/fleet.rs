@@ -4,28 +4,21 @@ use std::sync::Arc;
 
 use crate::{
     bus::nats::{NatsBus, NatsError, NatsLogin, NatsOptions},
-    cassandra::fleet::CassandraCluster,
     clock::Clock,
-    cluster::{
-        store::{ClusterError, ClusterStore},
-        view::Node,
-    },
+    cluster::{store::ClusterError, view::Node},
     config::{self, Config},
-    data_folder::{DataFolder, Lineage},
+    data_folder::Lineage,
     host::{Host, open::Parts, peers::Peers, shards::Shards},
-    journal::cassandra::Journals,
     metrics::Metrics,
     node::NodeId,
-    session::auth::Auth,
     shutdown::Shutdown,
-    tables::cassandra::CassandraTables,
 };
 
 use super::{
     Opened, ServeError,
-    cassandra::{self, CassandraError},
+    cassandra::{CassandraError, Ground},
     joined::{Ended, Joined},
-    lay_archive, start_archive,
+    start_archive,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -43,20 +36,9 @@ pub enum FleetError {
 }
 
 pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutdown) -> Result<Opened, ServeError> {
-    let folder = DataFolder::open(&config.data)?;
-    let store = cassandra::connect(&config.cassandra).await?;
-    let journals = Journals::open(store.clone()).await.map_err(CassandraError::from)?;
     let id = NodeId::random();
-    let claim = journals.claim(id).await.map_err(CassandraError::from)?;
-    cassandra::refuse_half_moved(&claim)?;
-    if claim.previous.is_some() {
-        return Err(FleetError::OfOneAlone.into());
-    }
-    let auth = Arc::new(Auth::new(&config.auth, &claim.secret, Clock::system().unix_ms()).await?);
-    let given_token = config.admin_token.as_ref().map(|secret| secret.expose().to_owned());
-    let admin_token = given_token.map_or_else(|| folder.admin_token(), Ok)?.into();
-    let tables = CassandraTables::open(store.clone(), id).await.map_err(CassandraError::from)?;
-    let laid = lay_archive(Arc::new(tables), &config, &claim.secret, &metrics, shutdown).await?;
+    let Ground { folder, store, cluster, journals, claim, auth, admin_token, laid } =
+        Ground::open(&config, id, &metrics, shutdown).await?;
     let me = node(&config.node, id);
     let (bus, inlets) = NatsBus::join(&options(&config.nats), id).await.map_err(FleetError::from)?;
     let shards = Shards::of_fleet();
@@ -65,9 +47,8 @@ pub(super) async fn open(config: Config, metrics: Arc<Metrics>, shutdown: &Shutd
     host.join(Peers::new(id, Arc::new(bus)), inlets);
     let journal = journals.begin_as(id).await.map_err(CassandraError::from)?;
     let tasks = host.run(Arc::new(journal), shutdown);
-    let cluster: Arc<dyn ClusterStore> =
-        Arc::new(CassandraCluster::open(store.clone()).await.map_err(CassandraError::from)?);
-    let joined = Joined::start(cluster, me, &host, Arc::new(journals), shutdown).await.map_err(FleetError::from)?;
+    let joined =
+        Joined::start(Arc::new(cluster), me, &host, Arc::new(journals), shutdown).await.map_err(FleetError::from)?;
     start_archive(&laid.job, &host);
     let (store, archive) = (Some(store), laid.job);
     Ok(Opened {

@@ -93,17 +93,20 @@ pub fn encode<E: Borrow<Entry>>(shape: Shape, entries: &[E]) -> Vec<u8> {
     value
 }
 
-/// Checks the checksum and reads the header; decompresses nothing.
-pub fn open(value: &[u8]) -> Result<Opened<'_>, ChunkError> {
+/// Parts a value of this version into head and rest, when its checksum is right.
+fn checked(value: &[u8], version: u8) -> Result<(&[u8], &[u8]), ChunkError> {
     match value.first() {
-        Some(&VERSION) => {}
-        Some(&version) => return Err(ChunkError::UnknownVersion(version)),
+        Some(known) if *known == version => {}
+        Some(&other) => return Err(ChunkError::UnknownVersion(other)),
         None => return Err(ChunkError::Malformed("it is empty")),
     }
     let (head, rest) = value.split_at_checked(CHECKSUM.end).ok_or(ChunkError::Malformed("it is too short"))?;
-    if head[CHECKSUM] != checksum(value) {
-        return Err(ChunkError::Checksum);
-    }
+    if head[CHECKSUM] == checksum(value) { Ok((head, rest)) } else { Err(ChunkError::Checksum) }
+}
+
+/// Checks the checksum and reads the header; decompresses nothing.
+pub fn open(value: &[u8]) -> Result<Opened<'_>, ChunkError> {
+    let (head, rest) = checked(value, VERSION)?;
     let mut reader = Reader::new(rest);
     let (first, count, missing) = (reader.number()?, reader.number()?, reader.number()?);
     let span = count.checked_add(missing).filter(|span| count > 0 && *span <= MAX_SPAN);

@@ -1,18 +1,17 @@
 //! `tidings fsck`: whether inboxes, states and logs of a store fit each other.
 
-use tidings_server::{config::Config, fsck::Report, serve};
+use tidings_server::{fsck::Report, serve};
 
 use crate::{
     cli::Fsck,
+    commands,
     failure::{Failure, Result},
     output,
 };
 
 pub async fn run(command: Fsck, json: bool) -> Result<()> {
-    let Fsck { mend, all_stopped, data, config, settings } = command;
-    let named = data.into_iter().map(|data| ("data".to_owned(), data));
-    let config = Config::load(config.as_deref(), named.chain(settings));
-    let config = config.map_err(|error| Failure::usage(error.to_string()))?;
+    let Fsck { mend, all_stopped, data, settings } = command;
+    let config = commands::config(settings, data.map(|data| ("data".to_owned(), data)))?;
     let report =
         serve::fsck::fsck(config, mend, all_stopped).await.map_err(|error| Failure::refused(error.to_string()))?;
     let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();

@@ -15,7 +15,7 @@ use tidings_client::{
 use tidings_server::config::{BlobStore, Config, Store};
 
 use crate::{
-    cli::{Migrate, MigrateToCassandra, Shared},
+    cli::{Migrate, Shared},
     commands,
     failure::{Failure, Result},
     output,
@@ -29,12 +29,11 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 pub async fn run(shared: &Shared, command: Migrate) -> Result<()> {
     let Migrate::EmbeddedToCassandra(command) = command;
     let http = commands::operator(shared, &command.operator)?;
-    let target = Config::load(command.config.as_deref(), command.settings.clone())
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let target = commands::config(command.settings, None)?;
     if target.store != Store::Cassandra {
         return Err(Failure::usage("the settings of the servers to come must have store = \"cassandra\""));
     }
-    let mut state = begin(&http, &command, &target).await?;
+    let mut state = begin(&http, &target, command.rate).await?;
     let mut told = Told::default();
     while !matches!(state.phase.as_str(), "following" | "done" | "failed") {
         told.tell(&state, shared.json)?;
@@ -64,12 +63,12 @@ pub async fn run(shared: &Shared, command: Migrate) -> Result<()> {
 }
 
 /// Begins, or joins the one that is under way.
-async fn begin(http: &Http, command: &MigrateToCassandra, target: &Config) -> Result<Migration> {
+async fn begin(http: &Http, target: &Config, rows_per_s: u64) -> Result<Migration> {
     let state = http.migration().await?;
     if !matches!(state.phase.as_str(), "idle" | "failed") {
         return Ok(state);
     }
-    let begin = BeginMigration { settings: settings(target), rows_per_s: command.rate };
+    let begin = BeginMigration { settings: settings(target), rows_per_s };
     http.begin_migration(&begin).await.map_err(|error: ClientError| error.into())
 }
 

@@ -20,10 +20,11 @@ mod tail;
 use std::path::Path;
 
 use tidings_client::{Builder, Client, http::Http};
+use tidings_server::config::Config;
 
 use crate::{
     account, bench, chat,
-    cli::{Cli, Command, Operator, Shared},
+    cli::{Cli, Command, Operator, Settings, Shared},
     failure::{Failure, Result},
 };
 
@@ -54,6 +55,12 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Schema(command) => schema::run(command, shared.json).await,
         Command::Config(config) => config::run(&config, shared.json),
     }
+}
+
+/// The server's settings: the file's, above them those by words of their own, above all what is given by name.
+pub fn config(settings: Settings, named: impl IntoIterator<Item = (String, String)>) -> Result<Config> {
+    let Settings { config, set } = settings;
+    Config::load(config.as_deref(), named.into_iter().chain(set)).map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// Who this is: the flags, else who logged in last.

@@ -1,16 +1,17 @@
 //! `tidings schema`: the tables in Cassandra. One explicit command, because servers that made them at once would race.
 
-use tidings_server::{config::Config, serve::cassandra};
+use tidings_server::serve::cassandra;
 
 use crate::{
     cli::{ApplySchema, Schema},
+    commands,
     failure::{Failure, Result},
     output,
 };
 
 pub async fn run(command: Schema, json: bool) -> Result<()> {
-    let Schema::Apply(ApplySchema { dry_run, config, settings }) = command;
-    let config = Config::load(config.as_deref(), settings).map_err(|error| Failure::usage(error.to_string()))?;
+    let Schema::Apply(ApplySchema { dry_run, settings }) = command;
+    let config = commands::config(settings, None)?;
     let statements = cassandra::schema(&config.cassandra);
     if !dry_run {
         cassandra::apply_schema(&config.cassandra).await.map_err(|error| Failure::refused(error.to_string()))?;

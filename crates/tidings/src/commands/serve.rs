@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use tidings_server::{
-    config::{self, Config, LogFormat},
+    config::{self, LogFormat},
     serve::{self, Listening},
     shutdown::{Shutdown, StopSignals},
 };
@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     cli::Serve,
+    commands,
     failure::{Failure, Result},
     output,
 };
@@ -18,8 +19,7 @@ use crate::{
 pub async fn run(flags: Serve) -> Result<()> {
     let named = [("listen", flags.listen), ("data", flags.data)];
     let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let config = Config::load(flags.config.as_deref(), named.chain(flags.settings))
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let config = commands::config(flags.settings, named)?;
     begin_log(&config.log)?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");

@@ -12,7 +12,7 @@
 
 use std::borrow::Borrow;
 
-use super::{CHECKSUM, ChunkError, Opened, Shape, checksum, columns, compress, varint, varint::Reader};
+use super::{CHECKSUM, ChunkError, Opened, Shape, checked, checksum, columns, compress, varint, varint::Reader};
 use crate::conversation::entry::Entry;
 use tidings_proto::Seq;
 
@@ -46,15 +46,7 @@ pub fn encode_block<E: Borrow<Entry>>(entries: &[E]) -> Vec<u8> {
 
 /// The entries of a block, ascending by seq.
 pub fn decode_block(value: &[u8]) -> Result<Vec<Entry>, ChunkError> {
-    match value.first() {
-        Some(&VERSION) => {}
-        Some(&version) => return Err(ChunkError::UnknownVersion(version)),
-        None => return Err(ChunkError::Malformed("it is empty")),
-    }
-    let (head, rest) = value.split_at_checked(CHECKSUM.end).ok_or(ChunkError::Malformed("it is too short"))?;
-    if head[CHECKSUM] != checksum(value) {
-        return Err(ChunkError::Checksum);
-    }
+    let (head, rest) = checked(value, VERSION)?;
     let mut reader = Reader::new(rest);
     let (first, count) = (reader.number()?, reader.number()?);
     let count = usize::try_from(count).ok().filter(|count| (1..=BLOCK_ENTRIES_MAX).contains(count));

@@ -158,6 +158,10 @@ async fn two_nodes_archive_over_a_kill_and_each_reads_what_the_other_has_written
 /// their pages when some of what is old was changed.
 fn over_a_kill(fleet: &mut Fleet, urls: &[String], blobs: &Path) -> (Vec<String>, Vec<String>) {
     let groups = import_all(fleet.node(0));
+    for group in GROUPS {
+        let [one, other] = [0, 1].map(|node| fleet.node(node).json("op", &["export", group, "--admin-token", TOKEN]));
+        assert!(one == other && one.len() as u64 == LINES, "{group}: {} and {}", one.len(), other.len());
+    }
     let token = log_in(&urls[0], READER);
     let before = history(&urls[0], &token, &groups);
     assert!(before.iter().all(|page| page.contains("\"entries\":[")));
