@@ -41,7 +41,7 @@ fleet-stop: ## Stops that fleet and all its parts; the data stay
 	scripts/fleet/fleet.sh stop
 
 nemesis: test-tools $(WEB) ## Tests a fleet under faults for ten minutes; NEMESIS_SECONDS, NEMESIS_SEED, NEMESIS_NODES
-	NEMESIS_NODES=$(or $(NEMESIS_NODES),3) NEMESIS_SECONDS=$(or $(NEMESIS_SECONDS),600) scripts/fleet/nemesis.sh
+	NEMESIS_SECONDS=$(or $(NEMESIS_SECONDS),600) scripts/fleet/nemesis.sh
 	scripts/fleet/next.sh
 
 next-version: test-tools $(WEB) ## Deploys a fleet to the version after this one and back, while people talk

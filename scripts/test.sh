@@ -53,7 +53,7 @@ run "Cassandra" cargo test --package tidings-server --package tidings --package 
   -- --include-ignored --test-threads 1 --skip cassandra::deploy::next cassandra::
 scripts/fleet/cassandra.sh wipe
 trap - EXIT
-run "a fleet under faults" env NEMESIS_NODES=3 scripts/fleet/nemesis.sh
+run "a fleet under faults" scripts/fleet/nemesis.sh
 # The server for what follows was built with the Rust tests.
 run "MQTT clients of others" scripts/interop/mqtt.sh "$target/debug/tidings"
 run "WebSocket, by Autobahn" scripts/interop/autobahn.sh "$target/debug/examples/echo"

@@ -18,7 +18,7 @@ use super::{
         Peers,
         wire::{Ask, Said},
     },
-    shards::Place,
+    shards::{Hints, Place},
 };
 
 /// How long what is on its way from one node to another is waited for.
@@ -54,7 +54,8 @@ impl Host {
         loop {
             let changed = self.shards.changed.notified();
             match self.shards.place(shard) {
-                Place::Moving => {}
+                // Perhaps where it is by now was said, and not heard.
+                Place::Moving => self.shards.hint(Hints::all()),
                 place => return Ok(place),
             }
             tokio::select! {

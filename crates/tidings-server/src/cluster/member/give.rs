@@ -97,7 +97,8 @@ impl Rows {
         let raised = |from: ShardRow| ShardRow { epoch: from.epoch + 1, ..from };
         let kept = self.those(is_kept).into_iter();
         let moves = kept.map(|shard| Move { shard, from: self.row(shard), to: raised(self.row(shard)) }).collect();
-        let moved = self.move_rows(moves).await;
+        // The others have heard that they leave.
+        let moved = self.move_and_tell(moves).await;
         self.open(&shards_of(&moved)).await
     }
 }

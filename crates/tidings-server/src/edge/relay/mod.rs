@@ -33,7 +33,7 @@ use tokio_util::{
 
 use crate::{
     cluster::view::Node,
-    host::shards::{Place, Shards},
+    host::shards::{Hints, Place, Shards},
     metrics::InUse,
     node::NodeId,
 };
@@ -150,7 +150,9 @@ impl Edge {
                     // Dead, perhaps, or it has just begun to stop: soon its shards are elsewhere.
                     Err(error) => tracing::debug!(%error, node = %node.name, "a node could not be reached"),
                 },
-                Place::There(_) | Place::Moving => {}
+                Place::There(_) => {}
+                // Perhaps where it is by now was said, and not heard.
+                Place::Moving => shards.hint(Hints::all()),
             }
             tokio::select! {
                 () = &mut changed => changed.set(shards.changed.notified()),

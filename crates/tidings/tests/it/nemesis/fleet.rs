@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use tokio::task::block_in_place;
@@ -15,7 +16,7 @@ use super::{
     owner::owner,
     proxy::{Proxy, Weather, Whose},
 };
-use crate::server::{Server, tidings};
+use crate::server::{Server, get, tidings};
 
 /// What each node is set to, beside where things are.
 const SETTINGS: &[(&str, &str)] = &[
@@ -27,6 +28,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("rates.sends_burst", "1000000"),
     ("rates.requests_per_s", "1000000"),
 ];
+
+/// How long nodes that came one after the other may take until each hosts its part.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Fleet {
     nodes: Vec<Node>,
@@ -73,7 +77,26 @@ impl Fleet {
             settings.extend(nats.iter().flat_map(|nats| own_settings(number, nats, &door)));
             block_in_place(|| Node::start(door, settings))
         });
-        Self { nodes: nodes.collect(), stores: proxies, nats }
+        let fleet = Self { nodes: nodes.collect(), stores: proxies, nats };
+        fleet.is_even().await;
+        fleet
+    }
+
+    /// Waits until each of several nodes hosts its part, and knows that all others do.
+    async fn is_even(&self) {
+        let is_even = |node: &Node| {
+            let (_, figures) = block_in_place(|| get(&node.server.url, "/metrics"));
+            let figure =
+                |name: &str| figures.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok());
+            figure("tidings_fleet_nodes ") == Some(self.nodes.len())
+                && figure("tidings_shards_moving ") == Some(0)
+                && figure("tidings_shards_hosted ").is_some_and(|hosted| hosted > 0)
+        };
+        let began = Instant::now();
+        while self.nodes.len() > 1 && !self.nodes.iter().all(is_even) {
+            assert!(began.elapsed() < PATIENCE, "the shards come to rest");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Where clients reach the nodes, whatever happens to these.

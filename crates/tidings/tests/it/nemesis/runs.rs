@@ -25,7 +25,7 @@ fn setting(name: &str) -> Option<u64> {
 async fn faults_lose_double_and_reorder_nothing() {
     let seconds = setting("NEMESIS_SECONDS");
     let seed = setting("NEMESIS_SEED").unwrap_or_else(|| rand::random_range(0..1_000_000));
-    let nodes = usize::try_from(setting("NEMESIS_NODES").unwrap_or(1)).unwrap();
+    let nodes = usize::try_from(setting("NEMESIS_NODES").unwrap_or(3)).unwrap();
     eprintln!("seed {seed}, {nodes} nodes of Tidings");
     let mut rng = StdRng::seed_from_u64(seed);
     let mut fleet = Fleet::start(nodes).await;
