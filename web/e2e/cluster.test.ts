@@ -1,8 +1,8 @@
 /** The operators' page: a server alone, and a fleet that answers as one would. */
-import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
 import type { Fleet, FleetNode } from '../src/app/cluster/fleet';
+import { findings } from './axe';
 import { DESKTOP, PATIENCE_MS, PHONE } from './person';
 import { openStage } from './stage';
 
@@ -20,14 +20,6 @@ async function open(options: object, prepare: (page: Page) => Promise<unknown> =
 async function enter(page: Page, token: string): Promise<void> {
   await page.fill('#token', token);
   await page.click('button[type=submit]');
-}
-
-async function findings(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
-  const { violations } = (await page.evaluate(() => (window as unknown as { axe: typeof axe }).axe.run())) as {
-    violations: { id: string; nodes: { html: string }[] }[];
-  };
-  return violations.flatMap(each => each.nodes.map(node => `${each.id}: ${node.html.slice(0, 200)}`));
 }
 
 test('a server alone is looked at with the admin token, and no other', async () => {
