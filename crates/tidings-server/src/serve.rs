@@ -281,10 +281,10 @@ async fn lay_archive(
     Ok(Laid { tables: Arc::new(ArchivedTables::new(hot, archive)), job, blobs })
 }
 
-/// On a fleet each node archives the conversations that it hosts.
+/// On a fleet the nodes share out what is to be archived by the shards that they host.
 fn start_archive(job: &Arc<Job>, host: &Arc<Host>) {
     let host = host.clone();
-    job.start(move |conversation| host.shards.is_here(conversation.shard()));
+    job.start(move |shard| host.shards.epoch(shard));
 }
 
 async fn open_tables(config: &Config, folder: &Path) -> Result<Arc<dyn Tables>, TablesError> {

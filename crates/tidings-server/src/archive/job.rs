@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tidings_proto::ConversationId;
+use tidings_proto::ShardId;
 use tokio::sync::Mutex as Turn;
 
 use super::{Archive, Report, RoundError, round::Archiver};
@@ -53,10 +53,9 @@ impl Job {
         Arc::new(Self { archiver, clock, after_months, turn: Turn::new(()), status: Mutex::new(status) })
     }
 
-    /// Does rounds until the server stops, for the conversations that are here then.
-    pub fn start(self: &Arc<Self>, is_here: impl Fn(ConversationId) -> bool + Send + Sync + 'static) {
-        let is_first = self.archiver.is_here.set(Box::new(is_here)).is_ok();
-        assert!(is_first, "it is started once");
+    /// Does rounds until the server stops. `epoch_of`: since which epoch this node hosts a shard, 0 if it does not.
+    pub fn start(self: &Arc<Self>, epoch_of: impl Fn(ShardId) -> u64 + Send + Sync + 'static) {
+        self.archiver.share(epoch_of);
         self.archiver.shutdown.spawn(self.clone().run());
     }
 

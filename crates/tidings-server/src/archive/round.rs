@@ -1,17 +1,17 @@
 //! One round: finds what has become old and packs it. `moving` then takes it out of the tables.
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::HashMap,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use tidings_proto::{ConversationId, Seq};
+use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+use tidings_proto::{ConversationId, Seq, ShardId};
 
 use super::{
-    Archive, ReadError,
+    Archive, Place, ReadError,
     merge::LogRow,
     segment::{Block, Segment},
     tables::places,
@@ -20,7 +20,7 @@ use crate::{
     blobs::BlobError,
     host::row::ConversationRow,
     shutdown::Shutdown,
-    tables::{Key, Prefix, Tables, TablesError, chunk::BLOCK_ENTRIES_MAX},
+    tables::{Slice, Stored, Tables, TablesError, Version, chunk::BLOCK_ENTRIES_MAX},
 };
 
 /// So many of a conversation's newest entries stay in the tables, whatever their age.
@@ -29,6 +29,8 @@ pub const KEPT: u64 = 256;
 const BLOCK_ENTRIES_MIN: u64 = 128;
 /// Conversations listed at once.
 const CONVERSATIONS: usize = 256;
+/// Most are short, or empty: so many are begun together.
+const SLICES_AT_ONCE: usize = 16;
 /// Rows read at once while a block gathers.
 const ROWS: usize = 128;
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -68,11 +70,19 @@ pub enum RoundError {
     Stopping,
 }
 
-pub(super) type IsHere = Box<dyn Fn(ConversationId) -> bool + Send + Sync>;
+/// The epoch since which this node hosts a shard; 0: it does not.
+type EpochOf = Box<dyn Fn(ShardId) -> u64 + Send + Sync>;
 
-/// What moves old entries. One round at a time. On a fleet each node moves those of the conversations that it hosts; should two do
-/// the same for a moment, both places are right, and a row goes only in a version that was compared. (The smallest key of a place at
-/// or above a seq is of a block that has it: a place is written when the one that ends before it begins is there.)
+/// What moves old entries. One round at a time. It knows no actor, so any node may archive any conversation; and so that a fleet lists
+/// them once, and not once a node, each node lists those slices of them whose shard it hosts.
+///
+/// Should two work on the same conversation (a slice was given away in the middle of it, or a node was asleep that long), nothing is
+/// lost and nothing old comes back:
+///
+/// * A row goes only in the version that was compared with a block that has a place by then: what its host writes meanwhile stays.
+/// * Both places are right, and of two blocks the one of newer rows counts. The smallest key of a place at or above a seq is of a block
+///   that has it: a place is written when the one that ends before it begins is there.
+/// * Whoever comes second finds other rows than it has packed, or none, and leaves that block (`moving`).
 pub struct Archiver {
     /// The tables themselves, without the archive under them.
     pub(super) tables: Arc<dyn Tables>,
@@ -80,49 +90,79 @@ pub struct Archiver {
     pub(super) shutdown: Shutdown,
     /// Of the time this many parts rest for each that works. 0 for tests.
     rest: u32,
-    /// Which conversations this node hosts. Until it is set: all.
-    pub(super) is_here: OnceLock<IsHere>,
-    /// Rows that a crash left behind their places have been looked for since the start.
-    is_swept: AtomicBool,
+    /// Until it is set this node hosts all.
+    epoch_of: OnceLock<EpochOf>,
+    /// In which slices rows have been looked for that a crash left behind their places, and in which epoch of their shard: whoever had
+    /// the slice since then may have crashed, too.
+    swept: Mutex<HashMap<Slice, u64>>,
+}
+
+/// A round under way.
+struct Round {
+    before_ms: u64,
+    segment: Segment,
+    report: Report,
 }
 
 impl Archiver {
     pub(crate) fn new(tables: Arc<dyn Tables>, archive: Arc<Archive>, shutdown: Shutdown, rest: u32) -> Self {
-        let (is_here, is_swept) = (OnceLock::new(), AtomicBool::new(false));
-        Self { tables, archive, shutdown, rest, is_here, is_swept }
+        let (epoch_of, swept) = (OnceLock::new(), Mutex::default());
+        Self { tables, archive, shutdown, rest, epoch_of, swept }
     }
 
-    pub(super) fn is_here(&self, id: ConversationId) -> bool {
-        self.is_here.get().is_none_or(|is_here| is_here(id))
+    /// From now on this node lists what the shards say that it hosts.
+    pub(crate) fn share(&self, epoch_of: impl Fn(ShardId) -> u64 + Send + Sync + 'static) {
+        let is_first = self.epoch_of.set(Box::new(epoch_of)).is_ok();
+        assert!(is_first, "it is shared out once");
     }
 
     /// Archives what is older than `before_ms`. What an earlier, interrupted round did stays done.
     pub async fn round(&self, before_ms: u64) -> Result<Report, RoundError> {
-        let mut report = Report::default();
-        let mut segment = Segment::default();
-        let mut after = None;
-        loop {
-            let listed = self.tables.rows(Prefix::Conversations, after, CONVERSATIONS).await?;
-            after = listed.last().map(|(key, _)| key.clone());
-            if after.is_none() {
-                break;
-            }
-            let began = Instant::now();
-            for (key, stored) in listed {
-                let Key::Conversation(id) = key else { continue };
-                if !self.is_here(id) {
-                    continue;
+        let mut round = Round { before_ms, segment: Segment::default(), report: Report::default() };
+        let slices: Vec<_> = Slice::all().collect();
+        for slices in slices.chunks(SLICES_AT_ONCE) {
+            // Asked now, not at the round's begin: a node that comes takes over the slices that it finds in front of it.
+            let here = slices.iter().map(|slice| (*slice, self.epoch(*slice))).filter(|(_, epoch)| *epoch > 0);
+            let begun = here.map(|(slice, epoch)| async move {
+                let first = self.tables.conversations(slice, None, CONVERSATIONS).await?;
+                Ok::<_, TablesError>((slice, epoch, first))
+            });
+            for (slice, epoch, first) in try_join_all(begun).await? {
+                if self.slice(slice, epoch, first, &mut round).await? {
+                    self.swept.lock().insert(slice, epoch);
                 }
-                report.conversations += 1;
-                if let Err(error) = self.conversation(id, &stored.value, before_ms, &mut segment, &mut report).await {
-                    self.note(id, error, &mut report)?;
+            }
+        }
+        self.close(&mut round.segment, &mut round.report).await?;
+        Ok(round.report)
+    }
+
+    fn epoch(&self, slice: Slice) -> u64 {
+        self.epoch_of.get().map_or(1, |epoch_of| epoch_of(slice.shard()))
+    }
+
+    /// Whether it came to the slice's end. It does not if the slice goes to another node: that one begins it anew.
+    async fn slice(
+        &self,
+        slice: Slice,
+        epoch: u64,
+        mut listed: Vec<(ConversationId, Stored)>,
+        round: &mut Round,
+    ) -> Result<bool, RoundError> {
+        let is_swept = self.swept.lock().get(&slice) == Some(&epoch);
+        while self.epoch(slice) == epoch {
+            let Some(&(last, _)) = listed.last() else { return Ok(true) };
+            let began = Instant::now();
+            for (id, stored) in listed {
+                round.report.conversations += 1;
+                if let Err(error) = self.conversation(id, &stored.value, is_swept, round).await {
+                    self.note(id, error, &mut round.report)?;
                 }
             }
             self.pause(began.elapsed()).await?;
+            listed = self.tables.conversations(slice, Some(last), CONVERSATIONS).await?;
         }
-        self.close(&mut segment, &mut report).await?;
-        self.is_swept.store(true, Ordering::Relaxed);
-        Ok(report)
+        Ok(false)
     }
 
     /// One conversation that cannot be archived stops the others only if nothing can be stored at all.
@@ -142,26 +182,25 @@ impl Archiver {
         &self,
         id: ConversationId,
         value: &[u8],
-        before_ms: u64,
-        segment: &mut Segment,
-        report: &mut Report,
+        is_swept: bool,
+        round: &mut Round,
     ) -> Result<(), RoundError> {
         let last_seq = ConversationRow::read(id, value)?.last_seq();
         if last_seq.0 < KEPT + BLOCK_ENTRIES_MIN {
             return Ok(());
         }
         let places = places(&*self.tables, id, Seq::FIRST, Seq(u64::MAX)).await?;
-        if !self.is_swept.load(Ordering::Relaxed) && !places.is_empty() {
-            report.rows += self.sweep(id, &places).await?;
+        if !is_swept && !places.is_empty() {
+            round.report.rows += self.sweep(id, &places).await?;
         }
-        let mut archived = places.iter().map(|(_, place)| place.to).max().unwrap_or(Seq::NONE);
+        let mut archived = end_of(&places);
         let end = Seq(last_seq.0 - KEPT);
         while archived.0 + BLOCK_ENTRIES_MIN <= end.0 {
-            let Some(block) = self.block(id, archived.next(), end, before_ms).await? else { break };
+            let Some(block) = self.block(id, archived.next(), end, round.before_ms).await? else { break };
             archived = block.to;
-            segment.add(block);
-            if segment.is_full() {
-                self.close(segment, report).await?;
+            round.segment.add(block);
+            if round.segment.is_full() {
+                self.close(&mut round.segment, &mut round.report).await?;
             }
         }
         Ok(())
@@ -195,7 +234,11 @@ impl Archiver {
         rows.retain(|row| row.last <= to);
         let packed = tokio::task::spawn_blocking(move || Block::pack(id, (from, to), rows)).await;
         let packed = packed.map_err(|error| broken(id, &error.to_string()))?;
-        packed.map(Some).ok_or_else(|| broken(id, &format!("entries are missing between {from} and {to}")).into())
+        if packed.is_none() && end_of(&places(&*self.tables, id, from, Seq(u64::MAX)).await?) < from {
+            return Err(broken(id, &format!("entries are missing between {from} and {to}")).into());
+        }
+        // Or another node has archived them meanwhile.
+        Ok(packed)
     }
 
     /// Rests in proportion to the work done; ends early when the server stops.
@@ -221,6 +264,11 @@ fn last_whole(rows: &[LogRow], most: Seq, before_ms: u64) -> Option<Seq> {
             None => return rows.iter().map(|row| row.last).filter(|last| *last <= limit).max(),
         }
     }
+}
+
+/// The last seq that is in the archive.
+fn end_of(places: &[(Version, Place)]) -> Seq {
+    places.iter().map(|(_, place)| place.to).max().unwrap_or(Seq::NONE)
 }
 
 pub(super) fn broken(id: ConversationId, what: &str) -> TablesError {

@@ -23,6 +23,8 @@ pub(super) struct Block {
     pub to: Seq,
     /// The highest of the rows that it was made of: a row that is newer goes before it.
     pub version: Version,
+    /// Which rows these were.
+    pub rows: Vec<(Seq, Version)>,
     pub value: Vec<u8>,
     /// About what its entries take unpacked: texts, names, ids, times.
     pub unpacked_bytes: u64,
@@ -32,10 +34,24 @@ impl Block {
     /// Packs the entries from `from` to `to` of these rows. `None`: one of them is missing.
     pub fn pack(conversation: ConversationId, (from, to): (Seq, Seq), rows: Vec<LogRow>) -> Option<Self> {
         let version = rows.iter().map(|row| row.version).max()?;
+        let stamps = stamps(&rows);
         let entries = merge((from, to), rows)?;
         let unpacked_bytes = entries.iter().map(bytes_of).sum();
-        Some(Self { conversation, from, to, version, value: chunk::encode_block(&entries), unpacked_bytes })
+        Some(Self {
+            conversation,
+            from,
+            to,
+            version,
+            rows: stamps,
+            value: chunk::encode_block(&entries),
+            unpacked_bytes,
+        })
     }
+}
+
+/// What tells whether rows are still the same.
+pub(super) fn stamps(rows: &[LogRow]) -> Vec<(Seq, Version)> {
+    rows.iter().map(|row| (row.first, row.version)).collect()
 }
 
 /// The newest entries of rows. `None`: one is missing.
@@ -92,7 +108,8 @@ impl Segment {
                 digest: *blake3::hash(&block.value).as_bytes(),
             };
             body.extend_from_slice(&block.value);
-            places.push(Placed { conversation: block.conversation, version: block.version, place });
+            let Block { conversation, version, rows, .. } = block;
+            places.push(Placed { conversation, version, rows, place });
         }
         let digest: Digest = *blake3::hash(&body).as_bytes();
         places.iter_mut().for_each(|placed| placed.place.segment = digest);
@@ -110,5 +127,6 @@ pub(super) struct Sealed {
 pub(super) struct Placed {
     pub conversation: ConversationId,
     pub version: Version,
+    pub rows: Vec<(Seq, Version)>,
     pub place: Place,
 }

@@ -19,8 +19,8 @@ use crate::{
     host::row::ConversationRow,
     journal::Position,
     tables::{
-        Footprint, Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, Version,
-        chunk::{self, Shape},
+        Footprint, Freshness, Key, LogRange, Prefix, Row, Slice, Stored, Tables, TablesError, Version,
+        chunk::{self, BLOCK_ENTRIES_MAX, Shape},
     },
 };
 
@@ -131,7 +131,8 @@ impl ArchivedTables {
     }
 }
 
-/// The places of blocks that have entries from `from` to `to`, each with its version.
+/// The places of blocks that have entries from `from` to `to`, each with its version. Blocks may overlap where two nodes archived the
+/// same: one that begins lower may stand behind one that begins higher, but not farther than a block is long.
 pub(super) async fn places(
     hot: &dyn Tables,
     conversation: ConversationId,
@@ -147,10 +148,12 @@ pub(super) async fn places(
         for (key, stored) in rows {
             let place = Place::decode(&stored.value)
                 .map_err(|error| TablesError::Damaged { place: format!("row {key:?}"), what: error.to_string() })?;
-            if place.from > to {
+            if place.to.0.saturating_sub(to.0) >= BLOCK_ENTRIES_MAX as u64 {
                 return Ok(places);
             }
-            places.push((stored.version, place));
+            if place.from <= to {
+                places.push((stored.version, place));
+            }
         }
         if is_last {
             return Ok(places);
@@ -259,6 +262,15 @@ impl Tables for ArchivedTables {
         self.hot.rows(prefix, after, limit).await
     }
 
+    async fn conversations(
+        &self,
+        slice: Slice,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Stored)>, TablesError> {
+        self.hot.conversations(slice, after, limit).await
+    }
+
     /// Of the rows alone: blocks are no rows.
     async fn log_rows_between(
         &self,
@@ -280,5 +292,33 @@ impl Tables for ArchivedTables {
 
     fn footprint(&self) -> Footprint {
         self.hot.footprint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::memory::MemoryTables;
+
+    /// As two nodes may leave them that archived the same: what the block of the newer rows has is found, wherever its place stands.
+    #[tokio::test]
+    async fn of_blocks_that_overlap_all_places_are_found() {
+        let (tables, id) = (MemoryTables::new(), ConversationId::from_bytes([1; 16]));
+        let row = |(from, to, version)| {
+            let place = Place { segment: [0; 32], from: Seq(from), to: Seq(to), offset: 0, bytes: 1, digest: [0; 32] };
+            let value = Some(place.encode().into());
+            Row { key: Key::Archived(id, Seq(to)), version: Version(version), value }
+        };
+        let longest = BLOCK_ENTRIES_MAX as u64;
+        let blocks = [(1, 480, 9), (481, 900, 9), (8, longest + 7, 20), (longest + 8, longest + 400, 30)];
+        tables.put_max(blocks.map(row).into(), Freshness::Unknown).await.unwrap();
+        let versions = async |from, to| -> Vec<u64> {
+            let found = places(&tables, id, Seq(from), Seq(to)).await.unwrap();
+            found.into_iter().map(|(version, _)| version.0).collect()
+        };
+        assert_eq!(versions(7, 7).await, [9]);
+        assert_eq!(versions(8, 8).await, [9, 20]);
+        assert_eq!(versions(480, 481).await, [9, 9, 20]);
+        assert_eq!(versions(901, longest + 8).await, [20, 30]);
     }
 }

@@ -22,7 +22,7 @@ pub(crate) const PAGE_ROWS: i32 = 64;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// After so long without an answer the log says so, and again after as long.
+/// After so long without an answer the log says so, and again after as long; once for all that wait.
 const SAY_AFTER: Duration = Duration::from_secs(3);
 
 /// What became of a conditional statement.
@@ -84,21 +84,32 @@ impl Store {
         conditional(self.ask(statement, values).await?)
     }
 
+    /// Whether the log was not told for a while that there are no answers.
+    fn may_say(&self) -> bool {
+        let mut said = self.said.lock();
+        let is_due = said.is_none_or(|said| said.elapsed() >= SAY_AFTER);
+        if is_due {
+            *said = Some(Instant::now());
+        }
+        is_due
+    }
+
     async fn permit(&self) -> SemaphorePermit<'_> {
         self.requests.acquire().await.expect("the semaphore is never closed")
     }
 }
 
 /// How long to wait between attempts, and whether to go on.
-struct Patience {
+struct Patience<'s> {
+    store: &'s Store,
     giving_up: watch::Receiver<bool>,
     pause: Duration,
-    said: Instant,
+    began: Instant,
 }
 
-impl Patience {
-    fn new(store: &Store) -> Self {
-        Self { giving_up: store.giving_up.subscribe(), pause: FIRST_PAUSE, said: Instant::now() }
+impl<'s> Patience<'s> {
+    fn new(store: &'s Store) -> Self {
+        Self { store, giving_up: store.giving_up.subscribe(), pause: FIRST_PAUSE, began: Instant::now() }
     }
 
     /// Returns when the next attempt may be made.
@@ -106,8 +117,7 @@ impl Patience {
         if !passes(&error) {
             return Err(StoreError::Refused(Box::new(error)));
         }
-        if self.said.elapsed() >= SAY_AFTER {
-            self.said = Instant::now();
+        if self.began.elapsed() >= SAY_AFTER && self.store.may_say() {
             tracing::warn!(%error, "Cassandra does not answer; asking on");
         }
         let pause = self.pause.mul_f32(0.5 + rand::random::<f32>() / 2.0);

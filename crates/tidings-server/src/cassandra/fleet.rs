@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        store::{ClusterError, ClusterStore, Move, Part, ShardRow},
+        store::{ClusterError, ClusterStore, Move, PART_SHARDS, Part, ShardRow},
         view::View,
     },
     node::NodeId,
@@ -109,14 +109,14 @@ impl CassandraCluster {
 
     async fn part_by(&self, statement: &PreparedStatement, part: Part) -> Result<PartRow, ClusterError> {
         let answer = self.store.ask(statement, (i32::from(part.0),)).await;
-        let Some(mut row) = answer.and_then(found).map_err(failed)?.pop() else { return Ok(PartRow::new(part)) };
+        let Some(mut row) = answer.and_then(found).map_err(failed)?.pop() else { return Ok(PartRow::absent()) };
         let damaged = |why: &dyn std::fmt::Display| {
             ClusterError::damaged("the rows of shards", &format!("part {}: {why}", part.0))
         };
         let version = row.number("version").ok_or_else(|| damaged(&"it has no version"))?;
         let bytes = row.take_bytes("e").ok_or_else(|| damaged(&"it is empty"))?;
         let packed: Packed = minicbor::decode(&bytes).map_err(|error| damaged(&error))?;
-        let rows = packed.unpack().filter(|rows| rows.len() == part.shards().count());
+        let rows = packed.unpack().filter(|rows| rows.len() == usize::from(PART_SHARDS));
         Ok(PartRow { version, rows: rows.ok_or_else(|| damaged(&"it names other shards, or unknown hosts"))? })
     }
 
@@ -141,17 +141,17 @@ struct PartRow {
 }
 
 impl PartRow {
-    fn new(part: Part) -> Self {
-        Self { version: 0, rows: part.shards().map(|_| ShardRow::default()).collect() }
+    fn absent() -> Self {
+        Self { version: 0, rows: vec![ShardRow::default(); usize::from(PART_SHARDS)] }
     }
 
     fn is(&self, moves: &[Move], stands: impl Fn(&Move) -> ShardRow) -> bool {
-        moves.iter().all(|one| self.rows[Part::of(one.shard).place(one.shard)] == stands(one))
+        moves.iter().all(|one| self.rows[Part::place(one.shard)] == stands(one))
     }
 
     fn moved(&self, moves: &[Move]) -> Self {
         let mut next = Self { version: self.version + 1, rows: self.rows.clone() };
-        moves.iter().for_each(|one| next.rows[Part::of(one.shard).place(one.shard)] = one.to);
+        moves.iter().for_each(|one| next.rows[Part::place(one.shard)] = one.to);
         next
     }
 }

@@ -14,6 +14,9 @@ pub mod schema;
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
+use parking_lot::Mutex;
 use scylla::{
     client::session::Session,
     errors::{ExecutionError, NewSessionError, PrepareError},
@@ -30,6 +33,8 @@ pub struct Store {
     keyspace: String,
     requests: Semaphore,
     giving_up: watch::Sender<bool>,
+    /// When the log was told last that there are no answers.
+    said: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -68,7 +73,8 @@ impl StoreError {
 
 impl Store {
     pub(crate) fn new(session: Session, keyspace: String, requests: usize) -> Self {
-        Self { session, keyspace, requests: Semaphore::new(requests), giving_up: watch::Sender::new(false) }
+        let (requests, giving_up) = (Semaphore::new(requests), watch::Sender::new(false));
+        Self { session, keyspace, requests, giving_up, said: Mutex::default() }
     }
 
     pub fn keyspace(&self) -> &str {

@@ -22,7 +22,8 @@ impl HostingError {
     }
 }
 
-/// Called by one task, one call at a time; only `learn`, `nodes`, `sessions`, `moved` and `is_shut` may come in between. Each call may be repeated.
+/// Called by one task, one call at a time; only `learn`, `nodes`, `sessions`, `moved`, `view_changed` and `is_shut` may come in
+/// between. Each call may be repeated.
 #[async_trait]
 pub trait Hosting: Send + Sync + 'static {
     /// Ends the journal of `dead`. When it returns the seal holds: `dead` acknowledges nothing more.
@@ -62,6 +63,9 @@ pub trait Hosting: Send + Sync + 'static {
     fn moved(&self, rows: &[(ShardId, ShardRow)]) {
         let _ = rows;
     }
+
+    /// There is a new view: all may be told by the bus, so that they need not wait for their next look.
+    fn view_changed(&self) {}
 
     /// Whether nobody listens at this node's door, as its machine says. `false`: somebody does, or it is not known. Answers in
     /// well under a second.

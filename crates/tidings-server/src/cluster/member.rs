@@ -263,6 +263,7 @@ impl Shared {
             };
             if self.store.swap_view(view.epoch, &next).await? {
                 self.note(next.clone());
+                self.hosting.view_changed();
                 return Ok(next);
             }
         }

@@ -29,17 +29,13 @@ impl Part {
         Self(shard.0 / PART_SHARDS)
     }
 
-    pub fn numbered(number: u16) -> Option<Self> {
-        (number < PARTS).then_some(Self(number))
-    }
-
     pub fn all() -> impl Iterator<Item = Self> {
         (0..PARTS).map(Self)
     }
 
     /// Where in its part a shard stands, counted from 0.
-    pub fn place(self, shard: ShardId) -> usize {
-        usize::from(shard.0 - self.0 * PART_SHARDS)
+    pub fn place(shard: ShardId) -> usize {
+        usize::from(shard.0 % PART_SHARDS)
     }
 
     pub fn shards(self) -> impl Iterator<Item = ShardId> {

@@ -14,8 +14,8 @@ use crate::node::NodeId;
 /// How long a counter must have stood still.
 pub const STILL: Duration = Duration::from_secs(3);
 
-/// The same of a node whose door is shut: a process that has ended, and not one that is slow.
-pub const STILL_AND_SHUT: Duration = Duration::from_millis(800);
+/// The same of a node whose door is shut: a process that has ended, and not one that is slow. Two looks without a new beat.
+pub const STILL_AND_SHUT: Duration = Duration::from_millis(750);
 
 /// What one node has seen of the others' counters.
 #[derive(Debug, Default)]

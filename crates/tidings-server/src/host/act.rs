@@ -135,6 +135,8 @@ impl ActError {
         match self {
             Self::Refused(refusal) => refusal.into(),
             Self::UnknownUsers(users) => Answer::unknown_users(users),
+            // Who asks it says in the log that it does not answer.
+            Self::Tables(TablesError::Late(_)) => Answer::late(),
             Self::Tables(error) => {
                 tracing::error!(%error, "a read failed");
                 Answer::refused(Code::Unavailable, "the server cannot read its disk now; try again later")

@@ -1,6 +1,6 @@
 //! From the tables into memory: conversations, homes, the repeats index.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tidings_proto::{ConversationId, Seq, UserId};
 
@@ -28,6 +28,8 @@ use super::{Host, row::ConversationRow};
 const ROWS: usize = 10_000;
 /// Entries read at once to complete the repeats index.
 const ENTRIES: usize = 1_024;
+/// How long whoever can be told to come again waits for a read. The tables of a fleet answer again when their store does.
+const READ_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Why an actor is not at hand.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,12 @@ pub enum LoadError {
     /// Another node hosts it, or soon will.
     #[error("it is hosted elsewhere")]
     Elsewhere,
+}
+
+/// A read that somebody waits for: given up when it takes too long. What only has to be done at last waits without this.
+pub(super) async fn in_time<T, E: From<TablesError>>(read: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let late = |_| Err(TablesError::Late(READ_PATIENCE).into());
+    tokio::time::timeout(READ_PATIENCE, read).await.unwrap_or_else(late)
 }
 
 impl Host {
@@ -65,7 +73,7 @@ impl Host {
             self.subscribe_members(&conversation);
             Some(conversation)
         });
-        let conversation = conversation.await?;
+        let conversation = in_time(conversation).await?;
         conversation.touch(self.sweep_now());
         Ok(conversation)
     }
@@ -85,7 +93,7 @@ impl Host {
                 }
                 inner.stored.clone()
             };
-            let repeats = self.read_repeats(conversation.id, &stored).await?;
+            let repeats = in_time(self.read_repeats(conversation.id, &stored)).await?;
             let mut inner = conversation.lock();
             // A flush in between has moved entries from memory into the tables: they would be in neither half.
             if inner.stored.flushes == stored.flushes {
@@ -158,7 +166,7 @@ impl Host {
                     let flushes = self.dormant.flushes();
                     Ok::<_, LoadError>((flushes, self.load_home(user, epoch).await?))
                 };
-                self.homes.load(user, load, |(flushes, state)| self.wake_home(state, flushes)).await?
+                in_time(self.homes.load(user, load, |(flushes, state)| self.wake_home(state, flushes))).await?
             }
         };
         home.touch(self.sweep_now());
@@ -233,7 +241,8 @@ impl Host {
             users.iter().map(|user| self.homes.get(user).map(|home| home.lock().state.row.clone())).collect();
         let absent = users.iter().zip(&loaded).filter(|(_, loaded)| loaded.is_none());
         let keys: Vec<_> = absent.map(|(user, _)| Key::Home(user.clone())).collect();
-        let mut stored = if keys.is_empty() { Vec::new() } else { self.tables.get(keys).await? }.into_iter();
+        let stored = if keys.is_empty() { Vec::new() } else { in_time(self.tables.get(keys)).await? };
+        let mut stored = stored.into_iter();
         let mut rows = Vec::with_capacity(users.len());
         for ((user, loaded), waiting) in users.iter().zip(loaded).zip(waiting) {
             rows.push(match loaded {

@@ -54,7 +54,7 @@ pub mod read;
 pub mod read_only;
 pub mod registry;
 pub mod release;
-mod route;
+pub(crate) mod route;
 pub mod row;
 pub mod shards;
 mod taking;

@@ -14,6 +14,7 @@ use crate::{
 use super::{
     Host,
     act::ActError,
+    load::in_time,
     peers::wire::{self, Said, StateOf},
     row::ConversationRow,
 };
@@ -45,7 +46,7 @@ impl Host {
         let mut entries = Vec::new();
         if from <= to.min(stored_last) {
             let count = usize::try_from(to.min(stored_last).0 - from.0 + 1).unwrap_or(ask.limit).min(ask.limit);
-            let stored = self.tables.log(conversation.id, LogRange::After(from.previous()), count).await?;
+            let stored = in_time(self.tables.log(conversation.id, LogRange::After(from.previous()), count)).await?;
             entries.extend(stored.into_iter().filter(|entry| entry.seq <= to.min(stored_last)).map(Arc::new));
         }
         entries.append(&mut overlaid);
@@ -55,9 +56,8 @@ impl Host {
 
     /// One entry as the tables have it. The overlay was looked at before.
     pub(super) async fn stored_entry(&self, id: ConversationId, seq: Seq) -> Result<Arc<Entry>, TablesError> {
-        let found =
-            self.tables.log(id, LogRange::After(seq.previous()), 1).await?.pop().filter(|entry| entry.seq == seq);
-        found.map(Arc::new).ok_or_else(|| TablesError::Damaged {
+        let found = in_time(self.tables.log(id, LogRange::After(seq.previous()), 1)).await?.pop();
+        found.filter(|entry| entry.seq == seq).map(Arc::new).ok_or_else(|| TablesError::Damaged {
             place: format!("the log of conversation {id}"),
             what: format!("entry {seq} is not there"),
         })

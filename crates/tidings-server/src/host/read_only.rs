@@ -9,7 +9,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 impl Host {
     /// From here on whoever sends is refused as `unavailable`. When this returns the tables have everything that was ever
-    /// acknowledged, and nothing more comes.
+    /// acknowledged, and nothing more comes. An error also if sends are taken again meanwhile. Not to be given up half-way: it flushes.
     pub async fn make_read_only(&self) -> Result<(), Failed> {
         self.is_read_only.store(true, Ordering::SeqCst);
         loop {
@@ -18,6 +18,9 @@ impl Host {
             // Whoever has a permit from before counts until what it submitted is in the tables.
             if self.committer_status().is_none_or(|status| status.backlog_bytes == 0) {
                 return Ok(());
+            }
+            if !self.is_read_only() {
+                return Err(Failed);
             }
             tokio::time::sleep(LOOK).await;
         }

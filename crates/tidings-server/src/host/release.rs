@@ -10,11 +10,17 @@ use crate::{
     maps::HashSet,
     node::NodeId,
     session::reply::{Answer, Reply},
+    tables::TablesError,
 };
 
-use super::{Host, peers::wire::Notice, shards::Slot};
+use super::{
+    Host,
+    act::ActError,
+    peers::wire::{MovedTo, Notice},
+    shards::{Hints, Slot},
+};
 
-/// How often what is pending is tried to be told when shards are opened, and how far apart.
+/// How often what is pending is tried to be told when shards are opened, unless the store does not answer; and how far apart.
 const TELL_ATTEMPTS: u32 = 60;
 const TELL_AGAIN: Duration = Duration::from_millis(500);
 
@@ -88,7 +94,8 @@ impl Host {
             let Err(error) = self.tell_pending(&opened).await else { break };
             // They stand in the tables still: what cannot be told here the next host of these shards tells.
             tracing::error!(%error, attempt, "what homes may lack was not told again");
-            if attempt == TELL_ATTEMPTS || self.failure().is_some() {
+            let passes = matches!(error, ActError::Tables(TablesError::Late(_)));
+            if self.failure().is_some() || !passes && attempt >= TELL_ATTEMPTS {
                 break;
             }
             tokio::time::sleep(TELL_AGAIN).await;
@@ -99,6 +106,23 @@ impl Host {
     /// Where shards of others are.
     pub fn learn_shards(self: &Arc<Self>, slots: &[(ShardId, Slot)]) {
         self.shards.set(slots);
+        self.follow();
+    }
+
+    /// Another node says where they are. Who waits for one of them need not wait until this node has looked itself.
+    pub(super) fn hear_moved(self: &Arc<Self>, to: &[MovedTo]) {
+        let me = self.peers().me();
+        let rows: Vec<_> = to.iter().flat_map(MovedTo::rows).collect();
+        let elsewhere =
+            rows.iter().filter_map(|(shard, row)| Some((*shard, row.host.filter(|host| *host != me)?, row.epoch)));
+        if self.shards.moved(elsewhere) {
+            self.follow();
+        }
+        self.shards.hint(Hints::of(rows));
+    }
+
+    /// To where shards are now.
+    fn follow(self: &Arc<Self>) {
         self.resettle();
         let host = self.clone();
         tokio::spawn(async move { host.renew_all_listening().await });

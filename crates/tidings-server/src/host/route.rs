@@ -22,7 +22,7 @@ use super::{
 };
 
 /// How long what is on its way from one node to another is waited for.
-const MOVING_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const MOVING_WAIT: Duration = Duration::from_secs(5);
 
 /// How long one goes after a shard from node to node.
 const SENT_ABOUT: Duration = Duration::from_secs(10);

@@ -190,6 +190,29 @@ impl Shards {
         self.changed.notify_waiters();
     }
 
+    /// Those rows stand there, or did: believed of shards that are not here and of which no later epoch is known. Whether any was news.
+    pub fn moved(&self, rows: impl IntoIterator<Item = (ShardId, NodeId, u64)>) -> bool {
+        let Some(known) = &self.known else { return false };
+        let mut has_news = false;
+        {
+            let mut known = known.write();
+            for (shard, node, epoch) in rows {
+                let slot = &mut known.slots[usize::from(shard.0)];
+                let is_news = match slot {
+                    Slot::Unknown => true,
+                    Slot::There { epoch: before, .. } => *before < epoch,
+                    _ => false,
+                };
+                if is_news {
+                    *slot = Slot::There { node, epoch };
+                    has_news = true;
+                }
+            }
+        }
+        self.changed.notify_waiters();
+        has_news
+    }
+
     /// Somebody was not where this says, or is said to be elsewhere.
     pub fn hint(&self, hints: Hints) {
         self.hints.lock().add(hints);

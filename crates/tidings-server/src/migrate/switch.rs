@@ -14,8 +14,12 @@ impl Walk<'_> {
         self.follow().await?;
         self.migration.note(|status| (status.phase, status.error) = (Phase::Switching, None));
         let began = Instant::now();
+        let settling = host.clone();
+        // To its end, also when it is too late for the switch.
+        let read_only = tokio::spawn(async move { settling.make_read_only().await });
         let last_rows = async {
-            host.make_read_only().await.map_err(|_| MigrateError::HostFailed)?;
+            let is_read_only = matches!(read_only.await, Ok(Ok(())));
+            is_read_only.then_some(()).ok_or(MigrateError::HostFailed)?;
             self.follow().await?;
             // It may have gone meanwhile, and what follows cannot be taken back while nobody knows whether it was done.
             Ok(self.target.answers().await?)

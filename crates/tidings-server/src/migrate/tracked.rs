@@ -19,7 +19,7 @@ use tidings_proto::{ConversationId, Seq};
 use crate::{
     conversation::entry::Entry,
     journal::Position,
-    tables::{Footprint, Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, Version},
+    tables::{Footprint, Freshness, Key, LogRange, Prefix, Row, Slice, Stored, Tables, TablesError, Version},
 };
 
 /// Above so many rows the migration cannot keep up, and begins its check anew instead: this bounds the memory, to some
@@ -145,6 +145,15 @@ impl Tables for TrackedTables {
 
     async fn rows(&self, prefix: Prefix, after: Option<Key>, limit: usize) -> Result<Vec<(Key, Stored)>, TablesError> {
         self.inner.rows(prefix, after, limit).await
+    }
+
+    async fn conversations(
+        &self,
+        slice: Slice,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Stored)>, TablesError> {
+        self.inner.conversations(slice, after, limit).await
     }
 
     async fn log(

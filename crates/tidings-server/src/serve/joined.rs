@@ -269,6 +269,10 @@ impl Hosting for HostedShards {
         self.host.sessions_by_shard()
     }
 
+    fn view_changed(&self) {
+        self.host.tell_nodes(Notice::ViewChanged);
+    }
+
     fn moved(&self, rows: &[(ShardId, ShardRow)]) {
         self.host.tell_nodes(Notice::ShardsMoved { to: MovedTo::of(rows) });
     }

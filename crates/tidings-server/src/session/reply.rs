@@ -58,6 +58,12 @@ impl Answer {
         Self::refused(Code::Unavailable, message).with(|refused| refused.retry_after_ms = Some(1_000))
     }
 
+    /// What it needs of the store has not come.
+    pub fn late() -> Self {
+        let message = "the store does not answer now; repeat it with the same client_msg_id after retry_after_ms";
+        Self::refused(Code::Unavailable, message).with(|refused| refused.retry_after_ms = Some(1_000))
+    }
+
     pub fn rate_limited(retry_after_ms: u64) -> Self {
         Self::refused(Code::RateLimited, "too many requests; wait and repeat them with the same client_msg_id")
             .with(|refused| refused.retry_after_ms = Some(retry_after_ms))

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use proptest::{prelude::*, test_runner::TestRunner};
 use tidings_proto::{ConversationId, Seq, UserId};
 
 use super::{
-    Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, Version,
+    Freshness, Key, LogRange, Prefix, Row, Slice, Stored, Tables, TablesError, Version,
     chunk::{self, MAX_SPAN, Shape},
     memory::MemoryTables,
 };
@@ -87,6 +88,7 @@ pub(crate) async fn promises(place: &dyn Place) {
     a_delete_of_the_same_version_takes_the_row_and_leaves_a_newer_one(&*tables).await;
     places_in_the_archive_come_in_order(&*tables).await;
     all_homes_come_in_pages(&*tables).await;
+    each_conversation_is_in_one_slice(&*tables).await;
     a_damaged_log_row_is_reported(&*tables).await;
     everything_is_there_after_reopening(place, tables).await;
 }
@@ -269,6 +271,35 @@ async fn places_in_the_archive_come_in_order(tables: &dyn Tables) {
     assert_eq!(from(Some(key(23, 100))).await, keys[1..3]);
     assert_eq!(from(Some(key(23, 4_095))).await, keys[1..3]);
     assert_eq!(from(Some(key(23, 70_000))).await, []);
+}
+
+async fn each_conversation_is_in_one_slice(tables: &dyn Tables) {
+    let id = |n: u64| ConversationId::group(&user("ada"), &format!("sliced {n}"));
+    let keys: Vec<_> = (0..100).map(|n| Key::Conversation(id(n))).collect();
+    tables.put_max(keys.iter().map(|key| row(key, 1, "state")).collect(), Freshness::Newest).await.unwrap();
+    tables.put_max(vec![deleted(&keys[7], 2)], Freshness::Newest).await.unwrap();
+    let all = tables.rows(Prefix::Conversations, None, 1_000).await.unwrap();
+    assert!(keys.iter().all(|key| all.iter().any(|(listed, _)| listed == key) == (*key != keys[7])));
+
+    let (mut sliced, mut used) = (Vec::new(), 0);
+    let listed =
+        stream::iter(Slice::all()).map(|slice| async move { (slice, tables.conversations(slice, None, 1_000).await) });
+    let mut listed = listed.buffered(16);
+    while let Some((slice, whole)) = listed.next().await {
+        let whole = whole.unwrap();
+        let mut paged: Vec<(ConversationId, Stored)> = Vec::new();
+        for _ in 0..whole.len() {
+            paged.extend(tables.conversations(slice, paged.last().map(|(id, _)| *id), 1).await.unwrap());
+        }
+        assert_eq!(paged, whole);
+        if let Some((last, _)) = whole.last() {
+            assert_eq!(tables.conversations(slice, Some(*last), 9).await.unwrap(), [], "nothing of the next one");
+            used += 1;
+        }
+        sliced.extend(whole.into_iter().map(|(id, stored)| (Key::Conversation(id), stored)));
+    }
+    assert!(sliced == all, "{} in slices, not {}", sliced.len(), all.len());
+    assert!(used > 70, "99 are in {used} slices");
 }
 
 async fn a_damaged_log_row_is_reported(tables: &dyn Tables) {

@@ -2,9 +2,11 @@
 //!
 //! It knows the bytes of keys and nothing of values or engines.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, ops::Bound};
 
 use tidings_proto::{ConversationId, Seq, UserId};
+
+use super::Slice;
 
 /// A row's key. The first byte of its encoding is the kind's tag; numbers are big-endian, so that order is kept; a
 /// user id that something follows is prefixed with its length.
@@ -168,6 +170,17 @@ impl Prefix {
             _ => false,
         }
     }
+}
+
+/// Where engines that sort by key have the states of a slice's conversations, from after `after` on.
+pub(super) fn slice_keys(slice: Slice, after: Option<ConversationId>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let (lowest, end) = slice.ids();
+    let from = match after {
+        Some(after) if after >= lowest => Bound::Excluded(Key::Conversation(after).encode()),
+        _ => Bound::Included(Key::Conversation(lowest).encode()),
+    };
+    let end = end.map_or(vec![CONVERSATION + 1], |end| Key::Conversation(end).encode());
+    (from, Bound::Excluded(end))
 }
 
 fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {

@@ -11,7 +11,8 @@ use tidings_proto::{ConversationId, Seq};
 use tokio::sync::watch;
 
 use super::{
-    Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, Version, log_read, log_read::LogReader,
+    Freshness, Key, LogRange, Prefix, Row, Slice, Stored, Tables, TablesError, Version, keys::slice_keys, log_read,
+    log_read::LogReader,
 };
 use crate::{conversation::entry::Entry, journal::Position};
 
@@ -21,9 +22,11 @@ pub struct MemoryTables {
     flushed: Arc<RwLock<Position>>,
 }
 
+#[derive(Default)]
 struct Inner {
     state: RwLock<State>,
     held: watch::Sender<Held>,
+    is_mute: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -44,12 +47,6 @@ struct Kept {
 struct Held {
     is_held: bool,
     waiting: usize,
-}
-
-impl Default for Inner {
-    fn default() -> Self {
-        Self { state: RwLock::default(), held: watch::Sender::new(Held::default()) }
-    }
 }
 
 impl MemoryTables {
@@ -75,6 +72,16 @@ impl MemoryTables {
 
     pub fn release(&self) {
         self.inner.held.send_modify(|held| held.is_held = false);
+    }
+
+    /// Whether reads of rows wait until they are answered again.
+    pub fn mute(&self, is_mute: bool) {
+        self.inner.is_mute.send_replace(is_mute);
+    }
+
+    async fn until_answering(&self) {
+        let mut is_mute = self.inner.is_mute.subscribe();
+        is_mute.wait_for(|is_mute| !is_mute).await.expect("the sender lives as long as self");
     }
 
     /// Returns when a write is being held back.
@@ -144,11 +151,13 @@ impl Tables for MemoryTables {
     }
 
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Stored>>, TablesError> {
+        self.until_answering().await;
         let state = self.inner.state.read();
         Ok(keys.iter().map(|key| state.rows.get(&key.encode()).and_then(Kept::stored)).collect())
     }
 
     async fn rows(&self, prefix: Prefix, after: Option<Key>, limit: usize) -> Result<Vec<(Key, Stored)>, TablesError> {
+        self.until_answering().await;
         let state = self.inner.state.read();
         let prefix = prefix.encode();
         let from = match after.map(|key| key.encode()) {
@@ -160,12 +169,28 @@ impl Tables for MemoryTables {
         Ok(rows.filter_map(|(key, kept)| Some((Key::decode(key)?, kept.stored()?))).take(limit).collect())
     }
 
+    async fn conversations(
+        &self,
+        slice: Slice,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Stored)>, TablesError> {
+        let state = self.inner.state.read();
+        let rows = state.rows.range::<Vec<u8>, _>(slice_keys(slice, after));
+        let rows = rows.filter_map(|(key, kept)| match Key::decode(key) {
+            Some(Key::Conversation(id)) => Some((id, kept.stored()?)),
+            _ => None,
+        });
+        Ok(rows.take(limit).collect())
+    }
+
     async fn log(
         &self,
         conversation: ConversationId,
         range: LogRange,
         limit: usize,
     ) -> Result<Vec<Entry>, TablesError> {
+        self.until_answering().await;
         let mut reader = LogReader::new(conversation, range, limit);
         let Some((from, to)) = reader.start() else { return Ok(Vec::new()) };
         let state = self.inner.state.read();

@@ -15,12 +15,14 @@ pub mod flush;
 pub mod keys;
 pub(crate) mod log_read;
 pub mod memory;
+pub mod slice;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidings_proto::{ConversationId, Seq};
 
 pub use keys::{Key, Prefix};
+pub use slice::Slice;
 
 use crate::{conversation::entry::Entry, journal::Position};
 
@@ -85,6 +87,15 @@ pub trait Tables: Send + Sync + 'static {
     /// or all homes come in an order of the engine's own, which stays the same; `after` is one of them then.
     async fn rows(&self, prefix: Prefix, after: Option<Key>, limit: usize) -> Result<Vec<(Key, Stored)>, TablesError>;
 
+    /// The states of the conversations in a slice, from after `after` on, until `limit`. Each conversation is in one slice, for ever;
+    /// slice after slice they come in the order of [`Prefix::Conversations`].
+    async fn conversations(
+        &self,
+        slice: Slice,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Stored)>, TablesError>;
+
     /// Up to `limit` entries of a log in `range`, in the direction of reading. Where log rows overlap, the entry from the row with
     /// the higher version counts.
     async fn log(&self, conversation: ConversationId, range: LogRange, limit: usize)
@@ -143,6 +154,9 @@ pub enum TablesError {
     Damaged { place: String, what: String },
     #[error("the tables failed: {0}")]
     Failed(std::sync::Arc<std::io::Error>),
+    /// They may answer later.
+    #[error("the tables have not answered for {0:?}")]
+    Late(std::time::Duration),
     #[error("the tables are closed after an earlier failure")]
     Closed,
 }

@@ -13,7 +13,10 @@ use tidings_server::{
     node::NodeId,
 };
 
-use super::store::{Link, at_once};
+use super::{
+    store::{Link, Store, at_once},
+    world::World,
+};
 
 pub struct Cluster(pub Link);
 
@@ -29,7 +32,7 @@ impl ClusterStore for Cluster {
 
     async fn swap_view(&self, before_epoch: u64, next: &View) -> Result<bool, ClusterError> {
         let next = next.clone();
-        let swap = move |store: &mut super::store::Store, world: &Arc<super::world::World>| {
+        let swap = move |store: &mut Store, world: &Arc<World>| {
             let is_swapped = at_once(store.cluster.swap_view(before_epoch, &next))?;
             if is_swapped {
                 world.note(format_args!("view {} of {} nodes", next.epoch, next.nodes().len()));
@@ -45,7 +48,7 @@ impl ClusterStore for Cluster {
 
     async fn move_shards(&self, part: Part, moves: &[Move]) -> Result<bool, ClusterError> {
         let moves = moves.to_vec();
-        let moving = move |store: &mut super::store::Store, world: &Arc<super::world::World>| {
+        let moving = move |store: &mut Store, world: &Arc<World>| {
             if at_once(store.cluster.move_shards(part, &moves))? {
                 let first = moves.first();
                 world.note(format_args!("part {} moves {} rows, the first {first:?}", part.0, moves.len()));

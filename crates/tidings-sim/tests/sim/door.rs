@@ -34,7 +34,10 @@ use tidings_server::{
 };
 use tokio::sync::mpsc;
 
-use super::pipe::Pipe;
+use super::{
+    flaw::{Flaw, Telling},
+    pipe::Pipe,
+};
 
 /// How long a client waits while its home is on its way.
 const MOVING_WAIT: Duration = Duration::from_secs(1);
@@ -62,14 +65,19 @@ pub struct Caller {
 }
 
 /// Takes connections until the node ends.
-pub async fn serve_all(host: &Arc<Host>, is_alive: &Arc<AtomicBool>, called: &mut mpsc::UnboundedReceiver<Caller>) {
+pub async fn serve_all(
+    host: &Arc<Host>,
+    is_alive: &Arc<AtomicBool>,
+    called: &mut mpsc::UnboundedReceiver<Caller>,
+    flaw: Option<Flaw>,
+) {
     while let Some(caller) = called.recv().await {
         let rules = Arc::new(Edge::session_rules(host));
         let state = State::new(rules, now_ms(host));
         let outbox = Arc::new(Outbox::new(host.config.limits.outbox_bytes));
         let (host, is_alive) = (host.clone(), is_alive.clone());
-        let connection =
-            Connection { host, is_alive, caller, outbox, state, unanswered: Arc::default(), reading: None };
+        let (telling, unanswered) = (Telling::new(flaw), Arc::default());
+        let connection = Connection { host, is_alive, caller, outbox, telling, state, unanswered, reading: None };
         tokio::spawn(connection.run());
     }
 }
@@ -91,6 +99,7 @@ struct Connection {
     is_alive: Arc<AtomicBool>,
     caller: Caller,
     outbox: Arc<Outbox>,
+    telling: Telling,
     state: State,
     unanswered: Arc<Counter>,
     reading: Option<Reading>,
@@ -293,7 +302,7 @@ impl Connection {
             match self.outbox.take(&mut frames, 64 << 10) {
                 Next::Frames => {
                     for frame in frames.drain(..) {
-                        self.write(frame);
+                        self.telling.of(frame).into_iter().for_each(|frame| self.write(frame));
                     }
                 }
                 Next::Empty => return Ok(()),

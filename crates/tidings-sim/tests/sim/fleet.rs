@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use tidings_proto::{SHARDS, ShardId, UserId};
+use tidings_server::cluster::store::ClusterStore as _;
 use tokio::{
     runtime::{Builder, Runtime},
     time::Instant,
@@ -14,7 +16,7 @@ use super::{
     lines::Lines,
     logs,
     node::{Ground, Open, Process, name},
-    store::Store,
+    store::{Store, at_once},
     world::{Place, TICK, World},
 };
 
@@ -156,6 +158,12 @@ impl Fleet {
         self.nodes.iter().enumerate().filter_map(open).collect()
     }
 
+    /// The node that has this user's home.
+    pub fn serving(&self, user: &UserId) -> Option<usize> {
+        let serves = |(_, open): &(usize, Open)| open.host.shards.is_here(user.shard());
+        self.open().into_iter().find(serves).map(|(place, _)| place)
+    }
+
     /// Everything is as the view wishes: each shard is hosted by whom its row names, and by nobody else.
     pub fn is_settled(&self) -> bool {
         self.unsettled().is_none()
@@ -169,7 +177,7 @@ impl Fleet {
             return Some(format!("{} of {are_there} nodes serve", open.len()));
         }
         let store = self.ground.store.lock();
-        let view = super::store::at_once(tidings_server::cluster::store::ClusterStore::view(&store.cluster));
+        let view = at_once(store.cluster.view());
         let epoch = view.map(|view| view.epoch).unwrap_or_default();
         for (place, open) in &open {
             let known = open.joined.known();
@@ -180,7 +188,7 @@ impl Fleet {
                 ));
             }
         }
-        for shard in (0..tidings_proto::SHARDS).map(tidings_proto::ShardId) {
+        for shard in (0..SHARDS).map(ShardId) {
             let row = store.cluster.row(shard);
             for (place, open) in &open {
                 let process = self.nodes[*place].process.as_ref();

@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 
 use super::{
     flaw::Flaw,
-    store::{JournalRow, Link},
+    store::{JournalRow, Link, Store},
 };
 
 /// Positions that are given up together.
@@ -68,7 +68,7 @@ impl Journals {
         loop {
             let of = bucket(last + 1);
             let range = of * BUCKET + 1..=(of + 1) * BUCKET;
-            let read = move |store: &mut super::store::Store, _: &Arc<_>| {
+            let read = move |store: &mut Store, _: &Arc<_>| {
                 let rows = store.journals.get(&id);
                 let row = rows.and_then(|rows| rows.range(range.clone()).next_back());
                 row.map(|(at, row)| (*at, row.is_seal))
@@ -89,7 +89,7 @@ impl Journals {
     }
 
     async fn is_seal(&self, id: NodeId, at: u64) -> io::Result<bool> {
-        let read = move |store: &mut super::store::Store, _: &Arc<_>| {
+        let read = move |store: &mut Store, _: &Arc<_>| {
             store.journals.get(&id).and_then(|rows| rows.get(&at)).is_some_and(|row| row.is_seal)
         };
         self.link.try_ask(read).await
@@ -127,7 +127,7 @@ impl SharedJournals for Journals {
     }
 
     async fn read(&self, id: NodeId, after: Position, max_bytes: usize) -> Result<Vec<(Position, Bytes)>, ReadError> {
-        let read = move |store: &mut super::store::Store, _: &Arc<_>| {
+        let read = move |store: &mut Store, _: &Arc<_>| {
             let flushed = store.mark(id);
             let trimmed = |at| ReadError::Trimmed { asked: after, trimmed: at };
             let (mut commits, mut bytes, mut last) = (Vec::new(), 0, after.0);
@@ -148,7 +148,7 @@ impl SharedJournals for Journals {
 
     async fn retire(&self, id: NodeId) -> io::Result<()> {
         let last = self.seal(id).await?;
-        let blank = move |store: &mut super::store::Store, _: &Arc<_>| {
+        let blank = move |store: &mut Store, _: &Arc<_>| {
             store.set_mark(id, last);
             let kept = bucket(last.0);
             let Some(rows) = store.journals.get_mut(&id) else { return };
@@ -171,6 +171,7 @@ pub struct WrittenJournal {
 
 struct Writer {
     last: u64,
+    /// It takes nothing more; `true`: because it is sealed.
     ended: Option<bool>,
     first_bucket: u64,
 }
@@ -228,7 +229,7 @@ impl Journal for WrittenJournal {
         let mut writer = self.writer.lock().await;
         writer.check()?;
         let (node, at) = (self.id, writer.last + 1);
-        let read = move |store: &mut super::store::Store, _: &Arc<_>| {
+        let read = move |store: &mut Store, _: &Arc<_>| {
             store.journals.get(&node).and_then(|rows| rows.get(&at)).map(|row| row.is_seal)
         };
         match self.journals.link.try_ask(read).await {
@@ -256,7 +257,7 @@ impl Journal for WrittenJournal {
         self.confirm().await?;
         let until = own.min(up_to / BUCKET);
         self.writer.lock().await.first_bucket = until;
-        let trim = move |store: &mut super::store::Store, _: &Arc<_>| {
+        let trim = move |store: &mut Store, _: &Arc<_>| {
             store.journals.entry(node).or_default().retain(|at, row| bucket(*at) >= until || row.is_seal);
         };
         self.journals.link.ask(trim).await;

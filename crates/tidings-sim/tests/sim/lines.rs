@@ -148,7 +148,8 @@ impl Drop for Socket {
     }
 }
 
-fn parse(text: &[u8]) -> ServerFrame<'static> {
+/// What a server says.
+pub fn parse(text: &[u8]) -> ServerFrame<'static> {
     let text = std::str::from_utf8(text).expect("frames are text");
     ServerFrame::parse(text).expect("the server speaks the protocol").expect("the server says what is known")
 }

@@ -216,7 +216,7 @@ async fn live(
             };
             tokio::select! {
                 () = wish_to_stop => {}
-                () = door::serve_all(&host, &is_alive, &mut called) => {}
+                () = door::serve_all(&host, &is_alive, &mut called, flaw) => {}
             }
             host.for_each_session(|outbox| outbox.close(CloseCode::Draining));
             let left = open.joined.leave(Duration::from_secs(5)).await;

@@ -227,7 +227,8 @@ fn flaws_are_found() -> Result<String, String> {
     for flaw in Flaw::ALL {
         let by = AtomicU64::new(0);
         each(1..FOUND_WITHIN + 1, |number| {
-            let is_found = !ask(number, &["--flaw", flaw.name()]).is_good;
+            let said = ask(number, &["--flaw", flaw.name()]);
+            let is_found = !said.is_good && said.output.lines().any(|line| line.starts_with(flaw.tells_as()));
             if is_found {
                 by.store(number, Ordering::Relaxed);
             }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tidings_checker::{History, Recorder};
@@ -18,7 +19,7 @@ use super::{
     flaw::Flaw,
     fleet::Fleet,
     judge, logs,
-    proof::world::World as People,
+    proof::world::{OWNER, World as People, user},
     seed,
     world::{Weather, World},
 };
@@ -39,6 +40,8 @@ const DEVICES: [(&str, &str); 8] = [
 const LENGTH: Duration = Duration::from_secs(12);
 /// Longer than anything takes that comes to an end.
 const LIMIT: Duration = Duration::from_secs(180);
+/// What is stuck for so long where something is wrong on purpose is not waited for.
+const LIMIT_OF_FLAWED: Duration = Duration::from_secs(60);
 /// Longer than everything needs to get into the tables.
 const QUIET: Duration = Duration::from_secs(6);
 
@@ -97,11 +100,12 @@ pub fn run(number: u64, flaw: Option<Flaw>, keeps_trace: bool) -> Outcome {
 
 /// `nodes` are there at the beginning.
 fn live(fleet: &mut Fleet, nodes: usize, people: &Arc<People>) -> Result<(), String> {
-    if !fleet.until(LIMIT, Fleet::is_settled) {
+    let limit = if fleet.ground.flaw.is_some() { LIMIT_OF_FLAWED } else { LIMIT };
+    if !fleet.until(limit, Fleet::is_settled) {
         return Err(format!("the fleet does not settle at its beginning: {:?}", fleet.unsettled()));
     }
     let setting_up = fleet.spawn(audit::set_up(people.clone(), fleet.lines.clone()));
-    if !fleet.until(LIMIT, |_| setting_up.is_finished()) {
+    if !fleet.until(limit, |_| setting_up.is_finished()) {
         return Err("the groups cannot be made".to_owned());
     }
     let (over, is_over) = watch::channel(false);
@@ -115,31 +119,33 @@ fn live(fleet: &mut Fleet, nodes: usize, people: &Arc<People>) -> Result<(), Str
         .collect();
     let begin = fleet.world.now();
     let mut rng = StdRng::seed_from_u64(fleet.world.random(|rng| rng.random()));
-    let plan = faults::plan(&mut rng, nodes, nodes..fleet.nodes.len(), begin, LENGTH);
+    let mut plan = faults::plan(&mut rng, nodes, nodes..fleet.nodes.len(), begin, LENGTH);
+    let serving = fleet.serving(&user(OWNER)).expect("the fleet is settled");
+    if let Some((fault, lasting)) = fleet.ground.flaw.and_then(|flaw| flaw.shown_by(serving)) {
+        let from = begin + LENGTH / 3;
+        plan.push(Planned { fault, from, to: from + lasting });
+        plan.sort_by_key(|planned| planned.from);
+    }
     befall(fleet, people, plan, begin + LENGTH);
     people.recorder.mark("over");
     over.send_replace(true);
-    if !fleet.until(LIMIT, |_| devices.iter().all(|(_, _, device)| device.is_finished())) {
+    if !fleet.until(limit, |_| devices.iter().all(|(_, _, device)| device.is_finished())) {
         let left = devices.iter().filter(|(_, _, device)| !device.is_finished());
         let left: Vec<_> = left.map(|(person, name, _)| format!("{person}'s {name}")).collect();
         return Err(format!("no end for {}; {:?}", left.join(", "), fleet.unsettled()));
     }
-    if !fleet.until(LIMIT, Fleet::is_settled) {
+    if !fleet.until(limit, Fleet::is_settled) {
         return Err(format!("the fleet does not settle again: {:?}", fleet.unsettled()));
     }
     fleet.until(QUIET, |_| false);
     people.recorder.mark(judge::QUIET);
     let reading = fleet.spawn(audit::read_all(people.clone(), fleet.lines.clone()));
-    if !fleet.until(LIMIT, |_| reading.is_finished()) {
+    if !fleet.until(limit, |_| reading.is_finished()) {
         return Err("the logs cannot be read at the end".to_owned());
     }
     fleet.until(QUIET, |_| false);
-    let read = futures_util::FutureExt::now_or_never(reading);
-    match read {
-        Some(Ok(Ok(_))) => Ok(()),
-        Some(Ok(Err(why))) => Err(why),
-        other => Err(format!("the reading of the logs failed: {:?}", other.map(|read| read.is_ok()))),
-    }
+    let read = reading.now_or_never().expect("it is finished");
+    read.map_err(|error| format!("the reading of the logs failed: {error}"))?
 }
 
 /// Has the faults strike and mends them, until `end` and until the last is mended.

@@ -9,18 +9,18 @@ use tidings_server::{
     conversation::entry::Entry,
     journal::Position,
     node::NodeId,
-    tables::{Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, stages},
+    tables::{Freshness, Key, LogRange, Prefix, Row, Slice, Stored, Tables, TablesError, stages},
 };
 
 use super::{
     flaw::Flaw,
-    store::{Link, at_once},
-    world::digest,
+    store::{Link, Store, at_once},
+    world::{World, digest},
 };
 
 const ROWS_A_REQUEST: usize = 10;
 const WRITES_AT_ONCE: usize = 8;
-/// How much later than it says a flush is written by a node that has this flaw.
+/// How much later than it says a flush is written by a node with that flaw.
 const LATE: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
@@ -47,7 +47,7 @@ impl NodeTables {
 
     async fn write(&self, rows: Vec<Row>) -> Result<(), TablesError> {
         let journal = self.journal;
-        let write = move |store: &mut super::store::Store, world: &Arc<super::world::World>| {
+        let write = move |store: &mut Store, world: &Arc<World>| {
             for row in &rows {
                 let (key, version) = (digest(&row.key.encode()), row.version.0);
                 let value = row.value.as_ref().map_or(0, |value| digest(value));
@@ -76,7 +76,7 @@ impl Tables for NodeTables {
     async fn get(&self, keys: Vec<Key>) -> Result<Vec<Option<Stored>>, TablesError> {
         // One by one, at different times, as the store has them.
         let reads = keys.into_iter().map(|key| async move {
-            let read = move |store: &mut super::store::Store, _: &Arc<_>| at_once(store.tables.get(vec![key.clone()]));
+            let read = move |store: &mut Store, _: &Arc<_>| at_once(store.tables.get(vec![key.clone()]));
             self.link.try_ask(read).await.map_err(failed)?
         });
         let found: Vec<Vec<_>> = futures_util::stream::iter(reads).buffered(WRITES_AT_ONCE).try_collect().await?;
@@ -84,19 +84,28 @@ impl Tables for NodeTables {
     }
 
     async fn rows(&self, prefix: Prefix, after: Option<Key>, limit: usize) -> Result<Vec<(Key, Stored)>, TablesError> {
-        let read = move |store: &mut super::store::Store, _: &Arc<_>| {
-            at_once(store.tables.rows(prefix.clone(), after.clone(), limit))
-        };
+        let read =
+            move |store: &mut Store, _: &Arc<_>| at_once(store.tables.rows(prefix.clone(), after.clone(), limit));
+        self.link.try_ask(read).await.map_err(failed)?
+    }
+
+    async fn conversations(
+        &self,
+        slice: Slice,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Stored)>, TablesError> {
+        let read = move |store: &mut Store, _: &Arc<_>| at_once(store.tables.conversations(slice, after, limit));
         self.link.try_ask(read).await.map_err(failed)?
     }
 
     async fn log(&self, id: ConversationId, range: LogRange, limit: usize) -> Result<Vec<Entry>, TablesError> {
-        let read = move |store: &mut super::store::Store, _: &Arc<_>| at_once(store.tables.log(id, range, limit));
+        let read = move |store: &mut Store, _: &Arc<_>| at_once(store.tables.log(id, range, limit));
         self.link.try_ask(read).await.map_err(failed)?
     }
 
     async fn log_rows(&self, wanted: Vec<(ConversationId, Seq)>) -> Result<Vec<Vec<(Seq, Stored)>>, TablesError> {
-        let read = move |store: &mut super::store::Store, _: &Arc<_>| at_once(store.tables.log_rows(wanted.clone()));
+        let read = move |store: &mut Store, _: &Arc<_>| at_once(store.tables.log_rows(wanted.clone()));
         self.link.try_ask(read).await.map_err(failed)?
     }
 
@@ -107,15 +116,13 @@ impl Tables for NodeTables {
         to: Seq,
         limit: usize,
     ) -> Result<Vec<(Seq, Stored)>, TablesError> {
-        let read = move |store: &mut super::store::Store, _: &Arc<_>| {
-            at_once(store.tables.log_rows_between(id, from, to, limit))
-        };
+        let read = move |store: &mut Store, _: &Arc<_>| at_once(store.tables.log_rows_between(id, from, to, limit));
         self.link.try_ask(read).await.map_err(failed)?
     }
 
     async fn set_flushed(&self, position: Position) -> Result<(), TablesError> {
         let journal = self.journal;
-        let set = move |store: &mut super::store::Store, _: &Arc<_>| store.set_mark(journal, position);
+        let set = move |store: &mut Store, _: &Arc<_>| store.set_mark(journal, position);
         self.link.try_ask(set).await.map_err(failed)
     }
 

@@ -16,7 +16,7 @@ const LINES: u64 = 1_300;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// So that what was said is soon in the tables, and all of it is old.
-const SETTINGS: [(&str, &str); 2] = [("archive.after_months", "1"), ("flush.window_ms", "20")];
+pub const SETTINGS: [(&str, &str); 2] = [("archive.after_months", "1"), ("flush.window_ms", "20")];
 
 /// Groups of messages that are years old.
 fn import_all(server: &Server) {
@@ -56,7 +56,7 @@ fn archive_all(server: &Server) -> u64 {
     }
 }
 
-fn count_files(folder: &Path) -> usize {
+pub fn count_files(folder: &Path) -> usize {
     let Ok(inside) = fs::read_dir(folder) else { return 0 };
     let paths = inside.map(|entry| entry.unwrap().path());
     paths.map(|path| if path.is_dir() { count_files(&path) } else { 1 }).sum()
@@ -116,30 +116,38 @@ fn nothing_is_archived_unless_it_is_asked_for() {
     assert!(String::from_utf8_lossy(&status.stdout).contains("nothing is archived"));
 }
 
-/// In a bucket of the store that `scripts/fleet/s3.sh start` keeps.
-mod s3 {
+/// In a bucket of a store that speaks S3.
+pub mod s3 {
     use super::*;
 
-    fn store(word: &str) -> String {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/fleet/s3.sh");
-        let output = Command::new(script).arg(word).output().unwrap();
+    /// What `scripts/fleet/s3.sh` prints when told this word: about the store that `make test` keeps, or one of its own in a folder.
+    pub fn store(word: &str, folder: Option<&Path>) -> String {
+        let mut script = Command::new(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/fleet/s3.sh"));
+        if let Some(folder) = folder {
+            script.env("S3_RUN", folder);
+        }
+        let output = script.arg(word).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Settings of a server whose blobs are in that store's bucket.
+    pub fn in_bucket(endpoint: &str) -> [(&'static str, &str); 6] {
+        [
+            ("blobs", "s3"),
+            ("s3.endpoint", endpoint),
+            ("s3.allow_http", "true"),
+            ("s3.bucket", "tidings"),
+            ("s3.access_key_id", "tidings"),
+            ("s3.secret_access_key", "tidings-secret"),
+        ]
     }
 
     #[test]
     #[ignore = "needs a store: make test"]
     fn what_is_old_goes_into_a_bucket_and_a_wrong_bucket_is_refused_at_the_start() {
-        let endpoint = store("endpoint");
-        let in_bucket = [
-            ("blobs", "s3"),
-            ("s3.endpoint", &*endpoint),
-            ("s3.allow_http", "true"),
-            ("s3.bucket", "tidings"),
-            ("s3.access_key_id", "tidings"),
-            ("s3.secret_access_key", "tidings-secret"),
-        ];
-        let settings = [&SETTINGS[..], &in_bucket[..]].concat();
+        let endpoint = store("endpoint", None);
+        let settings = [&SETTINGS[..], &in_bucket(&endpoint)[..]].concat();
         let mut server = Server::start_with(&settings);
         import_all(&server);
         let before = exported(&server);

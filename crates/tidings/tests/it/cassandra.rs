@@ -12,9 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::server::{Server, get, tidings};
+use crate::server::{self, Server, get, tidings};
+
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where the nodes are, as the script that keeps them knows.
 fn contacts() -> String {
@@ -24,6 +26,23 @@ fn contacts() -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// Status of a call with a token, and its body as JSON.
+fn call(url: &str, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
+    let (status, body) = server::call(url, method, path, token, body);
+    (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn texts(server: &Server, range: std::ops::RangeInclusive<u64>) {
     let history = server.json("bob", &["history", "ada", "--all"]);
     let told: Vec<_> = history.iter().map(|entry| (entry["seq"].clone(), entry["text"].clone())).collect();
@@ -31,7 +50,7 @@ fn texts(server: &Server, range: std::ops::RangeInclusive<u64>) {
     assert_eq!(told, sent);
 }
 
-fn send(server: &Server, n: u64) -> serde_json::Value {
+fn send(server: &Server, n: u64) -> Value {
     let (text, id) = (format!("number {n}"), format!("c-{n}"));
     server.json("ada", &["send", "bob", &text, "--client-msg-id", &id]).remove(0)
 }

@@ -142,9 +142,19 @@ fn serve(program: Command, folder: &Path, address: &str, settings: &[(&str, &str
 
 /// Status and body of what a `GET` answers.
 pub fn get(url: &str, path: &str) -> (u16, String) {
-    let address = url.strip_prefix("http://").unwrap();
-    let mut line = TcpStream::connect(address).unwrap();
-    write!(line, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    call(url, "GET", path, "", "")
+}
+
+/// Status and body of a call; without a token, of nobody's.
+pub fn call(url: &str, method: &str, path: &str, token: &str, body: &str) -> (u16, String) {
+    let mut line = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    let shown = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
+    let length = body.len();
+    write!(
+        line,
+        "{method} {path} HTTP/1.0\r\n{shown}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
     let mut answer = String::new();
     line.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -50,8 +50,7 @@ impl Rows {
                 self.own[usize::from(shard.0)] = Own::Closed { epoch: self.row(*shard).epoch };
             });
             // That took a while: who should have them may have gone, or be about to leave.
-            let view = self.shared.known.borrow().view.clone();
-            self.wish(&view);
+            self.wish();
         }
         let released = began.elapsed();
         given.retain(|shard| self.is_wished_elsewhere(usize::from(shard.0)));

@@ -18,7 +18,7 @@ use crate::{
     cluster::{
         hosting::HostingError,
         store::{ClusterError, Move, PARTS, Part, ShardRow},
-        view::{NodeState, View},
+        view::NodeState,
     },
     host::shards::Slot,
     node::NodeId,
@@ -122,16 +122,14 @@ pub(super) async fn work(shared: Arc<Shared>) {
 impl Rows {
     async fn round(&mut self) -> Step {
         let has_read_all = self.read().await?;
-        let view = match has_read_all {
-            true => self.shared.store.view().await?,
-            false => View::clone(&self.shared.known.borrow().view),
-        };
-        self.wish(&view);
+        if has_read_all {
+            self.shared.note(self.shared.store.view().await?);
+        }
+        self.wish();
         if has_read_all && self.is_uncounted() {
             self.counted_epoch = self.wished_epoch;
             self.has_news = true;
         }
-        self.shared.note(view);
         if std::mem::take(&mut self.has_news) {
             self.tell();
             self.report();
@@ -193,8 +191,9 @@ impl Rows {
         self.rows[place] = row;
     }
 
-    /// Looks up whom the view wishes where.
-    pub fn wish(&mut self, view: &View) {
+    /// Looks up whom the view, as it is known now, wishes where.
+    pub fn wish(&mut self) {
+        let view = self.shared.known.borrow().view.clone();
         if self.wished_epoch >= view.epoch {
             return;
         }
@@ -280,9 +279,13 @@ impl Rows {
         let named: Vec<_> = shards.iter().map(|&shard| (shard, self.row(shard).epoch)).collect();
         let began = Instant::now();
         self.shared.hosting.open(&named).await?;
-        shards.iter().for_each(|shard| self.own[usize::from(shard.0)] = Own::Open);
+        self.note_open(shards);
         tracing::info!(shards = shards.len(), opened_ms = began.elapsed().as_millis(), "hosting shards");
         Ok(true)
+    }
+
+    pub fn note_open(&mut self, shards: &[ShardId]) {
+        shards.iter().for_each(|shard| self.own[usize::from(shard.0)] = Own::Open);
     }
 
     /// Gives up the journal of one who has gone, if no row names it. One node does it, and one journal a round.
@@ -303,10 +306,11 @@ impl Rows {
         Ok(true)
     }
 
-    /// Moves rows, and tells all nodes of it.
+    /// Moves rows, and tells all nodes of it, this one first.
     pub async fn move_and_tell(&mut self, moves: Vec<Move>) -> Vec<Move> {
         let moved = self.move_rows(moves).await;
         if !moved.is_empty() {
+            self.tell();
             let rows: Vec<_> = moved.iter().map(|one| (one.shard, one.to)).collect();
             self.shared.hosting.moved(&rows);
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use tidings_proto::ShardId;
+use tokio::time::Instant;
 
 use super::rows::{Rows, Step, shards_of};
 use crate::{
@@ -53,44 +54,55 @@ impl Rows {
         }
     }
 
-    /// Seals first: from then on the journal has all there will ever be. What the tables have all of needs no replay.
+    /// Seals first: from then on the journal has all there will ever be. What it has something of comes first: somebody was there a
+    /// moment ago, they may be waiting. The tables have all of the rest, which needs no replay.
     async fn take_from(&mut self, gone: NodeId, shards: Vec<ShardId>) -> Result<bool, HostingError> {
+        let (hosting, began) = (self.shared.hosting.clone(), Instant::now());
         if !self.sealed.contains(&gone) {
-            self.shared.hosting.seal(gone).await?;
+            hosting.seal(gone).await?;
             self.sealed.insert(gone);
         }
-        let owed = self.shared.hosting.owes(gone).await?;
+        let sealed = began.elapsed();
+        let owed = hosting.owes(gone).await?;
+        let looked_through = began.elapsed();
+        let wanted = shards.len();
         let (owed, flushed): (Vec<_>, Vec<_>) = shards.into_iter().partition(|shard| owed.contains(shard));
-        // Somebody was there a moment ago; they may be waiting.
-        let has_taken = self.take_owed(gone, owed).await?;
-        Ok(self.take_rows(gone, flushed, 1).await? || has_taken)
+        let replayed = self.take_owed(gone, owed).await?;
+        let taken = began.elapsed();
+        let me = Some(self.me());
+        let take = |shard, from: ShardRow| Move { shard, from, to: ShardRow { host: me, epoch: from.epoch + 1 } };
+        let moves = flushed.into_iter().map(|shard| take(shard, self.row(shard))).collect();
+        let epochs = epochs_of(&replayed);
+        let (opened, flushed) = tokio::join!(hosting.open(&epochs), self.move_and_tell(moves));
+        opened?;
+        self.note_open(&shards_of(&replayed));
+        tracing::info!(
+            node = %gone, wanted, replayed = replayed.len(), flushed = flushed.len(), sealed_ms = sealed.as_millis(),
+            looked_through_ms = looked_through.as_millis(), replayed_ms = taken.as_millis(), took_ms = began.elapsed().as_millis(),
+            "took shards of a node that has gone"
+        );
+        // What is not opened now is opened by the next round.
+        self.open(&shards_of(&flushed)).await.map_err(|error| HostingError::new(&error))?;
+        Ok(!replayed.is_empty() || !flushed.is_empty())
     }
 
     /// Claims: the epoch is this node's own then, for the versions that the replay writes, and of two who claim only the later
-    /// can move the rows. Then replays, then moves.
-    async fn take_owed(&mut self, gone: NodeId, shards: Vec<ShardId>) -> Result<bool, HostingError> {
+    /// can move the rows. Then replays, then has the rows name this node.
+    async fn take_owed(&mut self, gone: NodeId, shards: Vec<ShardId>) -> Result<Vec<Move>, HostingError> {
         let claim = |from: ShardRow| ShardRow { epoch: from.epoch + 1, ..from };
         let claims = shards.into_iter().map(|shard| Move { shard, from: self.row(shard), to: claim(self.row(shard)) });
+        // Nobody is told: of two rows in one epoch the later could not be known.
         let claimed = self.move_rows(claims.collect()).await;
         if claimed.is_empty() {
-            return Ok(false);
+            return Ok(claimed);
         }
-        let epochs: Vec<_> = claimed.iter().map(|claim| (claim.shard, claim.to.epoch)).collect();
-        self.shared.hosting.replay(gone, &epochs).await?;
-        self.take_rows(gone, shards_of(&claimed), 0).await
-    }
-
-    /// Has the rows name this node, in epochs that are higher by `step`, and serves what they say.
-    async fn take_rows(&mut self, gone: NodeId, shards: Vec<ShardId>, step: u64) -> Result<bool, HostingError> {
+        self.shared.hosting.replay(gone, &epochs_of(&claimed)).await?;
         let me = Some(self.me());
-        let to = |from: ShardRow| ShardRow { host: me, epoch: from.epoch + step };
-        let wanted = shards.len();
-        let moves = shards.into_iter().map(|shard| Move { shard, from: self.row(shard), to: to(self.row(shard)) });
-        let moved = self.move_and_tell(moves.collect()).await;
-        if wanted > 0 {
-            tracing::info!(node = %gone, wanted, taken = moved.len(), owed = step == 0, "took shards of a node that has gone");
-        }
-        // What is not opened now is opened by the next round.
-        self.open(&shards_of(&moved)).await.map_err(|error| HostingError::new(&error))
+        let take = |claim: Move| Move { from: claim.to, to: ShardRow { host: me, ..claim.to }, ..claim };
+        Ok(self.move_and_tell(claimed.into_iter().map(take).collect()).await)
     }
+}
+
+fn epochs_of(moved: &[Move]) -> Vec<(ShardId, u64)> {
+    moved.iter().map(|one| (one.shard, one.to.epoch)).collect()
 }

@@ -1,4 +1,4 @@
-//! Twice a second: says that this node lives, reads the view and the beats of the others, and removes who is taken for dead.
+//! Every 400 ms: says that this node lives, reads the view and the beats of the others, and removes who is taken for dead.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use crate::{
 
 pub(super) const FIRST_BEAT: u64 = 1;
 
-const BEAT_EVERY: Duration = Duration::from_millis(500);
+const BEAT_EVERY: Duration = Duration::from_millis(400);
 
 /// How long one look may take. Then it has failed, and the next begins.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -65,8 +65,7 @@ impl Watch {
     async fn look(&self) -> Result<(View, HashMap<NodeId, u64>), ClusterError> {
         let store = &self.shared.store;
         store.beat(self.shared.me.id, self.counter).await?;
-        let view = store.view().await?;
-        Ok((view, store.beats().await?))
+        tokio::try_join!(store.view(), store.beats())
     }
 
     async fn judge(&mut self, view: View, beats: &HashMap<NodeId, u64>) {
@@ -103,6 +102,7 @@ impl Watch {
                     Ok(true) => {
                         tracing::warn!(node = %dead, "it has ended, or said nothing for seconds: removed from the view");
                         self.shared.note(next);
+                        self.shared.hosting.view_changed();
                     }
                     // Somebody else has changed it: the next look tells how.
                     Ok(false) => return,

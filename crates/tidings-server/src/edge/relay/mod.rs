@@ -33,15 +33,16 @@ use tokio_util::{
 
 use crate::{
     cluster::view::Node,
-    host::shards::{Hints, Place, Shards},
+    host::{
+        route::MOVING_WAIT,
+        shards::{Hints, Place, Shards},
+    },
     metrics::InUse,
     node::NodeId,
 };
 
 use super::{Edge, addresses::Peer};
 
-/// How long somebody waits whose home is on its way from one node to another.
-const MOVING_WAIT: Duration = Duration::from_secs(5);
 /// A node that could not be reached is tried again after so long, unless it is known earlier that it is another one now.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 /// How long connecting to another node may take. Both are in the same network.

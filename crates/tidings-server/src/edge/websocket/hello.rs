@@ -18,7 +18,8 @@ use crate::{
         expiry::{self, now_ms, sleep_until},
         relay::{self, Found},
     },
-    host::feed::Attached,
+    home::inbox::Differences,
+    host::Host,
     session::{
         attachment::welcome,
         auth::{Identity, identify, log_in},
@@ -84,12 +85,17 @@ impl Connection {
             Ok(attached) => attached,
             Err(error) => return Ok(Err(host.answer(error))),
         };
-        self.state.open(expiry::on_clock(&self.edge, caller.expires_ms));
-        let begun = self.begin(&caller, hello.tail.unwrap_or(0), attached).await;
-        if begun.is_err() {
+        let begun = match missed(&host, &caller, hello.tail.unwrap_or(0), attached.differences).await {
+            Ok(changes) => {
+                self.state.open(expiry::on_clock(&self.edge, caller.expires_ms));
+                self.begin(&caller, attached.token, changes).await.map(Ok)
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        };
+        if !matches!(begun, Ok(Ok(()))) {
             host.detach(&caller.home, &self.outbox);
         }
-        begun.map(|()| Ok(caller))
+        begun.map(|begun| begun.map(|()| caller))
     }
 
     /// Goes on if this node serves the user.
@@ -112,24 +118,28 @@ impl Connection {
         }
     }
 
-    async fn begin(&mut self, caller: &Caller, tail: usize, attached: Attached) -> Done {
-        let host = self.edge.host.clone();
-        self.write(welcome(&host, caller, &self.outbox, attached.token, self.peer.is_relayed)).await?;
+    async fn begin(&mut self, caller: &Caller, token: String, changes: Option<String>) -> Done {
+        self.write(welcome(&self.edge.host, caller, &self.outbox, token, self.peer.is_relayed)).await?;
         if cfg!(feature = "next-format") {
             // A frame that clients of this version do not know.
             self.write(r#"{"type":"next"}"#.to_owned()).await?;
         }
-        if let Some(differences) = attached.differences {
-            match host.changes(&caller.home, None, differences, tail).await {
-                Ok(changes) => self.write(changes).await?,
-                Err(error) => {
-                    host.answer(error);
-                    return Err(End::Close(CloseCode::TryLater));
-                }
-            }
+        match changes {
+            Some(changes) => self.write(changes).await,
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// The frame with what a client that resumes has missed.
+async fn missed(
+    host: &Host,
+    caller: &Caller,
+    tail: usize,
+    differences: Option<Differences>,
+) -> Result<Option<String>, Answer> {
+    let Some(differences) = differences else { return Ok(None) };
+    host.changes(&caller.home, None, differences, tail).await.map(Some).map_err(|error| host.answer(error))
 }
 
 /// What a message says, if it is a frame.

@@ -196,11 +196,15 @@ impl Commands {
         unanswered.reply.sender()?.session()
     }
 
-    /// The home of `user` is told of this entry. If that is who asked, the session is told by the answer.
+    /// The home of `user` is told of this entry. If that is who asked, the session is told by the answer; but what it was shown
+    /// before stays shown: the next host may have told it again, while this was on its way.
     fn withhold(&mut self, number: u64, from: NodeId, user: &UserId, entry: &Entry) -> Option<SessionId> {
         let session = self.session(number, from)?;
         let unanswered = self.unanswered.get_mut(&number).filter(|unanswered| unanswered.command.by() == user)?;
-        (unanswered.seen, unanswered.leaves) = (Seen::Withheld, entry.removes(user));
+        if unanswered.seen == Seen::Nothing {
+            unanswered.seen = Seen::Withheld;
+        }
+        unanswered.leaves = entry.removes(user);
         Some(session)
     }
 
@@ -299,12 +303,68 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::own::Block;
+    use crate::{
+        conversation::{
+            decide::{Action, Wish},
+            entry::Body,
+        },
+        host::{
+            act::{Act, On},
+            own::Block,
+        },
+        session::{outbox::Outbox, unanswered::Counter},
+    };
+    use std::sync::Arc;
+    use tidings_proto::Seq;
+
+    fn user(name: &str) -> UserId {
+        UserId::new(name).expect("a name")
+    }
+
+    /// A conversation that moves is told again by its next host, which may be heard before what the first one told and answered.
+    #[test]
+    fn an_entry_that_was_shown_is_not_answered_as_one_that_was_withheld() {
+        let (node, by, name) = (NodeId::from_u128(1), user("ada"), Box::<str>::from("Friends"));
+        let conversation = ConversationId::group(&by, "g-1");
+        let body = Body::Rename { name: name.clone() };
+        let client_msg_id: Box<str> = "c-1".into();
+        let action = Action {
+            by: by.clone(),
+            at_ms: 1,
+            client_msg_id: client_msg_id.clone(),
+            wish: Wish::Rename { name },
+            with: None,
+        };
+        let entry = Entry {
+            seq: Seq(2),
+            at_ms: 1,
+            from: by.clone(),
+            ord: 0,
+            client_msg_id: Some(client_msg_id),
+            body,
+            void: false,
+            fold: None,
+        };
+        let is_repeat = |is_shown: bool| {
+            let mut commands = Commands::default();
+            let reply = Reply::to_session(None, Arc::new(Outbox::new(1_000)), Arc::<Counter>::default().begin());
+            let act = Act { on: On::Conversation(conversation), action: action.clone() };
+            let shard = commands.push(Command::Act(act), reply);
+            assert_eq!(commands.due(shard, node).len(), 1);
+            if is_shown {
+                commands.note_shown(conversation, &entry);
+            }
+            assert!(commands.withhold(1, node, &by, &entry).is_some());
+            let answer = Answer::Sent { conversation, seq: entry.seq, at_ms: 1, repeat: false };
+            matches!(commands.answered(1, node).expect("asked").as_seen(answer), Answer::Sent { repeat: true, .. })
+        };
+        assert!(is_repeat(true));
+        assert!(!is_repeat(false));
+    }
 
     #[test]
     fn what_went_elsewhere_meanwhile_is_not_sent_again_when_the_first_refuses() {
         let (first, second) = (NodeId::from_u128(1), NodeId::from_u128(2));
-        let user = |name| UserId::new(name).expect("a name");
         let mut commands = Commands::default();
         let block = Block { by: user("ada"), user: user("bob"), on: true, home_version: 1 };
         let shard = commands.push(Command::Block(block), Reply::to_call().0);

@@ -24,7 +24,7 @@ use super::{
     Peers,
     commands::Awaited,
     lanes,
-    wire::{Ask, Behind, Class, Frame, Item, MovedTo, Notice, Said},
+    wire::{Ask, Behind, Class, Frame, Item, Notice, Said},
 };
 
 /// Conversations of which it is remembered which command of a node was done last. Beyond it some wait for an answer
@@ -213,10 +213,13 @@ impl Host {
         }
     }
 
-    /// Gives an answer when everything that was told before it is published.
+    /// Gives an answer when everything that was told before it is published; what was refused was told nobody.
     fn give(&self, awaited: Awaited, answer: Answer, change: Option<Part>) {
         let answer = awaited.as_seen(answer);
         let reply = awaited.reply;
+        if matches!(answer, Answer::Refused(_)) && change.is_none() && awaited.leaves.is_none() {
+            return reply.answer(answer);
+        }
         let left = awaited.leaves.map(|conversation| Part::Left { user: awaited.by, conversation });
         self.submit(change.into_iter().chain(left).collect(), Some((reply, answer)), None);
     }
@@ -334,10 +337,11 @@ impl Host {
             }
             #[cfg(feature = "next-format")]
             Notice::Next(format) => tracing::trace!(node = %from, format, "a notice of the next format"),
+            Notice::ViewChanged => self.shards.hint(Hints::all()),
             Notice::ShardsLeave { shards } => self.shards.leave(from, &shards),
             Notice::ShardsMoved { to } => {
                 tracing::trace!(node = %from, ?to, "shards were moved");
-                self.shards.hint(Hints::of(to.iter().flat_map(MovedTo::rows)));
+                self.hear_moved(&to);
             }
         }
     }

@@ -388,6 +388,9 @@ pub enum Notice {
         #[n(0)]
         shards: Vec<(u16, u64)>,
     },
+    /// There is a new view: who is in it need not wait until it looks again.
+    #[n(5)]
+    ViewChanged,
     #[cfg(feature = "next-format")]
     #[n(60)]
     Next(#[n(0)] u64),

@@ -17,19 +17,19 @@ use crate::{
 };
 
 /// Later than anything that these tests send.
-const NOW: u64 = u64::MAX;
+pub(super) const NOW: u64 = u64::MAX;
 
 /// Tables in memory over an archive in a folder.
-struct Store {
-    hot: TornTables,
-    archive: Arc<Archive>,
-    archiver: Archiver,
+pub(super) struct Store {
+    pub hot: TornTables,
+    pub archive: Arc<Archive>,
+    pub archiver: Archiver,
     blobs: Blobs,
     folder: tempfile::TempDir,
 }
 
 impl Store {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::over(TornTables::new(MemoryTables::new()), tempfile::tempdir().expect("a folder"))
     }
 
@@ -41,20 +41,20 @@ impl Store {
     }
 
     /// As the next process finds it: nothing is in memory.
-    fn reopened(self) -> Self {
+    pub fn reopened(self) -> Self {
         self.hot.mend();
         Self::over(self.hot, self.folder)
     }
 
-    fn tables(&self) -> Arc<dyn Tables> {
+    pub fn tables(&self) -> Arc<dyn Tables> {
         Arc::new(ArchivedTables::new(Arc::new(self.hot.clone()), self.archive.clone()))
     }
 
-    async fn round(&self) -> Report {
+    pub async fn round(&self) -> Report {
         self.archiver.round(NOW).await.expect("a round ends well")
     }
 
-    async fn hot_rows(&self, id: ConversationId) -> Vec<u64> {
+    pub async fn hot_rows(&self, id: ConversationId) -> Vec<u64> {
         let rows = self.hot.log_rows_between(id, Seq::FIRST, Seq(u64::MAX), usize::MAX).await.expect("readable");
         rows.into_iter().map(|(first, _)| first.0).collect()
     }
@@ -65,8 +65,20 @@ impl Store {
     }
 }
 
+/// A host on these tables that is asked for the first time, and Ada at it, who has written so many messages to Bob.
+pub(super) async fn written(store: &Store, messages: u64) -> (Rig, Device) {
+    let rig = Rig::start(MemoryJournal::new(), store.tables(), 1).await;
+    rig.make_known(&["bob".to_owned()]).await;
+    let ada = rig.device("ada", "laptop").await;
+    for n in 1..=messages {
+        ada.make(send("bob", &format!("c-{n}"))).await;
+    }
+    rig.flush().await;
+    (rig, ada)
+}
+
 /// Ada and Bob, who talk: most of it words, and now and then an edit, a reaction, a redaction of what was said before.
-async fn talk(rig: &Rig, ada: &Device, messages: std::ops::RangeInclusive<u64>) {
+pub(super) async fn talk(rig: &Rig, ada: &Device, messages: std::ops::RangeInclusive<u64>) {
     let (id, first) = (direct("ada", "bob"), *messages.start());
     for n in messages {
         ada.make(send("bob", &format!("c-{n}"))).await;
@@ -103,7 +115,7 @@ async fn all_pages(device: &Device, id: ConversationId) -> Vec<Value> {
     pages
 }
 
-async fn raw_log(tables: &dyn Tables, id: ConversationId) -> Vec<Entry> {
+pub(super) async fn raw_log(tables: &dyn Tables, id: ConversationId) -> Vec<Entry> {
     tables.log(id, LogRange::After(Seq::NONE), usize::MAX).await.expect("readable")
 }
 
@@ -151,13 +163,7 @@ async fn history_reads_the_same_over_the_archive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_archived_is_edited_redacted_and_reacted_to() {
     let store = Store::new();
-    let rig = Rig::start(MemoryJournal::new(), store.tables(), 1).await;
-    rig.make_known(&["bob".to_owned()]).await;
-    let ada = rig.device("ada", "laptop").await;
-    for n in 1..=600 {
-        ada.make(send("bob", &format!("c-{n}"))).await;
-    }
-    rig.flush().await;
+    let (rig, ada) = written(&store, 600).await;
     let (id, report) = (direct("ada", "bob"), store.round().await);
     assert!(report.entries > 200, "{report:?}");
     let change = |frame: Value, n: u64| {
@@ -201,13 +207,7 @@ async fn what_is_archived_is_edited_redacted_and_reacted_to() {
 async fn repeats_of_what_is_archived_are_found_and_new_messages_need_no_archive() {
     for count in [500, 1_400] {
         let store = Store::new();
-        let rig = Rig::start(MemoryJournal::new(), store.tables(), 1).await;
-        rig.make_known(&["bob".to_owned()]).await;
-        let ada = rig.device("ada", "laptop").await;
-        for n in 1..=count {
-            ada.make(send("bob", &format!("c-{n}"))).await;
-        }
-        rig.flush().await;
+        let (rig, _ada) = written(&store, count).await;
         assert!(store.round().await.entries >= 128);
         let journal = rig.crash().await;
 
@@ -292,13 +292,7 @@ async fn a_round_that_is_cut_off_anywhere_loses_nothing_and_is_finished_by_the_n
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_among_the_places_of_a_conversation_loses_nothing() {
     let (store, id) = (Store::new(), direct("ada", "bob"));
-    let rig = Rig::start(MemoryJournal::new(), store.tables(), 1).await;
-    rig.make_known(&["bob".to_owned()]).await;
-    let ada = rig.device("ada", "laptop").await;
-    for n in 1..=BLOCK_ENTRIES_MAX + 700 {
-        ada.make(send("bob", &format!("c-{n}"))).await;
-    }
-    rig.flush().await;
+    let (rig, _ada) = written(&store, BLOCK_ENTRIES_MAX as u64 + 700).await;
     let log = raw_log(&store.hot, id).await;
     rig.crash().await;
     store.hot.tear(Tear::Places);
@@ -315,13 +309,7 @@ async fn a_crash_among_the_places_of_a_conversation_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_of_the_version_of_a_block_that_lacks_it_stays() {
     let (store, id) = (Store::new(), direct("ada", "bob"));
-    let rig = Rig::start(MemoryJournal::new(), store.tables(), 1).await;
-    rig.make_known(&["bob".to_owned()]).await;
-    let ada = rig.device("ada", "laptop").await;
-    for n in 1..=700 {
-        ada.make(send("bob", &format!("c-{n}"))).await;
-    }
-    rig.flush().await;
+    let (rig, ada) = written(&store, 700).await;
     let before = store.hot.log_rows_between(id, Seq::FIRST, Seq(300), usize::MAX).await.unwrap();
     for seq in [30, 300] {
         let edit =
@@ -348,13 +336,7 @@ async fn a_row_of_the_version_of_a_block_that_lacks_it_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_during_a_round_is_kept() {
     let (store, id) = (Store::new(), direct("ada", "bob"));
-    let rig = Rig::start(MemoryJournal::new(), store.tables(), 1).await;
-    rig.make_known(&["bob".to_owned()]).await;
-    let ada = rig.device("ada", "laptop").await;
-    for n in 1..=700 {
-        ada.make(send("bob", &format!("c-{n}"))).await;
-    }
-    rig.flush().await;
+    let (rig, ada) = written(&store, 700).await;
     // The places are written, and no row is deleted yet.
     store.hot.tear(Tear::Deletions(0));
     assert!(store.archiver.round(NOW).await.is_err());
@@ -375,13 +357,7 @@ async fn a_change_during_a_round_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_archive_answers_an_error_and_invents_nothing() {
     let (store, id) = (Store::new(), direct("ada", "bob"));
-    let rig = Rig::start(MemoryJournal::new(), store.tables(), 1).await;
-    rig.make_known(&["bob".to_owned()]).await;
-    let ada = rig.device("ada", "laptop").await;
-    for n in 1..=600 {
-        ada.make(send("bob", &format!("c-{n}"))).await;
-    }
-    rig.flush().await;
+    let (rig, _ada) = written(&store, 600).await;
     let archived = store.round().await.entries;
     let segment = store.segments().await.remove(0);
     let whole = std::fs::read(&segment).unwrap();
@@ -423,13 +399,7 @@ async fn a_damaged_archive_answers_an_error_and_invents_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_read_back_as_it_was_written_stays_in_the_tables() {
     let (store, id) = (Store::new(), direct("ada", "bob"));
-    let rig = Rig::start(MemoryJournal::new(), store.tables(), 1).await;
-    rig.make_known(&["bob".to_owned()]).await;
-    let ada = rig.device("ada", "laptop").await;
-    for n in 1..=600 {
-        ada.make(send("bob", &format!("c-{n}"))).await;
-    }
-    rig.flush().await;
+    let (rig, _ada) = written(&store, 600).await;
     let rows = store.hot_rows(id).await;
     // The name that the segment will have is taken by other bytes.
     let twin = Store::over(store.hot.clone(), tempfile::tempdir().unwrap());

@@ -26,7 +26,7 @@ use crate::{
 
 use super::{Device, Rig, clock, direct, send, send_in, user};
 
-struct Fleet {
+pub(super) struct Fleet {
     network: LocalNetwork,
     tables: MemoryTables,
     nodes: Vec<Option<Rig>>,
@@ -40,7 +40,7 @@ fn id(place: usize) -> NodeId {
 
 impl Fleet {
     /// Shards go around among the nodes.
-    async fn start(count: usize) -> Self {
+    pub(super) async fn start(count: usize) -> Self {
         let mut fleet = Self {
             network: LocalNetwork::default(),
             tables: MemoryTables::new(),
@@ -84,7 +84,7 @@ impl Fleet {
         &self.rig(place).host
     }
 
-    fn rig(&self, place: usize) -> &Rig {
+    pub(super) fn rig(&self, place: usize) -> &Rig {
         self.nodes[place].as_ref().expect("it was not killed")
     }
 
@@ -150,12 +150,12 @@ impl Fleet {
     }
 
     /// A device of somebody whose home is on that node.
-    async fn device(&self, name: &str, device: &str) -> Device {
+    pub(super) async fn device(&self, name: &str, device: &str) -> Device {
         let place = self.hosts[usize::from(user(name).shard().0)].0;
         Device::attach(self.at(place), name, device).await
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         for rig in self.nodes.into_iter().flatten() {
             rig.crash().await;
         }
@@ -163,7 +163,7 @@ impl Fleet {
 }
 
 /// Names of people whose homes are on the nodes of these places, of as many as there are.
-fn people(count: usize, places: &[usize]) -> Vec<String> {
+pub(super) fn people(count: usize, places: &[usize]) -> Vec<String> {
     let mut names = (0..).map(|number| format!("p-{number}"));
     let at = |name: &String| usize::from(user(name).shard().0) % count;
     places.iter().map(|place| names.find(|name| at(name) == *place).expect("names do not end")).collect()

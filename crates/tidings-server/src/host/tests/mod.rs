@@ -31,6 +31,7 @@ use super::{
 };
 
 mod archive;
+mod archive_shared;
 mod caches;
 mod cursors;
 mod first_message;
@@ -38,6 +39,7 @@ mod fleet;
 mod fresh;
 mod held;
 mod large;
+mod late;
 mod logins;
 mod migrate;
 mod replay;

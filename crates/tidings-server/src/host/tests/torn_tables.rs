@@ -10,13 +10,14 @@ use tidings_proto::{ConversationId, Seq};
 use crate::{
     conversation::entry::Entry,
     journal::Position,
-    tables::{Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, memory::MemoryTables},
+    tables::{Freshness, Key, LogRange, Prefix, Row, Slice, Stored, Tables, TablesError, memory::MemoryTables},
 };
 
 #[derive(Clone)]
 pub(super) struct TornTables {
     inner: MemoryTables,
     tear: Arc<Mutex<Option<Tear>>>,
+    late: Arc<Mutex<Vec<Vec<Row>>>>,
 }
 
 /// Where a write is cut off.
@@ -32,16 +33,32 @@ pub(super) enum Tear {
     Deletions(u8),
     /// At the first write of places in the archive: the last one lands alone.
     Places,
+    /// Not at all: whoever writes goes on, and all of it lands much later ([`TornTables::wake`]).
+    Asleep,
 }
 
 impl TornTables {
     pub fn new(inner: MemoryTables) -> Self {
-        Self { inner, tear: Arc::default() }
+        Self { inner, tear: Arc::default(), late: Arc::default() }
+    }
+
+    /// The same rows, as another node has them: what is torn there is whole here.
+    pub fn beside(&self) -> Self {
+        Self::new(self.inner.clone())
     }
 
     /// Cuts the next write off.
     pub fn tear(&self, tear: Tear) {
         *self.tear.lock() = Some(tear);
+    }
+
+    /// What was written asleep lands now, one write after the other.
+    pub async fn wake(&self) {
+        self.mend();
+        let late = std::mem::take(&mut *self.late.lock());
+        for rows in late {
+            self.inner.put_max(rows, Freshness::Unknown).await.expect("the tables in memory are open");
+        }
     }
 
     /// From here on writes land again.
@@ -68,6 +85,10 @@ fn some(rows: Vec<Row>, share: u8) -> impl Iterator<Item = Row> {
 impl Tables for TornTables {
     async fn put_max(&self, rows: Vec<Row>, freshness: Freshness) -> Result<(), TablesError> {
         let tear = *self.tear.lock();
+        if let Some(Tear::Asleep) = tear {
+            self.late.lock().push(rows);
+            return Ok(());
+        }
         let (states, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_state);
         let landed = match tear {
             Some(Tear::Deletions(_)) if others.iter().chain(&states).all(|row| row.value.is_some()) => {
@@ -78,7 +99,9 @@ impl Tables for TornTables {
                 return self.inner.put_max([others, states].concat(), freshness).await;
             }
             Some(Tear::Places) => others.into_iter().last().into_iter().collect(),
-            None | Some(Tear::Mark) => return self.inner.put_max([others, states].concat(), freshness).await,
+            None | Some(Tear::Mark | Tear::Asleep) => {
+                return self.inner.put_max([others, states].concat(), freshness).await;
+            }
             Some(Tear::Others(share)) => some(others, share).collect(),
             Some(Tear::States(share)) => others.into_iter().chain(some(states, share)).collect(),
         };
@@ -92,6 +115,15 @@ impl Tables for TornTables {
 
     async fn rows(&self, prefix: Prefix, after: Option<Key>, limit: usize) -> Result<Vec<(Key, Stored)>, TablesError> {
         self.inner.rows(prefix, after, limit).await
+    }
+
+    async fn conversations(
+        &self,
+        slice: Slice,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Stored)>, TablesError> {
+        self.inner.conversations(slice, after, limit).await
     }
 
     async fn log(&self, id: ConversationId, range: LogRange, limit: usize) -> Result<Vec<Entry>, TablesError> {

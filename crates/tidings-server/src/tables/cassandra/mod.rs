@@ -19,7 +19,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use scylla::value::CqlValue;
 use tidings_proto::{ConversationId, Seq, UserId};
 
-use super::{Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError, Version, stages};
+use super::{Freshness, Key, LogRange, Prefix, Row, Slice, Stored, Tables, TablesError, Version, stages};
 use crate::{
     cassandra::{
         Store, StoreError,
@@ -105,6 +105,23 @@ impl Tables for CassandraTables {
         rows.into_iter().map(|mut row| Ok((key_of(&prefix, &mut row)?, stored(&mut row)?))).collect()
     }
 
+    async fn conversations(
+        &self,
+        slice: Slice,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Stored)>, TablesError> {
+        let tokens = slice.tokens();
+        let (statement, from) = match after {
+            Some(after) => (&self.statements.slice.after, statements::last_of_place(&Key::Conversation(after))),
+            None => (&self.statements.slice.all, CqlValue::BigInt(*tokens.start())),
+        };
+        let limit = CqlValue::Int(i32::try_from(limit).unwrap_or(i32::MAX));
+        let place = vec![from, CqlValue::BigInt(*tokens.end()), limit];
+        let rows = self.store.ask(statement, place).await.and_then(found).map_err(failed)?;
+        rows.into_iter().map(|mut row| Ok((conversation_of(&mut row)?, stored(&mut row)?))).collect()
+    }
+
     async fn log(
         &self,
         conversation: ConversationId,
@@ -174,11 +191,16 @@ fn stored(row: &mut Found) -> Result<Stored, TablesError> {
     }
 }
 
+fn conversation_of(row: &mut Found) -> Result<ConversationId, TablesError> {
+    conversation(row).ok_or_else(|| damaged("a row of a slice", "its key cannot be read"))
+}
+
+fn conversation(row: &mut Found) -> Option<ConversationId> {
+    let bytes = row.take_bytes("conversation").and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    bytes.map(ConversationId::from_bytes)
+}
+
 fn key_of(prefix: &Prefix, row: &mut Found) -> Result<Key, TablesError> {
-    let conversation = |row: &mut Found| {
-        let bytes = row.take_bytes("conversation").and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
-        bytes.map(ConversationId::from_bytes)
-    };
     let user = |row: &Found| row.text("name").and_then(|name| UserId::new(name).ok());
     let key = match prefix {
         Prefix::Members(id) => user(row).map(|user| Key::Member(*id, user)),

@@ -42,6 +42,7 @@ pub(super) struct Statements {
     inbox_of: OfPrefix,
     conversations: OfPrefix,
     homes: OfPrefix,
+    pub slice: OfPrefix,
     pending_of: OfPrefix,
     pub log_up: PreparedStatement,
     pub log_down: PreparedStatement,
@@ -69,6 +70,7 @@ impl Statements {
             inbox_of: OfPrefix::within(store, "inbox", "name", "conversation").await?,
             conversations: OfPrefix::everywhere(store, "conversation", "conversation").await?,
             homes: OfPrefix::everywhere(store, "home", "name").await?,
+            slice: OfPrefix::of_ring(store, "conversation", "conversation").await?,
             pending_of: OfPrefix::within(store, "pending", "part", "conversation").await?,
             log_up: store
                 .prepare(&format!("SELECT {seqs} FROM {k}.log WHERE {part} ORDER BY first_seq ASC LIMIT {ROWS_A_READ}"))
@@ -137,6 +139,16 @@ impl OfPrefix {
         Ok(Self {
             all: prepare(store, &format!("{select} LIMIT ?")).await?,
             after: prepare(store, &format!("{select} WHERE token({column}) > token(?) LIMIT ?")).await?,
+        })
+    }
+
+    /// Rows of a range of the token ring: from its first token, or after a row; to its last token.
+    async fn of_ring(store: &Store, table: &str, column: &str) -> Result<Self, StoreError> {
+        let select = select(store, table, column);
+        let end = format!("token({column}) <= ? LIMIT ?");
+        Ok(Self {
+            all: prepare(store, &format!("{select} WHERE token({column}) >= ? AND {end}")).await?,
+            after: prepare(store, &format!("{select} WHERE token({column}) > token(?) AND {end}")).await?,
         })
     }
 }

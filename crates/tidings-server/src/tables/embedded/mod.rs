@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 pub use self::store::Status;
 use self::store::Store;
-use super::{Footprint, Freshness, Key, LogRange, Prefix, Row, Stored, Tables, TablesError};
+use super::{Footprint, Freshness, Key, LogRange, Prefix, Row, Slice, Stored, Tables, TablesError};
 use crate::{conversation::entry::Entry, journal::Position};
 
 /// Reads under way at once; more wait. A read is a few microseconds from the cache, or a few reads of the disk.
@@ -115,6 +115,15 @@ impl Tables for EmbeddedTables {
 
     async fn rows(&self, prefix: Prefix, after: Option<Key>, limit: usize) -> Result<Vec<(Key, Stored)>, TablesError> {
         self.read(move |store| store.rows(&prefix, after.as_ref(), limit)).await
+    }
+
+    async fn conversations(
+        &self,
+        slice: Slice,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Stored)>, TablesError> {
+        self.read(move |store| store.conversations(slice, after, limit)).await
     }
 
     async fn log(

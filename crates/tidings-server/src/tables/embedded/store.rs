@@ -34,7 +34,10 @@ use super::{
 use crate::{
     conversation::entry::Entry,
     journal::Position,
-    tables::{Freshness, Key, LogRange, Prefix, Row, Stored, TablesError, Version, log_read, log_read::LogReader},
+    tables::{
+        Freshness, Key, LogRange, Prefix, Row, Slice, Stored, TablesError, Version, keys::slice_keys, log_read,
+        log_read::LogReader,
+    },
 };
 
 const LOG: usize = 0;
@@ -178,14 +181,41 @@ impl Store {
         } else {
             STATES
         };
+        self.range(number, (from, end_of(&prefix)), limit)
+    }
+
+    pub(super) fn conversations(
+        &self,
+        slice: Slice,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Stored)>, TablesError> {
+        let rows = self.range(STATES, slice_keys(slice, after), limit)?;
+        let conversations = rows.into_iter().filter_map(|(key, stored)| match key {
+            Key::Conversation(id) => Some((id, stored)),
+            _ => None,
+        });
+        Ok(conversations.collect())
+    }
+
+    fn range(
+        &self,
+        number: usize,
+        (from, to): (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        limit: usize,
+    ) -> Result<Vec<(Key, Stored)>, TablesError> {
         let keyspace = &self.keyspaces[number];
         let mut rows = Vec::new();
-        for guard in keyspace.range((from, end_of(&prefix))) {
+        let near = match &from {
+            Bound::Included(key) | Bound::Excluded(key) => key.clone(),
+            Bound::Unbounded => Vec::new(),
+        };
+        for guard in keyspace.range((from, to)) {
             if rows.len() >= limit {
                 break;
             }
             let (key, value) =
-                guard.into_inner().map_err(|error| explain(error, keyspace.path(), Some(keyspace), &prefix))?;
+                guard.into_inner().map_err(|error| explain(error, keyspace.path(), Some(keyspace), &near))?;
             if let Some(stored) = decode(keyspace, &key, &value)?.stored() {
                 let key =
                     Key::decode(&key).ok_or_else(|| damaged(keyspace.path(), &format!("no row has key {key:x?}")))?;

@@ -3,8 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{Read, Write},
-    net::TcpStream,
     path::Path,
     process::{Command, Output, Stdio},
     sync::{
@@ -12,17 +10,16 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use super::contacts;
+use super::{call, contacts, until};
 use crate::server::{Server, lines, serving, tidings};
 
 const GROUPS: [&str; 3] = ["One", "Two", "Three"];
 const LINES: u64 = 1_200;
-const PATIENCE: Duration = Duration::from_secs(120);
 
 fn import_all(server: &Server) {
     for group in GROUPS {
@@ -47,22 +44,6 @@ fn exported(server: &Server) -> Vec<Vec<Value>> {
     GROUPS.map(export).into()
 }
 
-/// Status and body of a call with a token.
-pub fn call(url: &str, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
-    let mut line = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
-    let length = body.len();
-    write!(
-        line,
-        "{method} {path} HTTP/1.0\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    line.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
-}
-
 /// The command that moves what a server has.
 fn migrate(server: &Server, settings: &[(&str, &str)], more: &[&str]) -> Command {
     let mut command = server.command("op", &["migrate", "embedded-to-cassandra", "--json"]);
@@ -73,17 +54,6 @@ fn migrate(server: &Server, settings: &[(&str, &str)], more: &[&str]) -> Command
 
 fn admin_token(server: &Server) -> String {
     fs::read_to_string(server.folder.path().join("data/admin.token")).unwrap().trim().to_owned()
-}
-
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "in time: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Sends one after the other, each again until it is acknowledged, until it is told to stop. What was acknowledged, by seq.

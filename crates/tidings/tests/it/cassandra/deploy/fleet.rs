@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use super::super::{contacts, migrate::call};
+use super::super::{call, contacts};
 use crate::{
     nemesis::{
         fleet::{apply_schema, free_address},
