@@ -136,7 +136,6 @@ fn shows_changes(url: &str, token: &str, conversation: &str) {
 async fn two_nodes_archive_over_a_kill_and_each_reads_what_the_other_has_written() {
     let bucket = block_in_place(Bucket::start);
     let mut fleet = Fleet::start_with("archive", 2, &bucket.settings()).await;
-    fleet.is_settled().await;
     let segments = bucket.segments();
     let urls = fleet.urls();
     let (groups, pages) = block_in_place(|| over_a_kill(&mut fleet, &urls, &segments));

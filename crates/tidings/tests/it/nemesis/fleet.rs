@@ -30,7 +30,7 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// How long nodes that came one after the other may take until each hosts its part.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct Fleet {
     nodes: Vec<Node>,
@@ -78,25 +78,11 @@ impl Fleet {
             block_in_place(|| Node::start(door, settings))
         });
         let fleet = Self { nodes: nodes.collect(), stores: proxies, nats };
-        fleet.is_even().await;
-        fleet
-    }
-
-    /// Waits until each of several nodes hosts its part, and knows that all others do.
-    async fn is_even(&self) {
-        let is_even = |node: &Node| {
-            let (_, figures) = block_in_place(|| get(&node.server.url, "/metrics"));
-            let figure =
-                |name: &str| figures.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok());
-            figure("tidings_fleet_nodes ") == Some(self.nodes.len())
-                && figure("tidings_shards_moving ") == Some(0)
-                && figure("tidings_shards_hosted ").is_some_and(|hosted| hosted > 0)
-        };
-        let began = Instant::now();
-        while self.nodes.len() > 1 && !self.nodes.iter().all(is_even) {
-            assert!(began.elapsed() < PATIENCE, "the shards come to rest");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        let urls: Vec<_> = fleet.nodes.iter().map(|node| &*node.server.url).collect();
+        if count > 1 {
+            is_even(&urls).await;
         }
+        fleet
     }
 
     /// Where clients reach the nodes, whatever happens to these.
@@ -167,6 +153,23 @@ impl Drop for Fleet {
         for node in &self.nodes {
             let _ = Command::new("kill").args(["-CONT", &node.server.id().to_string()]).status();
         }
+    }
+}
+
+/// Waits until each of these nodes hosts its part, and knows that all others do.
+pub async fn is_even(urls: &[&str]) {
+    let shows_it = |url: &&str| {
+        let (_, figures) = block_in_place(|| get(url, "/metrics"));
+        let figure =
+            |name: &str| figures.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok());
+        figure("tidings_fleet_nodes ") == Some(urls.len())
+            && figure("tidings_shards_moving ") == Some(0)
+            && figure("tidings_shards_hosted ").is_some_and(|hosted| hosted > 0)
+    };
+    let began = Instant::now();
+    while !urls.iter().all(shows_it) {
+        assert!(began.elapsed() < PATIENCE, "the shards come to rest");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -1,25 +1,19 @@
 //! Nodes on one keyspace of the Cassandra nodes that the suite has, with NATS between them.
 
-use std::{
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{path::Path, process::Command};
 
-use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use super::super::{call, contacts};
+use super::super::contacts;
 use crate::{
     nemesis::{
-        fleet::{apply_schema, free_address},
+        fleet::{apply_schema, free_address, is_even},
         nats::Nats,
     },
     server::{Server, of_program, serving, tidings},
 };
 
 pub const TOKEN: &str = "operators";
-const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct Fleet {
     nodes: Vec<(Server, Vec<(&'static str, String)>)>,
@@ -27,7 +21,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// `name` tells its keyspace from those of other tests.
+    /// Returns when each node has what it shall have. `name` tells its keyspace from those of other tests.
     pub async fn start(name: &str, count: usize) -> Self {
         Self::start_with(name, count, &[]).await
     }
@@ -53,7 +47,9 @@ impl Fleet {
             let server = block_in_place(|| Server::start_with(&borrowed(&settings)));
             (server, settings)
         });
-        Self { nodes: nodes.collect(), _nats: nats }
+        let fleet = Self { nodes: nodes.collect(), _nats: nats };
+        fleet.is_settled().await;
+        fleet
     }
 
     pub fn urls(&self) -> Vec<String> {
@@ -95,23 +91,8 @@ impl Fleet {
 
     /// Waits until all nodes are in, and each has what it shall have.
     pub async fn is_settled(&self) {
-        let began = Instant::now();
-        while !self.status().is_some_and(|fleet| self.shows_all_at_rest(&fleet)) {
-            assert!(began.elapsed() < PATIENCE, "the shards come to rest: {:?}", self.status());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn status(&self) -> Option<Value> {
-        let (status, fleet) = block_in_place(|| call(&self.nodes[0].0.url, "GET", "/v1/admin/cluster", TOKEN, ""));
-        (status == 200).then_some(fleet)
-    }
-
-    fn shows_all_at_rest(&self, fleet: &Value) -> bool {
-        let nodes = fleet["nodes"].as_array().expect("there are nodes");
-        let is_at_rest =
-            |node: &Value| node["state"] == "live" && node["hosted"] == node["wished"] && node["hosted"] != 0;
-        fleet["moving"] == json!(0) && nodes.len() == self.nodes.len() && nodes.iter().all(is_at_rest)
+        let urls: Vec<_> = self.nodes.iter().map(|(server, _)| &*server.url).collect();
+        is_even(&urls).await;
     }
 }
 

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use super::{
-    PAIRS, deploy,
+    OFTEN, deploy,
     fleet::{Fleet, next_server},
-    talk::Talk,
+    fleet_with_talk,
 };
 use crate::server::{get, tidings};
 
@@ -29,11 +29,7 @@ fn protocol(fleet: &Fleet, node: usize) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Cassandra and another build: make nemesis"]
 async fn the_next_version_is_deployed_taken_back_and_deployed_for_good() {
-    let mut fleet = Fleet::start("next", NODES).await;
-    fleet.is_settled().await;
-    let talk = Talk::begin(&fleet.urls(), PAIRS).await;
-    talk.goes_on().await;
-    talk.phase("all of this version");
+    let (mut fleet, talk) = fleet_with_talk("next", NODES, OFTEN).await;
     deploy(&mut fleet, &talk, 0, "node 0 of this version", false).await;
 
     deploy(&mut fleet, &talk, 0, "node 0 of the next", true).await;

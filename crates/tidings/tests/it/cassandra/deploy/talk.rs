@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-const SEND_EVERY: Duration = Duration::from_millis(100);
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// So many more deliveries show that it goes on.
 const ON: u64 = 100;
 const LATE: Duration = Duration::from_secs(2);
@@ -67,8 +67,8 @@ struct Phase {
 pub struct Figures(Vec<Phase>);
 
 impl Talk {
-    /// Each pair comes to nodes of its own choice, and knows them all.
-    pub async fn begin(urls: &[String], pairs: usize) -> Self {
+    /// Each pair comes to nodes of its own choice, and knows them all; whoever writes sends once in `every`.
+    pub async fn begin(urls: &[String], pairs: usize, every: Duration) -> Self {
         let seen = Arc::<Seen>::default();
         let mut all = Vec::new();
         for number in 0..pairs {
@@ -79,7 +79,7 @@ impl Talk {
             let heard = Arc::<Mutex<Entries>>::default();
             let to = To::User(hearer.parse().unwrap());
             all.push(Pair {
-                writes: tokio::spawn(write(writer, to, sent_at.clone(), seen.clone())),
+                writes: tokio::spawn(write(writer, to, every, sent_at.clone(), seen.clone())),
                 hears: tokio::spawn(hear(listener, sent_at.clone(), heard.clone(), seen.clone())),
                 sent_at,
                 heard,
@@ -133,8 +133,8 @@ fn comes(urls: &[String], to: usize, user: &str) -> tidings_client::Builder {
 }
 
 /// Sends at its times, whatever becomes of what was sent before. What was acknowledged.
-async fn write(client: Client, to: To, sent_at: SentAt, seen: Arc<Seen>) -> Entries {
-    let mut ticks = tokio::time::interval(SEND_EVERY);
+async fn write(client: Client, to: To, every: Duration, sent_at: SentAt, seen: Arc<Seen>) -> Entries {
+    let mut ticks = tokio::time::interval(every);
     let mut sending = JoinSet::new();
     while !seen.is_over.load(Relaxed) {
         ticks.tick().await;
@@ -173,7 +173,7 @@ async fn is_saved(client: Client, send: Send, first: tidings_client::Sending, se
             Err(ClientError::Refused(refused)) => {
                 assert_eq!(refused.code, Code::Unavailable, "{}", refused.message);
                 seen.now.lock().unavailable += 1;
-                sleep(SEND_EVERY).await;
+                sleep(AGAIN_AFTER).await;
                 answer = client.start_send(send.clone()).await.expect("it comes back by itself").await;
             }
             Err(error) => panic!("{error}"),
