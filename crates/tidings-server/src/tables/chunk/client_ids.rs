@@ -1,4 +1,4 @@
-//! Client ids that are UUIDs in their usual spelling, as 16 bytes.
+//! Client ids that are UUIDs in their usual spelling, as 16 bytes; and those that count, as `import:9`, `import:10` do.
 
 /// The bytes of `text`, if it is exactly what [`to_text`] would make of them.
 pub(super) fn from_text(text: &str) -> Option<[u8; 16]> {
@@ -29,6 +29,29 @@ pub(super) fn to_text(bytes: &[u8; 16]) -> Box<str> {
         text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
     text.into_boxed_str()
+}
+
+/// No id of a client is longer.
+const COUNTED_BYTES_MAX: usize = 64;
+
+/// The id with the number at its end one higher. `None`: no number is there.
+pub(super) fn following(id: &str) -> Option<Box<str>> {
+    let digits = id.len() - id.trim_end_matches(|end: char| end.is_ascii_digit()).len();
+    if digits == 0 || id.len() > COUNTED_BYTES_MAX {
+        return None;
+    }
+    let nines = id.len() - id.trim_end_matches('9').len();
+    let (head, raised) = if nines == digits {
+        (&id[..id.len() - nines], '1')
+    } else {
+        let place = id.len() - nines - 1;
+        (&id[..place], char::from(id.as_bytes()[place] + 1))
+    };
+    let mut following = String::with_capacity(id.len() + 1);
+    following.push_str(head);
+    following.push(raised);
+    following.extend(std::iter::repeat_n('0', nines));
+    Some(following.into_boxed_str())
 }
 
 fn digit(byte: u8) -> Option<u8> {
