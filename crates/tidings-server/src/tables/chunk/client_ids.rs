@@ -34,24 +34,22 @@ pub(super) fn to_text(bytes: &[u8; 16]) -> Box<str> {
 /// No id of a client is longer.
 const COUNTED_BYTES_MAX: usize = 64;
 
-/// The id with the number at its end one higher. `None`: no number is there.
-pub(super) fn following(id: &str) -> Option<Box<str>> {
-    let digits = id.len() - id.trim_end_matches(|end: char| end.is_ascii_digit()).len();
-    if digits == 0 || id.len() > COUNTED_BYTES_MAX {
-        return None;
+/// Makes the number at the end of `id` one higher. Whether there is one.
+pub(super) fn count_up(id: &mut String) -> bool {
+    if id.len() > COUNTED_BYTES_MAX || !id.ends_with(|end: char| end.is_ascii_digit()) {
+        return false;
     }
-    let nines = id.len() - id.trim_end_matches('9').len();
-    let (head, raised) = if nines == digits {
-        (&id[..id.len() - nines], '1')
+    let head = id.trim_end_matches('9').len();
+    let nines = id.len() - head;
+    id.truncate(head);
+    if let Some(digit @ '0'..='8') = id.chars().next_back() {
+        id.pop();
+        id.push(char::from(digit as u8 + 1));
     } else {
-        let place = id.len() - nines - 1;
-        (&id[..place], char::from(id.as_bytes()[place] + 1))
-    };
-    let mut following = String::with_capacity(id.len() + 1);
-    following.push_str(head);
-    following.push(raised);
-    following.extend(std::iter::repeat_n('0', nines));
-    Some(following.into_boxed_str())
+        id.push('1');
+    }
+    id.extend(std::iter::repeat_n('0', nines));
+    true
 }
 
 fn digit(byte: u8) -> Option<u8> {

@@ -76,7 +76,7 @@ fn put_authors<E: Borrow<Entry>>(body: &mut Vec<u8>, entries: &[E]) {
 /// Shapes, client ids, CBOR. Returns the client ids that are UUIDs.
 fn put_rest<E: Borrow<Entry>>(body: &mut Vec<u8>, entries: &[E]) -> Vec<u8> {
     let (mut uuids, mut text_ids, mut others) = (Vec::with_capacity(entries.len() * 16), Vec::new(), Vec::new());
-    let mut text_id_before = "";
+    let mut expected = String::new();
     for entry in entries {
         let entry = entry.borrow();
         let shape = if plain(entry).is_some() {
@@ -86,19 +86,18 @@ fn put_rest<E: Borrow<Entry>>(body: &mut Vec<u8>, entries: &[E]) -> Vec<u8> {
             minicbor::encode(rest, &mut others).expect("a vector takes all");
             OTHER
         };
-        let uuid = entry.client_msg_id.as_deref().map(|id| (id, client_ids::from_text(id)));
-        let id_kind = match uuid {
-            None => 0,
-            Some((_, Some(uuid))) => {
+        let id = entry.client_msg_id.as_deref();
+        let id_kind = match (id, id.and_then(client_ids::from_text)) {
+            (None, _) => 0,
+            (Some(_), Some(uuid)) => {
                 uuids.extend_from_slice(&uuid);
                 ID_UUID
             }
-            Some((id, None)) => {
-                let follows = client_ids::following(text_id_before).as_deref() == Some(id);
-                text_id_before = id;
-                if follows {
+            (Some(id), None) => {
+                if client_ids::count_up(&mut expected) && expected == id {
                     ID_FOLLOWS
                 } else {
+                    expected.replace_range(.., id);
                     put_string(&mut text_ids, id);
                     ID_TEXT
                 }
@@ -156,18 +155,15 @@ fn read_authors(reader: &mut Reader<'_>, count: usize) -> Result<Vec<UserId>, Ch
 fn read_rest(mut reader: Reader<'_>, opened: &Opened<'_>, texts: Vec<&str>) -> Result<Vec<Contents>, ChunkError> {
     let shapes = reader.bytes(opened.count as u64)?;
     let mut uuids = Reader::new(opened.uuids);
-    let mut text_id_before: Box<str> = Box::default();
+    let mut text_id = String::new();
     let ids = shapes.iter().map(|shape| match shape & !OTHER {
         0 => Ok(None),
         ID_UUID => Ok(Some(client_ids::to_text(uuids.bytes(16)?.try_into().expect("16 bytes were read")))),
-        kind @ (ID_TEXT | ID_FOLLOWS) => {
-            text_id_before = if kind == ID_TEXT {
-                text(reader.string()?)?.into()
-            } else {
-                client_ids::following(&text_id_before).ok_or(ChunkError::Malformed("a client id"))?
-            };
-            Ok(Some(text_id_before.clone()))
+        ID_TEXT => {
+            text_id.replace_range(.., text(reader.string()?)?);
+            Ok(Some(text_id.as_str().into()))
         }
+        ID_FOLLOWS if client_ids::count_up(&mut text_id) => Ok(Some(text_id.as_str().into())),
         _ => Err(ChunkError::Malformed("the shape of an entry")),
     });
     let ids = ids.collect::<Result<Vec<_>, ChunkError>>()?;
