@@ -24,6 +24,8 @@ struct Kind {
     /// What is compressed with it, and how hard.
     tests: &'static [(&'static str, &'static [usize])],
     levels: &'static [i32],
+    /// The bytes that such a run is compressed from.
+    sample: fn(&[Entry]) -> Vec<u8>,
 }
 
 /// Small rows and closed chunks.
@@ -32,6 +34,7 @@ const ROWS: Kind = Kind {
     training: &[1, 2, 1, 5, 1, 48],
     tests: &[("rows of up to 5", &[1, 2, 5]), ("rows of 48", &[48])],
     levels: &[1, 3, 6],
+    sample: chunk::row_sample,
 };
 
 /// Much shorter than blocks are: the trainer takes the beginnings of samples, and a block is mostly text.
@@ -40,6 +43,7 @@ const BLOCKS: Kind = Kind {
     training: &[30],
     tests: &[("blocks of 250", &[250]), ("blocks of 1,000", &[1_000])],
     levels: &[12, 19],
+    sample: chunk::block_sample,
 };
 
 #[derive(Deserialize)]
@@ -61,7 +65,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lines = lines.collect::<Result<Vec<Line>, Box<dyn std::error::Error>>>()?;
     // Blocks of 1,000 lines, so that test and training are different talks.
     let (training, test): (Vec<_>, Vec<_>) = lines.chunks(1_000).enumerate().partition(|(index, _)| index % 2 == 0);
-    let training: Vec<_> = training.into_iter().flat_map(|(_, block)| samples(block, kind.training)).collect();
+    let training: Vec<_> =
+        training.into_iter().flat_map(|(_, block)| samples(block, kind.training, kind.sample)).collect();
     let dictionary = zstd::dict::from_samples(&training, kind.bytes)?;
     std::fs::write(&out, &dictionary)?;
 
@@ -70,7 +75,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut without = zstd::bulk::Compressor::new(*level)?;
         for (name, runs) in kind.tests {
             let (mut before, mut plain, mut packed) = (0, 0, 0);
-            for sample in test.iter().flat_map(|(_, block)| samples(block, runs)) {
+            for sample in test.iter().flat_map(|(_, block)| samples(block, runs, kind.sample)) {
                 before += sample.len();
                 plain += without.compress(&sample)?.len();
                 packed += with.compress(&sample)?.len();
@@ -82,13 +87,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn samples(block: &[Line], runs: &[usize]) -> Vec<Vec<u8>> {
+fn samples(block: &[Line], runs: &[usize], sample: fn(&[Entry]) -> Vec<u8>) -> Vec<Vec<u8>> {
     let mut rest = block;
     let mut samples = Vec::new();
     for length in runs.iter().cycle() {
         let Some((run, tail)) = rest.split_at_checked(*length) else { break };
         let entries: Vec<_> = run.iter().enumerate().filter_map(|(index, line)| entry(index, line)).collect();
-        samples.push(chunk::training_sample(&entries));
+        samples.push(sample(&entries));
         rest = tail;
     }
     samples

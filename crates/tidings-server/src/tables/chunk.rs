@@ -22,7 +22,7 @@ use std::borrow::Borrow;
 
 use tidings_proto::Seq;
 
-pub use self::block::{BLOCK_ENTRIES_MAX, decode_block, encode_block};
+pub use self::block::{BLOCK_ENTRIES_MAX, block_sample, decode_block, encode_block};
 use self::varint::Reader;
 use crate::conversation::entry::Entry;
 
@@ -125,8 +125,8 @@ pub fn open(value: &[u8]) -> Result<Opened<'_>, ChunkError> {
     })
 }
 
-/// The body of a dense run before compression: what a dictionary is trained on, see `examples/train_dictionary.rs`.
-pub fn training_sample(entries: &[Entry]) -> Vec<u8> {
+/// The body of a dense run before compression: what the dictionary of rows is trained on, see `examples/train_dictionary.rs`.
+pub fn row_sample(entries: &[Entry]) -> Vec<u8> {
     columns::encode(entries, false).body
 }
 

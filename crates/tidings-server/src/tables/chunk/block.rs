@@ -1,25 +1,29 @@
-//! A long dense run of entries as one value: how the archive keeps what is old. The columns of a log row, for thousands of
-//! entries instead of dozens, compressed as hard as it goes.
+//! A long dense run of entries as one value: how the archive keeps what is old. Columns as a log row has them, but for thousands
+//! of entries instead of dozens, compressed as hard as it goes.
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | version of this format: 2 (log rows have 1) |
+//! | 1 | version of this format: 3 (log rows have 1, the first blocks 2) |
 //! | 1 | number of the zstd dictionary, 0 = not compressed |
 //! | 4 | crc32c, little-endian, of all other bytes of the value |
 //! | - | first seq · number of entries |
 //! | - | length, then the client ids that are UUIDs |
-//! | - | the body, as in a log row |
+//! | - | the body, see `block/columns.rs`; of version 2 as in a log row |
+
+mod columns;
 
 use std::borrow::Borrow;
 
-use super::{CHECKSUM, ChunkError, Opened, Shape, checked, checksum, columns, compress, varint, varint::Reader};
+use super::{CHECKSUM, ChunkError, Opened, Shape, checked, checksum, compress, varint, varint::Reader};
 use crate::conversation::entry::Entry;
 use tidings_proto::Seq;
 
 /// No block has more entries: what a reader of one page has to unpack.
 pub const BLOCK_ENTRIES_MAX: usize = 4_096;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// Still read. Its body has the columns of a log row.
+const VERSION_2: u8 = 2;
 
 /// Packs entries whose seqs follow each other.
 ///
@@ -32,7 +36,7 @@ pub fn encode_block<E: Borrow<Entry>>(entries: &[E]) -> Vec<u8> {
         entries.iter().zip(first.0..).all(|(entry, seq)| entry.borrow().seq == Seq(seq)),
         "the seqs of a block follow each other"
     );
-    let columns = columns::encode(entries, false);
+    let columns = columns::encode(entries);
     let mut value = vec![VERSION, 0, 0, 0, 0, 0];
     varint::put(&mut value, first.0);
     varint::put(&mut value, entries.len() as u64);
@@ -44,9 +48,15 @@ pub fn encode_block<E: Borrow<Entry>>(entries: &[E]) -> Vec<u8> {
     value
 }
 
+/// The body of a run before compression: what the archive's dictionary is trained on, see `examples/train_dictionary.rs`.
+pub fn block_sample(entries: &[Entry]) -> Vec<u8> {
+    columns::encode(entries).body
+}
+
 /// The entries of a block, ascending by seq.
 pub fn decode_block(value: &[u8]) -> Result<Vec<Entry>, ChunkError> {
-    let (head, rest) = checked(value, VERSION)?;
+    let is_old = value.first() == Some(&VERSION_2);
+    let (head, rest) = checked(value, if is_old { VERSION_2 } else { VERSION })?;
     let mut reader = Reader::new(rest);
     let (first, count) = (reader.number()?, reader.number()?);
     let count = usize::try_from(count).ok().filter(|count| (1..=BLOCK_ENTRIES_MAX).contains(count));
@@ -63,5 +73,8 @@ pub fn decode_block(value: &[u8]) -> Result<Vec<Entry>, ChunkError> {
         uuids,
         body: reader.rest(),
     };
-    opened.entries()
+    if is_old {
+        return opened.entries();
+    }
+    compress::with_body(opened.dictionary, opened.body, |body| columns::decode(&opened, body))
 }

@@ -1,4 +1,4 @@
-//! Client ids that are UUIDs in their usual spelling, as 16 bytes.
+//! Client ids that are UUIDs in their usual spelling, as 16 bytes; and those that count, as `import:9`, `import:10` do.
 
 /// The bytes of `text`, if it is exactly what [`to_text`] would make of them.
 pub(super) fn from_text(text: &str) -> Option<[u8; 16]> {
@@ -29,6 +29,27 @@ pub(super) fn to_text(bytes: &[u8; 16]) -> Box<str> {
         text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
     text.into_boxed_str()
+}
+
+/// No id of a client is longer.
+const COUNTED_BYTES_MAX: usize = 64;
+
+/// Makes the number at the end of `id` one higher. Whether there is one.
+pub(super) fn count_up(id: &mut String) -> bool {
+    if id.len() > COUNTED_BYTES_MAX || !id.ends_with(|end: char| end.is_ascii_digit()) {
+        return false;
+    }
+    let head = id.trim_end_matches('9').len();
+    let nines = id.len() - head;
+    id.truncate(head);
+    if let Some(digit @ '0'..='8') = id.chars().next_back() {
+        id.pop();
+        id.push(char::from(digit as u8 + 1));
+    } else {
+        id.push('1');
+    }
+    id.extend(std::iter::repeat_n('0', nines));
+    true
 }
 
 fn digit(byte: u8) -> Option<u8> {

@@ -1,4 +1,5 @@
-//! The body of a log row: what entries have in common stands together, so that it compresses well.
+//! The body of a log row, and of a block of version 2: what entries have in common stands together, so that it compresses well.
+//! Blocks have since got columns of their own, `block/columns.rs`.
 //!
 //! In this order, each column for all entries before the next one begins:
 //!
@@ -21,9 +22,9 @@ use super::{
 };
 use crate::conversation::entry::{Body, Entry, Fold, Message};
 
-const OTHER: u8 = 1;
-const ID_UUID: u8 = 2;
-const ID_TEXT: u8 = 4;
+pub(super) const OTHER: u8 = 1;
+pub(super) const ID_UUID: u8 = 2;
+pub(super) const ID_TEXT: u8 = 4;
 
 pub(super) struct Columns {
     /// Client ids of 16 bytes, in the order of their entries.
@@ -33,28 +34,28 @@ pub(super) struct Columns {
 
 /// What the columns do not hold of an entry that is not a plain message. The numbers are those of [`Entry`].
 #[derive(Encode)]
-struct RestRef<'a> {
+pub(super) struct RestRef<'a> {
     #[n(5)]
-    body: &'a Body,
+    pub(super) body: &'a Body,
     #[n(6)]
-    void: bool,
+    pub(super) void: bool,
     #[n(7)]
-    fold: &'a Option<Box<Fold>>,
+    pub(super) fold: &'a Option<Box<Fold>>,
 }
 
 #[derive(Decode)]
-struct Rest {
+pub(super) struct Rest {
     #[n(5)]
-    body: Body,
+    pub(super) body: Body,
     #[n(6)]
     #[cbor(default)]
-    void: bool,
+    pub(super) void: bool,
     #[n(7)]
-    fold: Option<Box<Fold>>,
+    pub(super) fold: Option<Box<Fold>>,
 }
 
 /// The client id of an entry, and the rest of it.
-type Contents = (Option<Box<str>>, Rest);
+pub(super) type Contents = (Option<Box<str>>, Rest);
 
 pub(super) fn encode<E: Borrow<Entry>>(entries: &[E], with_gaps: bool) -> Columns {
     let text_bytes: usize = entries.iter().filter_map(|entry| plain(entry.borrow())).map(str::len).sum();
@@ -131,7 +132,7 @@ fn put_contents<E: Borrow<Entry>>(body: &mut Vec<u8>, entries: &[E]) -> Vec<u8> 
     uuids
 }
 
-fn put_differences<E: Borrow<Entry>>(body: &mut Vec<u8>, entries: &[E], field: impl Fn(&Entry) -> u64) {
+pub(super) fn put_differences<E: Borrow<Entry>>(body: &mut Vec<u8>, entries: &[E], field: impl Fn(&Entry) -> u64) {
     let mut before = 0;
     for entry in entries {
         let value = field(entry.borrow());
@@ -141,7 +142,7 @@ fn put_differences<E: Borrow<Entry>>(body: &mut Vec<u8>, entries: &[E], field: i
 }
 
 /// The text of a message that has nothing but text.
-fn plain(entry: &Entry) -> Option<&str> {
+pub(super) fn plain(entry: &Entry) -> Option<&str> {
     let Body::Message(Message { text, mentions, reply_to: None, attachments, data: None }) = &entry.body else {
         return None;
     };
@@ -190,7 +191,7 @@ pub(super) fn decode(opened: &Opened<'_>, body: &[u8]) -> Result<Vec<Entry>, Chu
     Ok(entries.collect())
 }
 
-fn column<T>(count: usize, mut next: impl FnMut() -> Result<T, ChunkError>) -> Result<Vec<T>, ChunkError> {
+pub(super) fn column<T>(count: usize, mut next: impl FnMut() -> Result<T, ChunkError>) -> Result<Vec<T>, ChunkError> {
     (0..count).map(|_| next()).collect()
 }
 
@@ -261,6 +262,6 @@ fn read_contents(mut reader: Reader<'_>, opened: &Opened<'_>) -> Result<Vec<Cont
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, ChunkError> {
+pub(super) fn text(bytes: &[u8]) -> Result<&str, ChunkError> {
     std::str::from_utf8(bytes).map_err(|_| ChunkError::Malformed("a text"))
 }

@@ -219,3 +219,64 @@ fn rows_of_the_first_version_are_read() {
     let expected: Vec<_> = (1..=3).map(|seq| message(seq, "how do I mount a disk?")).collect();
     assert_eq!(open(value).unwrap().entries().unwrap(), expected);
 }
+
+/// As [`rows_of_the_first_version_are_read`]: written by the first version of blocks, which was 2, with the archive's dictionary 2.
+#[test]
+fn blocks_of_the_first_version_are_read() {
+    let value: &[u8] = include_bytes!("fixtures/block-2.bin");
+    assert_eq!(value[..2], [2, 2]);
+    assert_eq!(decode_block(value).unwrap(), a_mixed_run());
+    assert_eq!(encode_block(&a_mixed_run())[..2], [3, 2], "what is written today");
+}
+
+/// Some of everything.
+fn a_mixed_run() -> Vec<Entry> {
+    let entries = (1..=40).map(|n| {
+        let client_msg_id: Option<Box<str>> = match n % 4 {
+            0 => None,
+            1 => Some(format!("00000000-0000-4000-8000-{n:012x}").into()),
+            _ => Some(format!("import:{n}").into()),
+        };
+        let from = UserId::new(["ada", "bob", "eve"][(n % 7 % 3) as usize]).unwrap();
+        let mut said = Message { text: format!("how do I mount disk {n}?").into(), ..Message::default() };
+        if n % 5 == 0 {
+            (said.mentions, said.reply_to) = (vec!["ada".into()], Some(Seq(n - 1)));
+        }
+        let body = match n % 11 {
+            0 => Body::Reaction { target: Seq(n - 1), emoji: "🎉".into(), on: true },
+            _ => Body::Message(said),
+        };
+        let reactions = Reactions { emoji: "👍".into(), users: vec![from.clone()] };
+        let fold = (n % 13 == 0).then(|| Box::new(Fold { reactions: vec![reactions], ..Fold::default() }));
+        let at_ms = 1_795_132_800_000 + n * 1_234;
+        Entry { seq: Seq(1_000 + n), at_ms, from, ord: n, client_msg_id, body, void: n == 17, fold }
+    });
+    entries.collect()
+}
+
+#[test]
+fn ids_that_count_cost_a_block_nothing() {
+    let run = |id: fn(u64) -> Option<Box<str>>| -> Vec<_> {
+        (1..=2_000).map(|seq| Entry { client_msg_id: id(seq), ..message(seq, "hi") }).collect()
+    };
+    let counted = run(|seq| Some(format!("import:{}", seq + 90).into()));
+    let block = encode_block(&counted);
+    assert_eq!(decode_block(&block).unwrap(), counted);
+    let without = encode_block(&run(|_| None)).len();
+    assert!(block.len() < without + 64, "{} and {without} bytes", block.len());
+}
+
+#[test]
+fn the_id_that_follows_is_one_higher() {
+    let counted =
+        [("import:9", "import:10"), ("c-108", "c-109"), ("é199", "é200"), ("0", "1"), ("99", "100"), ("a09", "a10")];
+    for (id, next) in counted {
+        let mut id = id.to_owned();
+        assert!(client_ids::count_up(&mut id));
+        assert_eq!(id, next);
+    }
+    for id in ["", "c-", "1c", &"1".repeat(65)] {
+        let mut same = id.to_owned();
+        assert!(!client_ids::count_up(&mut same) && same == id, "{id}");
+    }
+}

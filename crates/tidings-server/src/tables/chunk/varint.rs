@@ -1,6 +1,9 @@
-//! Numbers as LEB128, and a reader that never goes past the end.
+//! Numbers as LEB128, strings that end with a byte of their own, and a reader that never goes past the end.
 
 use super::ChunkError;
+
+/// UTF-8 has no such byte.
+const STRING_END: u8 = 0xff;
 
 pub(super) fn put(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
@@ -14,6 +17,11 @@ pub(super) fn put(bytes: &mut Vec<u8>, mut number: u64) {
 pub(super) fn put_difference(bytes: &mut Vec<u8>, from: u64, to: u64) {
     let difference = to.wrapping_sub(from) as i64;
     put(bytes, ((difference << 1) ^ (difference >> 63)) as u64);
+}
+
+pub(super) fn put_string(bytes: &mut Vec<u8>, string: &str) {
+    bytes.extend_from_slice(string.as_bytes());
+    bytes.push(STRING_END);
 }
 
 pub(super) struct Reader<'a>(&'a [u8]);
@@ -56,6 +64,14 @@ impl<'a> Reader<'a> {
     pub(super) fn counted_bytes(&mut self) -> Result<&'a [u8], ChunkError> {
         let length = self.number()?;
         self.bytes(length)
+    }
+
+    /// What [`put_string`] has written.
+    pub(super) fn string(&mut self) -> Result<&'a [u8], ChunkError> {
+        let end = self.0.iter().position(|byte| *byte == STRING_END);
+        let (string, rest) = self.0.split_at(end.ok_or(ChunkError::Malformed("a string does not end"))?);
+        self.0 = &rest[1..];
+        Ok(string)
     }
 
     pub(super) fn rest(self) -> &'a [u8] {
