@@ -28,6 +28,7 @@ test('roles and members: who is made an admin may add and remove, and everybody 
   await ola.page.locator('.note', { hasText: 'Rob the Great added sue' }).waitFor();
   await ola.page.locator('.head-line', { hasText: '3 members' }).waitFor();
   await rob.page.click('.details .act:has-text("Leave the group")');
+  await rob.page.click('.menu-act:has-text("Leave")');
   await ola.page.locator('.note', { hasText: 'Rob the Great left' }).waitFor();
   await rob.item('Regatta').waitFor({ state: 'detached' });
 });

@@ -31,6 +31,42 @@ test('a name that nobody has is told at once', async () => {
   await ada.page.locator('#new-user-problem', { hasText: 'nobody called' }).waitFor();
 });
 
+test('a name may be typed as people write it: with a capital, with an @; oneself is told', async () => {
+  await Promise.all(['ben', 'kay'].map(user => stage.site.know(user)));
+  const ada = await stage.arrive('ada');
+  await ada.writeTo('@Ben', 'Hello Ben');
+  await ada.ticks('Hello Ben', 'sent');
+  await ada.page.fill('.search input', '@ben');
+  await ada.item('ben').waitFor();
+  await ada.page.fill('.search input', '');
+  await ada.page.click('[aria-label="New conversation or group"]');
+  await ada.page.click('.menu-act:has-text("New conversation")');
+  await ada.page.fill('#new-user', 'Ada');
+  await ada.page.click('.dialog button[type=submit]');
+  await ada.page.locator('#new-user-problem', { hasText: 'That is you' }).waitFor();
+  await ada.closeDialog();
+
+  await ada.page.click('[aria-label="New conversation or group"]');
+  await ada.page.click('.menu-act:has-text("New group")');
+  await ada.page.fill('#group-name', 'Pier');
+  await ada.page.fill('.chips input', '@ben Kay');
+  await ada.page.keyboard.press('Enter');
+  await ada.page.locator('.person-chip', { hasText: 'kay' }).waitFor();
+  await expect.poll(() => ada.page.locator('.person-chip').allInnerTexts()).toEqual(['ben', 'kay']);
+  await ada.page.click('.dialog button[type=submit]');
+  await ada.page.locator('.head-line', { hasText: '3 members' }).waitFor();
+});
+
+test('code is shown as it was typed', async () => {
+  await stage.site.know('cora');
+  const ada = await stage.arrive('ada');
+  await ada.writeTo('cora', 'Try `make run`:\n```sh\ncd  x\nmake run\n```');
+  const block = ada.page.locator('.code.block');
+  await block.waitFor();
+  expect(await block.textContent()).toBe('cd  x\nmake run');
+  expect(await ada.page.locator('.code').first().textContent()).toBe('make run');
+});
+
 test('three devices of one person agree: what is written, read and set on one shows on all', async () => {
   await stage.site.know('eve');
   const devices = await Promise.all([DESKTOP, PHONE, DESKTOP].map(options => stage.arrive('carol', options)));
@@ -73,7 +109,12 @@ test('a group: made, named, mentioned in; a message is answered, changed, reacte
   await ada.page.waitForSelector('.dialog', { state: 'detached' });
 
   await ada.page.locator('#composer').pressSequentially('Hello @bo');
-  await ada.page.locator('.suggestions .person', { hasText: 'bob' }).waitFor();
+  const suggestions = ada.page.locator('.suggestions .person', { hasText: 'bob' });
+  await suggestions.waitFor();
+  await ada.page.keyboard.press('Escape');
+  await suggestions.waitFor({ state: 'detached' });
+  await ada.page.locator('#composer').pressSequentially('b');
+  await suggestions.waitFor();
   await ada.page.keyboard.press('Enter');
   await ada.page.locator('#composer').pressSequentially('look');
   await ada.page.keyboard.press('Enter');

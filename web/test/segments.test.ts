@@ -1,4 +1,4 @@
-/** Links, mentions and emoji in texts. */
+/** Code, links, mentions and emoji in texts. */
 import { expect, test } from 'vitest';
 import { isOnlyEmoji, mentionsIn, segments } from '../src/app/text/segments';
 
@@ -18,6 +18,30 @@ test('cutting a text loses nothing of it', () => {
   const parts = segments(text, ['ada', 'ada-lee', '@all']);
   expect(parts.map(part => part.text).join('')).toBe(text);
   expect(parts.filter(part => part.kind === 'mention').map(part => part.text)).toEqual(['@ada', '@ada-lee', '@all']);
+});
+
+test('a mention within a longer name is none', () => {
+  const found = segments('@anna and @ann', ['ann']).map(part => [part.kind, part.text]);
+  expect(found).toEqual([
+    ['text', '@anna and '],
+    ['mention', '@ann'],
+  ]);
+});
+
+test.each([
+  ['a `b c` d', [['b c', false]]],
+  ['so:\n```rust\nlet x;\n\n  y\n```\nend', [['let x;\n\n  y', true]]],
+  ['```one line```', [['one line', true]]],
+  ['```\nopen', []],
+  ['`` it`s 5 or 6` `\n`', []],
+])('code of %j', (text, expected) => {
+  const found = segments(text).flatMap(part => (part.kind === 'code' ? [[part.text, part.isBlock]] : []));
+  expect(found).toEqual(expected);
+});
+
+test('in code nothing is a link or a mention', () => {
+  const kinds = segments('`https://example.org @ada`', ['ada']).map(part => part.kind);
+  expect(kinds).toEqual(['code']);
 });
 
 test('only known names are mentions, and whole ones', () => {

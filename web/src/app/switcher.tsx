@@ -1,6 +1,6 @@
 /** Ctrl-K: to another conversation by a few letters of its name. */
 import { createEffect, createMemo, createSignal, For, on, Show } from 'solid-js';
-import { homeOrder, itemName } from '../sdk';
+import { homeOrder, isCalled, itemName } from '../sdk';
 import { useApp } from './context';
 import { go } from './route';
 import { Avatar } from './ui/avatar';
@@ -15,7 +15,7 @@ export function Switcher(props: { onClose: () => void }) {
   const found = createMemo(() => {
     const sought = query().trim().toLowerCase();
     const items = homeOrder(Object.values(state().items)).map(item => ({ item, name: itemName(state(), item) }));
-    const ranked = items.filter(({ name }) => name.toLowerCase().includes(sought));
+    const ranked = items.filter(({ item }) => isCalled(state(), item, sought));
     // Names that begin so come first; the order of home decides the rest.
     const begins = (name: string) => Number(name.toLowerCase().startsWith(sought));
     return ranked.sort((one, other) => begins(other.name) - begins(one.name)).slice(0, MOST_SHOWN);

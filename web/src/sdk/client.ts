@@ -198,6 +198,12 @@ export class Client {
     }
   }
 
+  /** Who is meant by a name as a person types it: in small letters too, as usernames are in most places. */
+  async findUser(typed: string): Promise<UserProfile | null> {
+    const small = typed.toLowerCase();
+    return (await this.lookUp(typed)) ?? (small === typed ? null : await this.lookUp(small));
+  }
+
   /** Learns the names of up to 100 users at once. */
   async lookUpAll(users: readonly UserId[]): Promise<void> {
     const ids = users.slice(0, 100).map(encodeURIComponent).join(',');

@@ -61,6 +61,7 @@ export function Composer(props: {
 
   const [caret, setCaret] = createSignal(0);
   const [chosen, setChosen] = createSignal(0);
+  const [isDismissed, setDismissed] = createSignal(false);
   const mentionable = createMemo((): string[] => {
     const { item } = props;
     if (!item) return [];
@@ -70,12 +71,17 @@ export function Composer(props: {
   const sought = createMemo(() => /(?:^|\s)@([^\s@]{0,40})$/u.exec(text().slice(0, caret()))?.[1]?.toLowerCase());
   const suggested = createMemo(() => {
     const begun = sought();
-    if (begun === undefined || props.item?.kind === 'direct') return [];
+    if (begun === undefined || isDismissed() || props.item?.kind === 'direct') return [];
     return mentionable()
       .filter(user => `${user} ${nameOf(state(), user)}`.toLowerCase().replace('@', '').includes(begun))
       .slice(0, MOST_SUGGESTED);
   });
-  createEffect(on(sought, () => setChosen(0)));
+  createEffect(
+    on(sought, () => {
+      setChosen(0);
+      setDismissed(false);
+    }),
+  );
 
   function complete(user: string): void {
     const before = text().slice(0, caret());
@@ -143,6 +149,10 @@ export function Composer(props: {
       if (event.key === 'Enter' || event.key === 'Tab') {
         event.preventDefault();
         return complete(user);
+      }
+      if (event.key === 'Escape') {
+        event.preventDefault();
+        return void setDismissed(true);
       }
     }
     if (event.key === 'Enter' && !event.shiftKey && matchMedia('(hover: hover)').matches) {

@@ -1,4 +1,4 @@
-/** A message's text: text nodes, links and mentions, nothing that could run. Very long ones fold. */
+/** A message's text: text nodes, code, links and mentions, nothing that could run. Very long ones fold. */
 import { createMemo, createSignal, For, Show } from 'solid-js';
 import type { Entry } from '../../sdk';
 import { isOnlyEmoji, segments } from '../text/segments';
@@ -25,6 +25,13 @@ export function MessageText(props: { entry: Entry; me: string }) {
       <For each={shown()}>
         {segment => {
           if (segment.kind === 'text') return segment.text;
+          if (segment.kind === 'code') {
+            return (
+              <code class="code" classList={{ block: segment.isBlock }} dir="ltr">
+                {segment.text}
+              </code>
+            );
+          }
           if (segment.kind === 'mention') {
             const isMe = segment.user === props.me || segment.user === 'all';
             return (

@@ -1,6 +1,6 @@
 /** The home list: who is there, what is new, what to start. */
 import { createMemo, createSignal, Match, Show, Switch } from 'solid-js';
-import { displayName, homeOrder, type Item, itemName } from '../../sdk';
+import { displayName, homeOrder, type Item, isCalled } from '../../sdk';
 import { useApp } from '../context';
 import { DevicesDialog } from '../people/devices';
 import { ProfileDialog } from '../people/profile_dialog';
@@ -31,7 +31,7 @@ export function Home(props: { onSwitch: () => void }) {
     const all = Object.values(state().items);
     // A search looks everywhere, whatever the filter.
     if (sought === '') return homeOrder(all.filter(FILTERS[filter()]), state().outbox);
-    return homeOrder(all.filter(item => itemName(state(), item).toLowerCase().includes(sought)));
+    return homeOrder(all.filter(item => isCalled(state(), item, sought)));
   });
 
   /** A dialog that another one has replaced closes, too. */
@@ -66,7 +66,7 @@ export function Home(props: { onSwitch: () => void }) {
         <input
           type="search"
           aria-label="Search conversations by name"
-          placeholder="Search"
+          placeholder="Search by name"
           value={query()}
           onInput={event => setQuery(event.currentTarget.value)}
           onKeyDown={event => event.key === 'Escape' && setQuery('')}

@@ -4,6 +4,7 @@ import { homeOrder, itemName, Refused } from '../../sdk';
 import { useApp } from '../context';
 import { PersonButton } from '../people/person_button';
 import { go } from '../route';
+import { typedName } from '../text/names';
 import { Dialog } from '../ui/dialog';
 
 export function NewConversation(props: { onClose: () => void }) {
@@ -11,7 +12,7 @@ export function NewConversation(props: { onClose: () => void }) {
   const [name, setName] = createSignal('');
   const [problem, setProblem] = createSignal('');
   const known = createMemo(() => {
-    const sought = name().trim().toLowerCase();
+    const sought = typedName(name()).toLowerCase();
     return homeOrder(Object.values(state().items).filter(item => item.kind === 'direct'))
       .filter(item => `${item.with} ${itemName(state(), item)}`.toLowerCase().includes(sought))
       .slice(0, 6);
@@ -24,12 +25,14 @@ export function NewConversation(props: { onClose: () => void }) {
 
   async function submit(event: SubmitEvent): Promise<void> {
     event.preventDefault();
-    const user = name().trim();
+    const user = typedName(name());
     if (user === '') return void setProblem('Type a username.');
-    if (user === state().me) return void setProblem('That is you. Type somebody else’s username.');
+    const isMe = 'That is you. Type somebody else’s username.';
+    if (user === state().me) return void setProblem(isMe);
     try {
-      const found = await client.lookUp(user);
-      if (found) open(found.user);
+      const found = await client.findUser(user);
+      if (found?.user === state().me) setProblem(isMe);
+      else if (found) open(found.user);
       else setProblem(`There is nobody called “${user}” here. Look at the spelling, or ask them to log in once.`);
     } catch (error) {
       // Whether the name exists shows when the first message is sent; writing it need not wait.

@@ -6,6 +6,7 @@ import { go } from '../route';
 import { lastSeen } from '../text/time';
 import { Avatar } from '../ui/avatar';
 import { Archive, Bell, Block, Close, Edit, Leave, Mute, Pin } from '../ui/icons';
+import { openMenu } from '../ui/menu';
 import { attempt } from '../ui/toast';
 import { GroupMembers } from './group_members';
 
@@ -19,6 +20,20 @@ export function Details(props: { place: Place; item: Item | undefined; onClose: 
     if (presence?.state === 'online') return 'online';
     return presence?.last_seen ? lastSeen(presence.last_seen, now()) : '';
   };
+
+  /** Asked once more: only others can undo it. */
+  function leave(beside: Element, { conversation }: Item): void {
+    const run = async () => {
+      if (await attempt(client.leave(conversation), 'You are still in the group')) go(null);
+    };
+    openMenu(beside, {
+      label: 'Leave the group?',
+      acts: [
+        { label: 'Stay', icon: <Close />, run: () => undefined },
+        { label: 'Leave', icon: <Leave />, isDangerous: true, run: () => void run() },
+      ],
+    });
+  }
 
   return (
     <aside class="details" aria-label="Details">
@@ -61,13 +76,7 @@ export function Details(props: { place: Place; item: Item | undefined; onClose: 
           </Show>
           <Show when={isGroup() && props.item}>
             {item => (
-              <button
-                class="act danger"
-                type="button"
-                onClick={async () => {
-                  if (await attempt(client.leave(item().conversation), 'You are still in the group')) go(null);
-                }}
-              >
+              <button class="act danger" type="button" onClick={event => leave(event.currentTarget, item())}>
                 <Leave />
                 Leave the group
               </button>

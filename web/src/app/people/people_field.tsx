@@ -2,6 +2,7 @@
 import { createMemo, createSignal, createUniqueId, For } from 'solid-js';
 import { directWith, homeOrder, itemName } from '../../sdk';
 import { useApp } from '../context';
+import { typedName } from '../text/names';
 import { Close } from '../ui/icons';
 import { PersonButton } from './person_button';
 
@@ -10,11 +11,11 @@ export function PeopleField(props: {
   users: readonly string[];
   onChange: (users: readonly string[]) => void;
 }) {
-  const { state } = useApp();
+  const { client, state } = useApp();
   const [text, setText] = createSignal('');
   const id = createUniqueId();
   const known = createMemo(() => {
-    const sought = text().trim().toLowerCase();
+    const sought = typedName(text()).toLowerCase();
     return homeOrder(Object.values(state().items).filter(item => item.kind === 'direct'))
       .filter(item => !props.users.includes(item.with ?? ''))
       .filter(item => `${item.with} ${itemName(state(), item)}`.toLowerCase().includes(sought))
@@ -22,9 +23,27 @@ export function PeopleField(props: {
   });
 
   function add(names: string): void {
-    const more = names.split(/[,\s]+/).filter(name => name !== '' && name !== state().me);
-    props.onChange([...new Set([...props.users, ...more])]);
+    const more = names.split(/[,\s]+/).map(typedName);
+    change(
+      props.users,
+      more.filter(name => name !== ''),
+    );
     setText('');
+    for (const name of more.filter(each => each !== each.toLowerCase())) void correct(name);
+  }
+
+  function change(users: readonly string[], more: readonly string[]): void {
+    props.onChange([...new Set([...users, ...more])].filter(user => user !== state().me));
+  }
+
+  /** "Bob" is bob, unless there is a Bob. */
+  async function correct(name: string): Promise<void> {
+    const found = await client.findUser(name).catch(() => null);
+    if (!found || found.user === name || !props.users.includes(name)) return;
+    change(
+      props.users.map(user => (user === name ? found.user : user)),
+      [],
+    );
   }
 
   function onKeyDown(event: KeyboardEvent): void {

@@ -8,6 +8,7 @@ import { attempt, toast } from '../ui/toast';
 
 export function ProfileDialog(props: { onClose: () => void; onDevices: () => void }) {
   const { client, state, logOut } = useApp();
+  const waiting = () => state().outbox.filter(pending => pending.frame.type === 'send' && !pending.placed).length;
   const me = () => own(state().users, state().me);
   const [name, setName] = createSignal(me()?.name ?? '');
   onMount(async () => {
@@ -50,7 +51,9 @@ export function ProfileDialog(props: { onClose: () => void; onDevices: () => voi
           Log out
         </button>
         <p class="muted small-print">
-          Logging out forgets the conversations kept on this device; they stay on the server.
+          {waiting() > 0
+            ? `${waiting() === 1 ? 'A message waits' : `${waiting()} messages wait`} to be sent: logging out now deletes what waits.`
+            : 'Logging out forgets the conversations kept on this device; they stay on the server.'}
         </p>
       </div>
     </Dialog>

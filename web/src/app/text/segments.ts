@@ -1,7 +1,9 @@
-/** Cuts a message's text into plain text, links and mentions. Pure; what it gives is shown as text nodes only. */
+/** Cuts a message's text into plain text, code, links and mentions. Pure; what it gives is shown as text nodes only. */
 
 export type Segment =
   | { kind: 'text'; text: string }
+  /** What stood between backticks; a block has lines of its own. */
+  | { kind: 'code'; text: string; isBlock: boolean }
   | { kind: 'link'; text: string; href: string }
   | { kind: 'mention'; text: string; user: string };
 
@@ -10,7 +12,21 @@ const LINK = /\b(?:https?:\/\/|www\.)[^\s<>"'`\u202a-\u202e\u2066-\u2069]+/giu;
 /** What ends a sentence rather than an address. */
 const TRAILING = /[.,:;!?…]+$/u;
 
+/** Three backticks around a block, whose first line may name a language; or one around words of a line. */
+const CODE = /```(?:[\w+#.-]*[^\S\n]*\n)?([\s\S]*?\S[\s\S]*?)\n?```\n?|(?<![\w`])`([^`\n]*[^`\s][^`\n]*)`(?![\w`])/gu;
+
 export function segments(text: string, mentions: readonly string[] = []): Segment[] {
+  const parts: Segment[] = [];
+  let at = 0;
+  for (const match of text.matchAll(CODE)) {
+    parts.push(...withLinks(text.slice(at, match.index), mentions));
+    parts.push({ kind: 'code', text: match[1] ?? match[2] ?? '', isBlock: match[1] !== undefined });
+    at = match.index + match[0].length;
+  }
+  return [...parts, ...withLinks(text.slice(at), mentions)];
+}
+
+function withLinks(text: string, mentions: readonly string[]): Segment[] {
   const parts: Segment[] = [];
   let at = 0;
   for (const match of text.matchAll(LINK)) {
@@ -45,7 +61,7 @@ function withMentions(text: string, mentions: readonly string[]): Segment[] {
   // The longest first: "@anna" is not "@ann" and an "a".
   names.sort((one, other) => other.length - one.length);
   for (const name of names) {
-    const at = text.toLowerCase().indexOf(name.toLowerCase());
+    const at = wholeAt(text.toLowerCase(), name.toLowerCase());
     if (at < 0) continue;
     const end = at + name.length;
     return [
@@ -76,10 +92,15 @@ export function mentionsIn(text: string, known: readonly string[]): string[] {
   const lower = text.toLowerCase();
   return known.filter(user => {
     const name = user.startsWith('@') ? user.toLowerCase() : `@${user.toLowerCase()}`;
-    for (let at = lower.indexOf(name); at >= 0; at = lower.indexOf(name, at + 1)) {
-      const isWord = (char: string) => /[\p{L}\p{N}_]/u.test(char);
-      if (!isWord(lower.charAt(at - 1)) && !isWord(lower.charAt(at + name.length))) return true;
-    }
-    return false;
+    return wholeAt(lower, name) >= 0;
   });
+}
+
+/** Where `name` stands by itself, not within a longer word; -1: nowhere. */
+function wholeAt(text: string, name: string): number {
+  const isWord = (char: string) => /[\p{L}\p{N}_]/u.test(char);
+  for (let at = text.indexOf(name); at >= 0; at = text.indexOf(name, at + 1)) {
+    if (!isWord(text.charAt(at - 1)) && !isWord(text.charAt(at + name.length))) return at;
+  }
+  return -1;
 }

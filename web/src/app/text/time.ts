@@ -3,6 +3,7 @@
 const TIME = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
 const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
 const SHORT_DATE = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+const DATE_OF_YEAR = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', year: 'numeric' });
 const LONG_DATE = new Intl.DateTimeFormat(undefined, {
   weekday: 'long',
   day: 'numeric',
@@ -41,7 +42,13 @@ export function shortTime(at: number, now: number): string {
   if (days <= 0) return timeOfDay(at);
   if (days === 1) return 'Yesterday';
   if (days < 7) return WEEKDAY.format(at).slice(0, 3);
-  return SHORT_DATE.format(at);
+  return date(at, now);
+}
+
+/** With the year, unless it is this one. */
+function date(at: number, now: number): string {
+  const isThisYear = new Date(at).getFullYear() === new Date(now).getFullYear();
+  return (isThisYear ? SHORT_DATE : DATE_OF_YEAR).format(at);
 }
 
 export function lastSeen(at: number, now: number): string {
@@ -50,5 +57,5 @@ export function lastSeen(at: number, now: number): string {
   if (minutes < 60) return `last seen ${minutes} minutes ago`;
   const days = daysAgo(at, now);
   if (days <= 0) return `last seen today at ${timeOfDay(at)}`;
-  return days === 1 ? `last seen yesterday at ${timeOfDay(at)}` : `last seen ${SHORT_DATE.format(at)}`;
+  return days === 1 ? `last seen yesterday at ${timeOfDay(at)}` : `last seen ${date(at, now)}`;
 }

@@ -1,5 +1,6 @@
 /** A person's or a group's picture: initials on one of eight quiet colours, the same for a name everywhere. */
 import { Show } from 'solid-js';
+import { initials } from '../text/names';
 
 const HUES = 8;
 
@@ -8,14 +9,6 @@ export function hue(name: string): number {
   let hash = 7;
   for (const char of name) hash = (hash * 31 + (char.codePointAt(0) ?? 0)) % 100_003;
   return hash % HUES;
-}
-
-function initials(name: string): string {
-  const words = name.split(/[\s._-]+/).filter(word => /[\p{L}\p{N}]/u.test(word));
-  const letters = (words.length > 1 ? [words[0], words.at(-1)] : [words[0]]).map(
-    word => Array.from(word ?? '')[0] ?? '',
-  );
-  return letters.join('').toUpperCase() || '?';
 }
 
 export function Avatar(props: {

@@ -55,6 +55,11 @@ export function itemName(state: State, item: Item): string {
   return item.with_name || displayName(state, item.with ?? '');
 }
 
+/** Whether a conversation is found by some letters: those of its name, or of the username of whom it is with. */
+export function isCalled(state: State, item: Item, sought: string): boolean {
+  return `${itemName(state, item)}\n${item.with ?? ''}`.toLowerCase().includes(sought.toLowerCase().replace(/^@/, ''));
+}
+
 /** Who is known to be in a conversation: its members as far as they are loaded, and who wrote last. */
 export function knownIn(state: State, item: Item): UserId[] {
   if (item.kind === 'direct') return item.with === undefined ? [] : [item.with];
