@@ -1,6 +1,6 @@
 /** Code, links, mentions and emoji in texts. */
 import { expect, test } from 'vitest';
-import { isOnlyEmoji, mentionsIn, segments } from '../src/app/text/segments';
+import { beginning, isOnlyEmoji, mentionsIn, segments } from '../src/app/text/segments';
 
 const links = (text: string) => segments(text).flatMap(part => (part.kind === 'link' ? [[part.text, part.href]] : []));
 
@@ -37,6 +37,16 @@ test.each([
 ])('code of %j', (text, expected) => {
   const found = segments(text).flatMap(part => (part.kind === 'code' ? [[part.text, part.isBlock]] : []));
   expect(found).toEqual(expected);
+});
+
+test('what is folded within a block of code ends it', () => {
+  expect(beginning('a\n```\nb\nc\n```', 3, 100)).toBe('a\n```\nb\n```');
+  expect(beginning('a\nb\nc', 2, 100)).toBe('a\nb');
+  expect(beginning('ab🎉', 9, 3)).toBe('ab');
+});
+
+test.each(['``````', '` `', 'a ``` never ends'])('%j is shown as it is', text => {
+  expect(segments(text).map(part => [part.kind, part.text])).toEqual([['text', text]]);
 });
 
 test('in code nothing is a link or a mention', () => {

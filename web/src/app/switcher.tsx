@@ -65,6 +65,7 @@ export function Switcher(props: { onClose: () => void }) {
               role="option"
               tabIndex={-1}
               aria-selected={index() === at()}
+              onMouseMove={() => setAt(index())}
               onClick={() => open(item.conversation)}
             >
               <Avatar name={name} id={item.with ?? item.conversation} isGroup={item.kind !== 'direct'} size="small" />

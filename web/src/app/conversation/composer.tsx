@@ -188,6 +188,7 @@ export function Composer(props: {
                 role="option"
                 tabIndex={-1}
                 aria-selected={index() === chosen()}
+                onMouseMove={() => setChosen(index())}
                 onMouseDown={event => event.preventDefault()}
                 onClick={() => complete(user)}
               >

@@ -1,18 +1,15 @@
 /** A message's text: text nodes, code, links and mentions, nothing that could run. Very long ones fold. */
 import { createMemo, createSignal, For, Show } from 'solid-js';
 import type { Entry } from '../../sdk';
-import { isOnlyEmoji, segments } from '../text/segments';
+import { beginning, isOnlyEmoji, segments } from '../text/segments';
 
 /** More than this is folded, until asked for. */
 const LONG_CHARS = 1_800;
 const LONG_LINES = 24;
 
 function folded(text: string): string | null {
-  const lines = text.split('\n');
-  if (text.length <= LONG_CHARS && lines.length <= LONG_LINES) return null;
-  const short = lines.slice(0, LONG_LINES).join('\n').slice(0, LONG_CHARS);
-  // Not in the middle of a character that takes two units.
-  return short.replace(/[\ud800-\udbff]$/, '').trimEnd();
+  const isShort = text.length <= LONG_CHARS && text.split('\n').length <= LONG_LINES;
+  return isShort ? null : beginning(text, LONG_LINES, LONG_CHARS);
 }
 
 export function MessageText(props: { entry: Entry; me: string }) {

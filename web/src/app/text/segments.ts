@@ -12,16 +12,49 @@ const LINK = /\b(?:https?:\/\/|www\.)[^\s<>"'`\u202a-\u202e\u2066-\u2069]+/giu;
 /** What ends a sentence rather than an address. */
 const TRAILING = /[.,:;!?…]+$/u;
 
-/** Three backticks around a block, whose first line may name a language; or one around words of a line. */
-const CODE = /```(?:[\w+#.-]*[^\S\n]*\n)?([\s\S]*?\S[\s\S]*?)\n?```\n?|(?<![\w`])`([^`\n]*[^`\s][^`\n]*)`(?![\w`])/gu;
+const FENCE = '```';
+/** Words of a line. */
+const CODE = /(?<![\w`])`([^`\n]+)`(?![\w`])/gu;
 
+/** Takes time in proportion to the text, whatever it is: anybody may have written it. */
 export function segments(text: string, mentions: readonly string[] = []): Segment[] {
   const parts: Segment[] = [];
   let at = 0;
+  let from = 0;
+  for (;;) {
+    const open = text.indexOf(FENCE, from);
+    const close = open < 0 ? -1 : text.indexOf(FENCE, open + FENCE.length);
+    if (close < 0) return [...parts, ...withCode(text.slice(at), mentions)];
+    from = open + FENCE.length;
+    // The first line may name the language.
+    const block = text
+      .slice(from, close)
+      .replace(/^[\w+#.-]*[^\S\n]*\n/, '')
+      .replace(/\n$/, '');
+    if (block.trim() === '') continue;
+    parts.push(...withCode(text.slice(at, open), mentions), { kind: 'code', text: block, isBlock: true });
+    from = close + FENCE.length;
+    // A block stands in lines of its own.
+    at = text[from] === '\n' ? from + 1 : from;
+  }
+}
+
+/** The beginning of a text. Where it ends within a block of code, that ends there, too. */
+export function beginning(text: string, lines: number, chars: number): string {
+  const short = text.split('\n').slice(0, lines).join('\n').slice(0, chars);
+  // Not in the middle of a character that takes two units.
+  const whole = short.replace(/[\ud800-\udbff]$/, '').trimEnd();
+  return whole.split(FENCE).length % 2 === 0 ? `${whole}\n${FENCE}` : whole;
+}
+
+function withCode(text: string, mentions: readonly string[]): Segment[] {
+  const parts: Segment[] = [];
+  let at = 0;
   for (const match of text.matchAll(CODE)) {
-    parts.push(...withLinks(text.slice(at, match.index), mentions));
-    parts.push({ kind: 'code', text: match[1] ?? match[2] ?? '', isBlock: match[1] !== undefined });
-    at = match.index + match[0].length;
+    const [all, code = ''] = match;
+    if (code.trim() === '') continue;
+    parts.push(...withLinks(text.slice(at, match.index), mentions), { kind: 'code', text: code, isBlock: false });
+    at = match.index + all.length;
   }
   return [...parts, ...withLinks(text.slice(at), mentions)];
 }
