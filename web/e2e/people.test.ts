@@ -116,6 +116,28 @@ test('what is new since one looked stands behind a line, and the way to it is on
   await yan.item('zed').locator('.badge').waitFor({ state: 'detached' });
 });
 
+test('whoever wants less motion stands at the newest message, too', async () => {
+  const { site } = stage;
+  await site.know('ned');
+  const text = (index: number) => `${index} ${'more than one line of a narrow window '.repeat(4)}`;
+  const sends = Array.from({ length: 40 }, (_, index) => ({
+    type: 'send' as const,
+    to: { user: 'ned' },
+    client_msg_id: `m-${index}`,
+    text: text(index),
+  }));
+  const [sent] = await site.say('moe', sends);
+  if (sent?.type !== 'sent') throw new Error('no answer');
+  await site.say('ned', [{ type: 'mark_read', conversation: sent.conversation, seq: 40 }]);
+  const ned = await stage.arrive('ned', { viewport: { width: 640, height: 400 }, reducedMotion: 'reduce' });
+  await ned.open('moe');
+  await ned.message('39 more').waitFor();
+  const below = () =>
+    ned.page.$eval('.history', list => Math.round(list.scrollHeight - list.scrollTop - list.clientHeight));
+  await expect.poll(below).toBe(0);
+  await expect.poll(() => ned.page.locator('.to-newest').count()).toBe(0);
+});
+
 test('the page can be installed, and its texts and links be copied', async () => {
   const { site } = stage;
   await site.know('xia');

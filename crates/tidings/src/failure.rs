@@ -81,7 +81,9 @@ impl From<ClientError> for Failure {
                 Self::Refused { code: Some(refused.code.as_str()), message: refused.message }
             }
             ClientError::Address { .. } => Self::Usage(error.to_string()),
-            ClientError::Unreachable { .. } | ClientError::Stopped => Self::Unreachable(error.to_string()),
+            ClientError::Unreachable { .. } => Self::Unreachable(error.to_string())
+                .and("is a server running there? `tidings serve` starts one, --url or TIDINGS_URL names another"),
+            ClientError::Stopped => Self::Unreachable(error.to_string()),
             ClientError::Closed { .. } | ClientError::TooLarge { .. } | ClientError::Unexpected(_) => {
                 Self::refused(error.to_string())
             }

@@ -1,6 +1,6 @@
 //! `tidings fsck`: whether inboxes, states and logs of a store fit each other.
 
-use tidings_server::{fsck::Report, serve};
+use tidings_server::{config::Store, fsck::Report, serve};
 
 use crate::{
     cli::Fsck,
@@ -12,6 +12,11 @@ use crate::{
 pub async fn run(command: Fsck, json: bool) -> Result<()> {
     let Fsck { mend, all_stopped, data, settings } = command;
     let config = commands::config(settings, data.map(|data| ("data".to_owned(), data)))?;
+    // Opening would make the folder, and an empty one has no faults.
+    if matches!(config.store, Store::Embedded) && !config.data.is_dir() {
+        let data = config.data.display();
+        return Err(Failure::usage(format!("there is no data folder {data}; --data names the one to check")));
+    }
     let report =
         serve::fsck::fsck(config, mend, all_stopped).await.map_err(|error| Failure::refused(error.to_string()))?;
     let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();

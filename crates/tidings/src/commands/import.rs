@@ -287,7 +287,15 @@ enum At {
 
 fn message(line: u64, bytes: &[u8]) -> Result<Message, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {error}"))?;
-    let Line { from, text, at, day } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let Line { from, text, at, day } = serde_json::from_str(text).map_err(|error| {
+        // A file has one object a line: the reader's own "line 1" would mislead.
+        let what = error.to_string();
+        let what = what.split(" at line ").next().unwrap_or_default();
+        format!(
+            r#"{what} at column {}; a line is an object like {{"from":"ada","text":"hi","at":1700000000000}}"#,
+            error.column()
+        )
+    })?;
     if text.contains('\0') || from.contains('\0') {
         return Err("it contains NUL".to_owned());
     }

@@ -126,11 +126,31 @@ fn exit_codes_tell_refused_usage_and_unreachable_apart() {
     assert_eq!(told["code"], "unknown_user");
     assert!(told["message"].as_str().unwrap().contains("nobody-of-that-name"));
     let nowhere = run(&["--url", "http://127.0.0.1:1", "--user", "ada", "inbox"]);
-    assert_eq!(code(&nowhere), Some(3), "{}", String::from_utf8_lossy(&nowhere.stderr));
+    let why = String::from_utf8_lossy(&nowhere.stderr);
+    assert_eq!(code(&nowhere), Some(3), "{why}");
+    assert!(why.contains("`tidings serve`"), "it says what to do: {why}");
     assert_eq!(code(&run(&["--user", "ada", "chat"])), Some(2), "no terminal");
     let wrong = run(&["export", "x", "--admin-token", "wrong"]);
     assert_eq!(code(&wrong), Some(1));
     assert_eq!(code(&run(&["serve", "--listen", "nowhere"])), Some(2));
+}
+
+#[test]
+fn a_wrong_line_and_a_wrong_folder_are_told_in_plain_words() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("old.jsonl");
+    std::fs::write(&file, "{\"from\":\"ada\",\"text\":\"hi\",\"at\":1}\nhello\n").unwrap();
+    let import = server.run("op", &["import", file.to_str().unwrap(), "--conversation", "Old"]);
+    let why = String::from_utf8_lossy(&import.stderr);
+    assert_eq!(code(&import), Some(2), "{why}");
+    assert!(why.contains("line 2: ") && !why.contains("line 1") && why.contains(r#"{"from":"#), "{why}");
+
+    let data = folder.path().join("no-such");
+    let checked = server.run("op", &["fsck", "--data", data.to_str().unwrap()]);
+    let why = String::from_utf8_lossy(&checked.stderr);
+    assert_eq!(code(&checked), Some(2), "{why}");
+    assert!(why.contains("no data folder") && !data.exists(), "{why}");
 }
 
 #[test]
