@@ -105,9 +105,15 @@ test('strange texts look right: 16 KiB, pure emoji, right to left, towers of mar
   );
   const ada = await stage.arrive('ada');
   await ada.open('odd');
+  const looksRight = async () => {
+    expect(await ada.page.$eval('.history', list => list.scrollWidth - list.clientWidth)).toBe(0);
+    const heights = await ada.page.$$eval('.bubble', all => all.map(each => each.getBoundingClientRect().height));
+    expect(Math.max(...heights)).toBeLessThan(900);
+  };
+  // It opens at what is new: the long ones are not all in sight, so neither are those behind them.
+  await ada.message('xxx').waitFor();
+  await looksRight();
+  await ada.page.click('.to-newest');
   await ada.page.locator('.text.emoji').waitFor();
-  const overflow = await ada.page.$eval('.history', list => list.scrollWidth - list.clientWidth);
-  expect(overflow).toBe(0);
-  const heights = await ada.page.$$eval('.bubble', all => all.map(each => each.getBoundingClientRect().height));
-  expect(Math.max(...heights)).toBeLessThan(900);
+  await looksRight();
 });
