@@ -136,6 +136,10 @@ test('whoever wants less motion stands at the newest message, too', async () => 
     ned.page.$eval('.history', list => Math.round(list.scrollHeight - list.scrollTop - list.clientHeight));
   await expect.poll(below).toBe(0);
   await expect.poll(() => ned.page.locator('.to-newest').count()).toBe(0);
+  // Rows that glide to their places, however fast, come there a frame after the list has looked where its end is.
+  const glides = () =>
+    ned.page.$$eval('.history *', all => all.filter(each => getComputedStyle(each).transitionDuration !== '0s').length);
+  expect(await glides()).toBe(0);
 });
 
 test('the page can be installed, and its texts and links be copied', async () => {
