@@ -140,7 +140,7 @@ fn a_wrong_line_and_a_wrong_folder_are_told_in_plain_words() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("old.jsonl");
-    std::fs::write(&file, "{\"from\":\"ada\",\"text\":\"hi\",\"at\":1}\nhello\n").unwrap();
+    fs::write(&file, "{\"from\":\"ada\",\"text\":\"hi\",\"at\":1}\nhello\n").unwrap();
     let import = server.run("op", &["import", file.to_str().unwrap(), "--conversation", "Old"]);
     let why = String::from_utf8_lossy(&import.stderr);
     assert_eq!(code(&import), Some(2), "{why}");
