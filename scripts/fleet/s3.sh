@@ -60,7 +60,7 @@ launch() {
 }
 
 start() {
-  local port deadline=$((SECONDS + patience_s)) began=$SECONDS
+  local port deadline began=$SECONDS
   # A store keeps the port that it has, if nobody else has taken it: others know it.
   port=$(cat "$run/port" 2>/dev/null) || port=$((22000 + RANDOM % 1000))
   mkdir -p "$cache" "$run/objects/tidings"
@@ -68,6 +68,7 @@ start() {
   exec 9>"$cache/lock"
   flock 9
   install
+  deadline=$((SECONDS + patience_s))
   until process >/dev/null && answers "$(cat "$run/port")"; do
     [ $SECONDS -lt $deadline ] || { tail -5 "$run/log" >&2; fail "it does not answer after $patience_s s; see $run/log"; }
     if ! process >/dev/null; then
